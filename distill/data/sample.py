@@ -1,0 +1,78 @@
+"""One image with its depth, and a batch of them: what every dataset yields and every loop consumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and what is known of its depth.
+
+    `image` is RGB, (H, W, 3), uint8 as read from disk or float32 in [0, 1] after augmentation. `depth` is float32
+    (H, W) in metres, 0 where nothing was measured. `valid` is bool (H, W): the pixels that may be learnt from.
+    `intrinsics` is the float64 3x3 camera matrix in pixels of `image`, where known. `name` identifies the files.
+    `faults` names the files that could not be read and in whose place this sample stands.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    valid: np.ndarray
+    name: str
+    intrinsics: np.ndarray | None = None
+    faults: tuple[str, ...] = ()
+
+
+class DepthDataset(Protocol):
+    """A finite, indexable set of samples. `max_depth` is the cap of its ground truth in metres."""
+
+    max_depth: float
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size as tensors: image (B, 3, H, W) in [0, 1], depth and valid (B, 1, H, W)."""
+
+    image: Tensor
+    depth: Tensor
+    valid: Tensor
+    names: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device, copied without waiting where memory is pinned."""
+        moved = {key: getattr(self, key).to(device, non_blocking=True) for key in ("image", "depth", "valid")}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """Called by PyTorch's loader when it pins batches for a GPU."""
+        return replace(self, **{key: getattr(self, key).pin_memory() for key in ("image", "depth", "valid")})
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """An RGB image (H, W, 3), uint8 or float, as a float32 tensor (3, H, W) in [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return tensor.float().div(255) if image.dtype == np.uint8 else tensor.float()
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of equal size into one batch."""
+    return Batch(
+        image=torch.stack([to_tensor(s.image) for s in samples]),
+        depth=torch.stack([torch.from_numpy(np.ascontiguousarray(s.depth))[None].float() for s in samples]),
+        valid=torch.stack([torch.from_numpy(np.ascontiguousarray(s.valid))[None] for s in samples]),
+        names=tuple(s.name for s in samples),
+        faults=tuple(fault for s in samples for fault in s.faults),
+    )
