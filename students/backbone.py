@@ -1,0 +1,84 @@
+"""Any timm backbone as an encoder of four maps."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from students.lg_conv import wrap_lg_conv
+
+STRIDES = (4, 8, 16, 32)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, with the nearest names, unless timm knows `name`."""
+    architecture = name.split(".")[0].removeprefix("hf_hub:")
+    if name.startswith(("hf-hub:", "hf_hub:")) or timm.is_model(architecture):
+        return
+    near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.4)
+    raise ValueError(f"timm has no model named {name!r}" + (f"; the nearest are {', '.join(near)}" if near else ""))
+
+
+def create_timm(name: str, pretrained: bool) -> nn.Module:
+    """A timm network that returns its intermediate maps, for images of any size."""
+    check_name(name)
+    entry = timm.model_entrypoint(name.split(".")[0]) if ":" not in name else None
+    # Window transformers check the image's size unless told otherwise.
+    module = inspect.getmodule(entry) if entry else None
+    dynamic = {"strict_img_size": False} if module and "swin_transformer" in module.__name__ else {}
+    try:
+        return timm.create_model(name, pretrained=pretrained, features_only=True, **dynamic)
+    except (OSError, ConnectionError) as error:
+        raise ValueError(
+            f"ImageNet weights of {name!r} could not be fetched ({type(error).__name__}); "
+            "connect once, or train from scratch with pretrained=false"
+        ) from error
+    except RuntimeError as error:
+        if "pretrained" not in str(error).lower():
+            raise
+        raise ValueError(f"timm has no ImageNet weights for {name!r}; use pretrained=false") from error
+
+
+class Backbone(nn.Module):
+    """image (B, 3, H, W) in [0, 1], sides multiples of 32 -> four maps at strides 4, 8, 16, 32.
+
+    Args:
+        name: A timm model with feature maps at these four strides.
+        pretrained: Load timm's ImageNet weights.
+        lg_conv: Wrap the 3x3 convolutions of its stages (after the weights are loaded).
+
+    Raises:
+        ValueError: If timm does not know the name, or a stride is missing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, *, pretrained: bool, lg_conv: bool) -> None:
+        super().__init__()
+        self.net = create_timm(name, pretrained)
+        reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()
+        missing = [s for s in STRIDES if s not in reductions]
+        if missing:
+            raise ValueError(
+                f"{name!r} has maps at strides {reductions}, but {missing} are needed; choose another backbone"
+            )
+        self.levels = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES]
+        self.channels = tuple(channels[i] for i in self.levels)
+        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        if lg_conv and wrap_lg_conv(self.net) == 0:
+            raise ValueError(
+                f"{name!r} has no 3x3 convolution in its stages, so lg_conv would change nothing; set it to false"
+            )
+        config = self.net.pretrained_cfg if hasattr(self.net, "pretrained_cfg") else {}
+        for key, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            self.register_buffer(key, torch.tensor(config.get(key, default)).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = self.net((image - self.mean) / self.std)
+        maps = [maps[i] for i in self.levels]
+        return [m.permute(0, 3, 1, 2).contiguous() for m in maps] if self.channels_last else maps

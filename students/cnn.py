@@ -1,0 +1,103 @@
+"""The CNN student: a timm backbone, a light decoder with skips, adaptive bins (DisDepth's, fitted to its tables)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from students.backbone import Backbone
+from students.bins import AdaptiveBins
+from teachers.dpt import check_image, pad_to_stride
+
+
+def conv_norm(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.01)
+    )
+
+
+class UpBlock(nn.Module):
+    """Bring a map to the size of its skip, join the two, convolve twice."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(conv_norm(inputs + skip, outputs), conv_norm(outputs, outputs))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        return self.convs(torch.cat([x, skip], dim=1))
+
+
+class CNNDecoder(nn.Module):
+    """Four maps at strides 4, 8, 16, 32 -> depth (B, 1, *size) in metres."""
+
+    def __init__(self, channels: tuple[int, ...], width: int, bins: int, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        c1, c2, c3, c4 = channels
+        self.neck = nn.Conv2d(c4, c4, 1)
+        self.up = nn.ModuleList(
+            [UpBlock(c4, c3, c4 // 2), UpBlock(c4 // 2, c2, c4 // 4), UpBlock(c4 // 4, c1, c4 // 8)]
+        )
+        self.final = nn.Conv2d(c4 // 8, width, 3, padding=1)
+        self.head = AdaptiveBins(c4, width, bins, min_depth, max_depth)
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        f1, f2, f3, f4 = features
+        context = self.neck(f4)
+        x = context
+        for block, skip in zip(self.up, (f3, f2, f1), strict=True):
+            x = block(x, skip)
+        depth = self.head(context, self.final(x))
+        depth = F.interpolate(depth, scale_factor=4, mode="bilinear", align_corners=False)
+        return depth[..., : size[0], : size[1]]
+
+
+class CNNStudent(nn.Module):
+    """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
+
+    Args:
+        backbone: A timm name.
+        lg_conv: Let the backbone's 3x3 convolutions see the whole image.
+        pretrained: Start from timm's ImageNet weights.
+        min_depth, max_depth: Limits of the depth in metres; the output never leaves them.
+        width: Channels of the decoder's last map.
+        bins: Number of depth bins.
+
+    Raises:
+        ValueError: If the backbone is unknown or has not the four strides, or the limits are not 0 < min < max.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        lg_conv: bool = False,
+        pretrained: bool = True,
+        min_depth: float = 1e-3,
+        max_depth: float = 80.0,
+        width: int = 128,
+        bins: int = 256,
+    ) -> None:
+        super().__init__()
+        if not 0 < min_depth < max_depth:
+            raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
+        self.encoder = Backbone(backbone, pretrained=pretrained, lg_conv=lg_conv)
+        self.feature_channels = self.encoder.channels
+        self.decoder = CNNDecoder(self.feature_channels, width, bins, min_depth, max_depth)
+        self.min_depth, self.max_depth = min_depth, max_depth
+        self.options = {
+            "lg_conv": lg_conv, "min_depth": min_depth, "max_depth": max_depth, "width": width, "bins": bins
+        }  # fmt: skip
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Four maps at strides 4, 8, 16, 32 of the image, padded to multiples of 32."""
+        check_image(image)
+        return self.encoder(pad_to_stride(image))
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth (B, 1, *size) in metres from the four maps."""
+        return self.decoder(features, size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))

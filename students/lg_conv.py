@@ -1,0 +1,88 @@
+"""LG-Conv: a convolution that also sees the whole image (DisDepth, arXiv 2404.16386, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+HEAD_WIDTH = 8
+GLOBAL_SCALE = (
+    0.01  # initial weight of the global branch's norm: small, so that pretrained weights are hardly disturbed
+)
+STEM_NAMES = ("conv_stem", "conv1", "stem", "patch_embed")
+
+
+class LGConv(nn.Module):
+    """A convolution plus a global branch of a few attention-pooled vectors.
+
+    With t = ReLU(BN(conv1x1(x))) of h channels in M heads of 8, and g its mean over positions:
+
+        a = softmax over positions of conv1x1(t)        which positions speak, one map per head
+        v = sum over positions of a * t                 one vector of 8 per head
+        p = sigmoid(conv1x1([pool(t), g]))              which positions listen, one map per head
+        y = local(x) + BN(conv1x1(v * p))
+
+    Args:
+        local: The convolution to wrap; its weights and stride are kept. Plain checkpoints of it load as they are.
+    """
+
+    def __init__(self, local: nn.Conv2d) -> None:
+        super().__init__()
+        width = HEAD_WIDTH * math.ceil(local.in_channels / (2 * HEAD_WIDTH))
+        self.heads = width // HEAD_WIDTH
+        self.stride = local.stride[0]
+        self.local = local
+        self.reduce = nn.Conv2d(local.in_channels, width, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.attend = nn.Conv2d(width, self.heads, 1, bias=False)
+        self.gate = nn.Conv2d(width, self.heads, 1)
+        self.gate_mean = nn.Linear(width, self.heads, bias=False)
+        self.expand = nn.Conv2d(width, local.out_channels, 1, bias=False)
+        self.norm_out = nn.BatchNorm2d(local.out_channels)
+        nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="relu")
+        for layer in (self.attend, self.gate, self.gate_mean):
+            nn.init.normal_(layer.weight, std=0.01)
+        nn.init.constant_(self.norm_out.weight, GLOBAL_SCALE)
+        self.register_load_state_dict_pre_hook(self._adopt_plain_weights)
+
+    @staticmethod
+    def _adopt_plain_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+        """Let X.weight and X.bias of an unwrapped checkpoint load as X.local.weight and X.local.bias."""
+        for name in ("weight", "bias"):
+            if prefix + name in state:
+                state[f"{prefix}local.{name}"] = state.pop(prefix + name)
+
+    def summarise(self, t: Tensor) -> Tensor:
+        """Attention-pooled vectors v (B, h) of t (B, h, H, W); never in float16, whose sums overflow."""
+        scores = self.attend(t).flatten(2)
+        dtype = torch.float32 if t.dtype == torch.float16 else t.dtype
+        attention = scores.to(dtype).softmax(dim=-1).to(dtype)
+        values = rearrange(t.to(dtype), "b (m k) h w -> b m (h w) k", m=self.heads)
+        return (attention.unsqueeze(2) @ values).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = F.relu(self.norm(self.reduce(x)))
+        v = self.summarise(t)
+        received = F.avg_pool2d(t, self.stride, ceil_mode=True) if self.stride > 1 else t
+        gate = torch.sigmoid(self.gate(received) + self.gate_mean(t.mean(dim=(2, 3)))[:, :, None, None])
+        message = v.to(gate.dtype)[:, :, None, None] * gate.repeat_interleave(HEAD_WIDTH, dim=1)
+        return self.local(x) + self.norm_out(self.expand(message))
+
+
+def wrap_lg_conv(backbone: nn.Module) -> int:
+    """Wrap every 3x3 convolution of the stages of a timm backbone, in place; stems are left alone. Returns how many."""
+    wrapped = 0
+    for top, stage in backbone.named_children():
+        if top.startswith(STEM_NAMES):
+            continue
+        for parent in list(stage.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Conv2d) and child.kernel_size == (3, 3) and not isinstance(parent, LGConv):
+                    setattr(parent, name, LGConv(child))
+                    wrapped += 1
+    return wrapped

@@ -1,0 +1,82 @@
+"""Frozen depth networks with one calling convention: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from teachers.checkpoints import load_weights, read_state_dict, rename_published
+from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
+from teachers.frozen import FrozenTeacher
+
+__all__ = ["DPT", "DPT_CONFIGS", "DPTConfig", "FrozenTeacher", "create_dpt", "create_teacher", "list_teachers"]
+
+SHIPPED = {"dpt_micro": Path(__file__).parent / "weights" / "dpt_micro.safetensors"}
+
+
+def list_teachers() -> list[str]:
+    """Names that `create_teacher` knows."""
+    return sorted(DPT_CONFIGS)
+
+
+def dpt_config(name: str, **options: Any) -> DPTConfig:
+    """The configuration of a named DPT with some fields changed.
+
+    Raises:
+        ValueError: If the name or a field is unknown.
+    """
+    if name not in DPT_CONFIGS:
+        near = difflib.get_close_matches(name, DPT_CONFIGS, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"unknown teacher {name!r}{hint} (known: {', '.join(list_teachers())}, or a trained model's folder)"
+        )
+    try:
+        return replace(DPT_CONFIGS[name], **options)
+    except TypeError as error:
+        known = ", ".join(DPTConfig.__dataclass_fields__)
+        raise ValueError(f"unknown option of {name}: {error}; known are {known}") from error
+
+
+def create_dpt(name: str, checkpoint: str | Path | Mapping[str, Tensor] | None = None, **options: Any) -> DPT:
+    """A trainable DPT by name. `checkpoint` may have the published names or ours; without one, weights are random.
+
+    Raises:
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If it is no checkpoint, or one of another architecture, or an option is unknown.
+    """
+    config = dpt_config(name, **options)
+    if checkpoint is None:
+        return DPT(config)
+    is_path = isinstance(checkpoint, str | Path)
+    state = read_state_dict(checkpoint) if is_path else dict(checkpoint)  # type: ignore[arg-type]
+    state = rename_published(state, first_tap=5 - len(config.hooks))
+    with torch.device("meta"):
+        model = DPT(config)
+    load_weights(model, state, f"{checkpoint if is_path else 'the state dict'} as {name}")
+    return model
+
+
+def create_teacher(
+    name: str, checkpoint: str | Path | Mapping[str, Tensor] | None = None, **options: Any
+) -> FrozenTeacher:
+    """A frozen DPT by name: "dpt_hybrid", "dpt_large", "dpt_base" or "dpt_micro".
+
+    Args:
+        name: Which network. `dpt_micro` without a checkpoint has its shipped weights, the others random ones.
+        checkpoint: A file or a state dict, with the published names or ours.
+        options: Fields of `DPTConfig`, such as scale, shift, invert, readout, non_negative, min_depth, max_depth.
+            The published metric weights need invert=True with scale 6.016e-5, shift 0.00579 (KITTI) or 3.05e-4,
+            0.1378 (NYUv2).
+
+    Raises:
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If it is no checkpoint, or one of another architecture, or a name or an option is unknown.
+    """
+    return FrozenTeacher(create_dpt(name, SHIPPED.get(name) if checkpoint is None else checkpoint, **options))

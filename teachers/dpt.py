@@ -1,0 +1,175 @@
+"""Dense Prediction Transformer (arXiv 2103.13413): the whole network and its published sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from teachers.fusion import FusionDecoder
+from teachers.stem import ResNetStem, StemConfig
+from teachers.vit import Reassemble, ViT
+
+STRIDE = 32
+MIN_SIDE = 32
+
+
+@dataclass(frozen=True)
+class DPTConfig:
+    """Everything that decides a DPT's shape and the meaning of its output.
+
+    `hooks` are the tapped blocks, counted from 0: four without a stem, two with one (the stem gives strides 4 and 8).
+    `channels` are those of the four reassembled maps. The raw output y becomes depth by 1 / max(scale * y + shift, 1e-8)
+    where `invert`, and stays y otherwise; `min_depth` and `max_depth` then clamp it, None means no limit.
+    """
+
+    width: int = 768
+    heads: int = 12
+    hooks: tuple[int, ...] = (8, 11)
+    channels: tuple[int, int, int, int] = (256, 512, 768, 768)
+    stem: StemConfig | None = StemConfig()
+    grid: int = 24
+    features: int = 256
+    head_hidden: int = 32
+    readout: str = "project"
+    non_negative: bool = True
+    scale: float = 1.0
+    shift: float = 0.0
+    invert: bool = False
+    min_depth: float | None = None
+    max_depth: float | None = None
+    resolution_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        wanted = 4 if self.stem is None else 2
+        if len(self.hooks) != wanted or list(self.hooks) != sorted(set(self.hooks)) or self.hooks[0] < 0:
+            raise ValueError(f"hooks must be {wanted} increasing block numbers from 0, got {tuple(self.hooks)}")
+        if not 0 < self.resolution_scale <= 1:
+            raise ValueError(f"resolution_scale must lie in (0, 1], got {self.resolution_scale}")
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless `image` is a float RGB batch (B, 3, H, W) with both sides at least 32."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"an image batch must be (B, 3, H, W), got {tuple(image.shape)}")
+    if min(image.shape[-2:]) < MIN_SIDE:
+        raise ValueError(
+            f"both sides must be at least {MIN_SIDE} pixels, got {tuple(image.shape[-2:])}; enlarge the image"
+        )
+
+
+def pad_to_stride(image: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of 32; such images are untouched."""
+    bottom, right = -image.shape[-2] % STRIDE, -image.shape[-1] % STRIDE
+    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+
+
+class DPTEncoder(nn.Module):
+    """image (B, 3, H, W) in [-1, 1], sides multiples of 32 -> four maps at strides 4, 8, 16, 32."""
+
+    def __init__(self, config: DPTConfig) -> None:
+        super().__init__()
+        self.stem = ResNetStem(config.stem) if config.stem else None
+        inputs, patch = (config.stem.channels[-1], 1) if config.stem else (3, 16)
+        self.vit = ViT(inputs, patch, config.width, config.heads, config.grid, tuple(config.hooks))
+        count = len(config.hooks)
+        self.reassemble = nn.ModuleList(
+            Reassemble(config.width, channels, factor, config.readout)
+            for channels, factor in zip(config.channels[-count:], (4, 2, 1, 0.5)[-count:], strict=True)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = self.stem(image) if self.stem is not None else [image]
+        taps, size = self.vit(maps[-1])
+        return maps[:-1] + [part(tokens, size) for part, tokens in zip(self.reassemble, taps, strict=True)]
+
+
+class DPTDecoder(nn.Module):
+    """Four maps -> depth (B, 1, H, W) in metres, clamped to the limits, at the size of the image."""
+
+    def __init__(self, config: DPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fuse = FusionDecoder(config.channels, config.features, config.head_hidden, config.non_negative)
+
+    def to_depth(self, raw: Tensor) -> Tensor:
+        """The raw output as depth in metres (float32 where inverted: half precision cannot hold 1e-8)."""
+        config = self.config
+        if config.invert:
+            raw = 1.0 / (config.scale * raw.float() + config.shift).clamp(min=1e-8)
+        if config.min_depth is not None or config.max_depth is not None:
+            raw = raw.clamp(min=config.min_depth, max=config.max_depth)
+        return raw
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        inner = inner_size(size, self.config.resolution_scale)
+        depth = self.to_depth(self.fuse(features)[..., : inner[0], : inner[1]])
+        return depth if inner == tuple(size) else F.interpolate(depth, size=size, mode="bilinear", align_corners=False)
+
+
+def inner_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The size that the encoder works on, before padding."""
+    return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))
+
+
+class DPT(nn.Module):
+    """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
+
+    Raises:
+        ValueError: If the image is no RGB batch or smaller than 32 pixels.
+    """
+
+    def __init__(self, config: DPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = DPTEncoder(config)
+        self.decoder = DPTDecoder(config)
+        self.feature_channels = tuple(config.channels)
+        self.min_depth, self.max_depth = config.min_depth, config.max_depth
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""
+        check_image(image)
+        if self.config.resolution_scale != 1:
+            size = inner_size((image.shape[-2], image.shape[-1]), self.config.resolution_scale)
+            image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return self.encoder((pad_to_stride(image) - 0.5) / 0.5)
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth (B, 1, *size) in metres from the four maps."""
+        return self.decoder(features, size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+
+DPT_CONFIGS: dict[str, DPTConfig] = {
+    "dpt_hybrid": DPTConfig(),
+    "dpt_base": DPTConfig(stem=None, hooks=(2, 5, 8, 11), channels=(96, 192, 384, 768)),
+    "dpt_large": DPTConfig(stem=None, width=1024, heads=16, hooks=(5, 11, 17, 23), channels=(256, 512, 1024, 1024)),
+    "dpt_micro": DPTConfig(
+        width=160,
+        heads=5,
+        hooks=(3, 5),
+        channels=(64, 128, 160, 160),
+        stem=StemConfig(layers=(2, 2, 2), channels=(64, 128, 256), width=32, groups=16),
+        grid=12,
+        features=64,
+        head_hidden=16,
+        scale=0.1,
+        shift=0.0125,
+        invert=True,
+        min_depth=1e-3,
+        max_depth=80.0,
+    ),
+}
+
+
+def init_output(model: DPT, depth: float) -> None:
+    """Start training from a constant depth in metres, so that the last rectification is not dead at birth."""
+    config, last = model.config, model.decoder.fuse.head.conv3
+    with torch.no_grad():
+        last.weight.mul_(0.1)
+        last.bias.fill_((1 / depth - config.shift) / config.scale if config.invert else depth)

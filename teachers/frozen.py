@@ -1,0 +1,43 @@
+"""The one wrapper that turns any depth model into a teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from teachers.stem import fold_standardisation
+
+
+class FrozenTeacher(nn.Module):
+    """A depth model that cannot train: eval mode for ever, no gradients, constant work done once.
+
+    `train()` is ignored, so a parent's `train()` leaves its BatchNorm statistics alone. The model's parameters need no
+    gradient. Images and depths are as those of the wrapped model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = fold_standardisation(model).requires_grad_(False)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.feature_channels: tuple[int, ...] = tuple(model.feature_channels)
+        self.min_depth, self.max_depth = model.min_depth, model.max_depth
+        super().train(False)
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        return self
+
+    # no_grad rather than inference_mode: losses save teacher outputs for the student's backward.
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Four maps at strides 4, 8, 16, 32."""
+        return self.model.encode(image)
+
+    @torch.no_grad()
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth (B, 1, *size) in metres from the four maps."""
+        return self.model.decode(features, size)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
+        return self.model(image)
