@@ -1,0 +1,276 @@
+"""Named rules of judgement: windows, limits, repairs, flips, fingerprints."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from distill.errors import UserError
+from distill.evaluation import METRICS, PROTOCOLS, Protocol, SizeError, depth_metrics
+
+ROAD, ROOM = PROTOCOLS["scenes_road"], PROTOCOLS["scenes_room"]
+
+CROPS = [  # frame; garg; eigen; KB top, left; garg of the KB frame in full-frame pixels
+    ((375, 1242), (153, 371, 44, 1197), (124, 342, 44, 1197), (23, 13), (166, 372, 56, 1185)),
+    ((370, 1224), (151, 366, 43, 1180), (122, 337, 43, 1180), (18, 4), (161, 367, 47, 1176)),
+    ((370, 1226), (151, 366, 44, 1181), (122, 337, 44, 1181), (18, 5), (161, 367, 48, 1177)),
+    ((374, 1238), (152, 370, 44, 1193), (124, 341, 44, 1193), (22, 11), (165, 371, 54, 1183)),
+    ((376, 1241), (153, 372, 44, 1196), (124, 343, 44, 1196), (24, 12), (167, 373, 55, 1184)),
+    ((352, 1216), (143, 349, 43, 1172), (117, 321, 43, 1172), (0, 0), (143, 349, 43, 1172)),
+]
+
+
+def corners(window):
+    rows, cols = window
+    return rows.start, rows.stop, cols.start, cols.stop
+
+
+def depths(seed, *size, low=1.0, high=70.0):
+    return np.random.default_rng(seed).uniform(low, high, size).astype(np.float32)
+
+
+@pytest.mark.parametrize(("frame", "garg", "eigen", "kb", "garg_kb"), CROPS)
+def test_the_windows_of_kitti_frames(frame, garg, eigen, kb, garg_kb):
+    assert corners(PROTOCOLS["kitti_eigen_garg_full"].window(*frame)) == garg
+    assert corners(PROTOCOLS["kitti_eigen_crop_full"].window(*frame)) == eigen
+    assert corners(PROTOCOLS["kitti_eigen_garg_kb"].window(*frame)) == garg_kb
+    top, left = kb
+    shown = (top, top + 352, left, left + 1216)
+    assert corners(PROTOCOLS["kitti_eigen_garg_full"].input_window(*frame)) == shown
+    assert corners(PROTOCOLS["kitti_eigen_garg_kb"].with_(crop=None).window(*frame)) == shown
+
+
+def test_models_see_small_frames_and_other_data_whole():
+    assert corners(PROTOCOLS["kitti_eigen_garg_full"].input_window(96, 320)) == (0, 96, 0, 320)
+    assert corners(ROAD.input_window(375, 1242)) == (0, 375, 0, 1242)
+    assert corners(PROTOCOLS["nyu_eigen"].input_window(480, 640)) == (0, 480, 0, 640)
+
+
+def test_nyu_is_judged_in_one_window_of_one_size():
+    nyu = PROTOCOLS["nyu_eigen"]
+    assert corners(nyu.window(480, 640)) == (45, 471, 41, 601)
+    with pytest.raises(SizeError, match="judges 480x640 frames, got 240x320"):
+        nyu.window(240, 320)
+    assert corners(nyu.with_(crop=None).window(240, 320)) == (0, 240, 0, 320)
+
+
+def test_a_frame_too_small_for_the_cut_is_refused_naming_the_other_protocol():
+    small = depths(0, 96, 320)
+    with pytest.raises(SizeError, match=r"352x1216, got 96x320: use kitti_eigen_garg_full$"):
+        PROTOCOLS["kitti_eigen_garg_kb"].score(small, small)
+    assert issubclass(SizeError, UserError)
+    assert issubclass(SizeError, ValueError)
+    assert PROTOCOLS["kitti_eigen_garg_full"].score(small, small)["pixels"] == (95 - 39) * (308 - 11)
+
+
+def test_a_protocol_holds_what_its_name_says():
+    caps = {name: protocol.max_depth for name, protocol in PROTOCOLS.items()}
+    assert caps == {
+        "kitti_eigen_garg_full": 80,
+        "kitti_eigen_garg_kb": 80,
+        "kitti_eigen_crop_full": 80,
+        "kitti_eigen_crop_kb": 80,
+        "nyu_eigen": 10,
+        "scenes_road": 80,
+        "scenes_room": 10,
+        "folder": 80,
+    }
+    assert all(name == protocol.name and protocol.tta == "none" for name, protocol in PROTOCOLS.items())
+    assert PROTOCOLS["folder"].with_(max_depth=3).max_depth == 3
+
+
+def test_limits_are_strict_in_float32():
+    millimetre = np.float32(1) / np.float32(1000)
+    truth = np.array([[0, millimetre, 0.002, 9.999, 10, 11, np.nan, np.inf, -1]], np.float32)
+    assert float(millimetre) > 1e-3  # after an upcast to float64 it would count
+    assert ROOM.select(truth).tolist() == [[False, False, True, True, False, False, False, False, False]]
+    assert ROOM.select(truth.astype(np.float64)).sum() == 2
+
+
+def test_predictions_are_cut_to_the_limits():
+    truth = np.full((1, 8), 5, np.float32)
+    pred = np.array([[-3, 0, -0.0, 1e-4, 250, np.inf, -np.inf, np.nan]], np.float32)
+    cut = np.array([[1e-3] * 4 + [80, 80, 1e-3, 1e-3]], np.float32)
+    score = ROAD.score(pred, truth)
+    expected = depth_metrics(cut, truth, truth > 0)
+    assert {name: score[name] for name in METRICS} == expected
+    assert score["mae"] == pytest.approx(np.abs(cut - 5).mean(), rel=1e-6)
+    assert (score["pixels"], score["repaired"]) == (8, 3)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_prediction_that_is_not_finite_improves_nothing(bad):
+    truth = depths(0, 20, 30)
+    pred = truth * depths(1, 20, 30, low=0.8, high=1.2)
+    truth[0] = 0  # a row that does not count, and is not counted as repaired
+    clean = ROAD.score(pred, truth)
+    pred[:5] = bad
+    broken = ROAD.score(pred, truth)
+    assert broken["repaired"] == 4 * 30
+    assert broken["d1"] < clean["d1"]
+    assert broken["abs_rel"] > clean["abs_rel"]
+    assert all(math.isfinite(value) for value in broken.values())
+
+
+def test_without_a_pixel_every_metric_is_nan():
+    score = ROAD.score(depths(0, 4, 5), np.zeros((4, 5), np.float32))
+    assert all(math.isnan(score[name]) for name in (*METRICS, "mae"))
+    assert (score["pixels"], score["repaired"]) == (0, 0)
+
+
+def test_arrays_and_tensors_score_alike():
+    pred, truth, flipped = depths(0, 375, 1242), depths(1, 375, 1242), depths(2, 375, 1242)
+    for protocol in (PROTOCOLS["kitti_eigen_garg_kb"], PROTOCOLS["kitti_eigen_crop_full"]):
+        arrays = protocol.score(pred, truth, flipped)
+        tensors = protocol.score(*(torch.from_numpy(x) for x in (pred, truth, flipped)))
+        mixed = protocol.score(torch.from_numpy(pred).double(), truth.astype(np.float64), flipped[:, ::-1][:, ::-1])
+        assert arrays == tensors == mixed
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.startswith("kitti")])
+@pytest.mark.parametrize("frame", [(375, 1242), (376, 1241), (352, 1216)])
+def test_a_prediction_of_the_cut_scores_as_the_full_frame_does(name, frame):
+    protocol = PROTOCOLS[name]
+    pred, truth = depths(0, *frame), depths(1, *frame)
+    cut = pred[protocol.input_window(*frame)]
+    full, pasted = protocol.score(pred, truth), protocol.score(cut, truth)
+    rows, cols = protocol.window(*frame)
+    assert full["pixels"] == pasted["pixels"] == (rows.stop - rows.start) * (cols.stop - cols.start)
+    assert full == pasted  # both crops lie inside the cut
+
+
+def test_outside_the_cut_a_pasted_prediction_counts_as_least_depth():
+    protocol = PROTOCOLS["kitti_eigen_garg_full"].with_(crop=None)
+    truth = depths(0, 375, 1242)
+    pasted = np.full_like(truth, 1e-3)
+    window = protocol.input_window(375, 1242)
+    pasted[window] = truth[window]
+    assert protocol.score(truth[window], truth) == protocol.score(pasted, truth)
+
+
+@pytest.mark.parametrize("frame", [(40, 60), (40, 61)])
+@pytest.mark.parametrize("tta", ["none", "flip", "flip-plain", "flip-edge"])
+def test_the_flip_of_an_equivariant_model_changes_nothing(tta, frame):
+    pred, truth = depths(0, *frame), depths(1, *frame)
+    flipped = ROAD.with_(tta=tta).score(pred, truth, pred[:, ::-1])
+    assert flipped == pytest.approx(ROAD.score(pred, truth), rel=1e-6)
+
+
+def test_a_full_frame_is_unmirrored_before_it_is_cut():
+    protocol = PROTOCOLS["kitti_eigen_crop_kb"]
+    pred, truth = depths(0, 376, 1241), depths(1, 376, 1241)  # the cut of an odd margin is not symmetric
+    assert protocol.score(pred, truth, pred[:, ::-1]) == pytest.approx(protocol.score(pred, truth), rel=1e-6)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "flip-plain"])
+def test_flips_are_cut_before_they_are_averaged(tta):
+    truth = np.full((1, 4), 5, np.float32)
+    pred = np.array([[100, np.inf, np.nan, -4]], np.float32)
+    other = np.array([[60, 2, 3, -np.inf]], np.float32)
+    score = ROAD.with_(tta=tta).score(pred, truth, other[:, ::-1])
+    merged = np.array([[70, 41, 1e-3, 1e-3]], np.float32)
+    assert score == pytest.approx(ROAD.score(merged, truth) | {"repaired": 3}, rel=1e-6)
+
+
+def test_the_edge_blend_by_hand():
+    """Columns at x = 0, 1/20, ...: the mirrored prediction alone up to 5 %, the mean from 10 % to 90 %, then `pred`."""
+    protocol = ROAD.with_(tta="flip-edge")
+    pred, other = np.full((1, 41), 200, np.float32), np.full((1, 41), 40, np.float32)
+    share = np.full(41, 0.5)  # of the un-mirrored flipped one; x = 0.075 is half way down the ramp
+    share[:4], share[-4:] = [1, 1, 1, 0.75], [0.25, 0, 0, 0]
+    merged = share * 40 + (1 - share) * 200  # not cut before: the mean is 120, cut to 80 only now
+    truth = np.linspace(10, 70, 41, dtype=np.float32)[None]
+    assert protocol.score(pred, truth, other) == pytest.approx(ROAD.score(merged[None], truth), rel=1e-5)
+
+
+def test_infinity_in_an_edge_blend_ends_at_the_least_depth():
+    protocol, truth = ROAD.with_(tta="flip-edge"), np.full((1, 41), 10, np.float32)
+    pred = truth.copy()
+    pred[0, 20] = np.inf
+    zero = truth.copy()
+    zero[0, 20] = 0
+    assert protocol.score(pred, truth, truth) == pytest.approx(ROAD.score(zero, truth) | {"repaired": 1}, rel=1e-5)
+
+
+def test_a_coarse_prediction_is_brought_to_the_view():
+    ramp = np.linspace(10, 20, 5, dtype=np.float32)[None].repeat(3, 0)
+    truth = np.linspace(10, 20, 9, dtype=np.float32)[None].repeat(5, 0)
+    aligned = ROAD.with_(align_corners=True).score(ramp, truth, view=(5, 9))
+    assert aligned["rmse"] == pytest.approx(0, abs=1e-5)
+    assert ROAD.score(ramp, truth, view=(5, 9))["rmse"] > 0.1
+    ramp[0, 0] = np.inf
+    assert ROAD.score(ramp, truth, view=(5, 9))["repaired"] > 0
+    pred = np.full_like(truth, np.inf)
+    assert ROAD.score(pred, truth, view=(5, 9)) == ROAD.score(pred, truth)  # of equal size: untouched
+
+
+@pytest.mark.parametrize(
+    ("name", "pred", "flipped", "message"),
+    [
+        ("scenes_road", (352, 1216), None, "pred is 352x1216, but the frame is 375x1242"),
+        ("kitti_eigen_garg_full", (300, 900), None, "or its 352x1216 cut"),
+        ("kitti_eigen_garg_kb", (375, 1242), (352, 1216), "of one size, got 375x1242, 352x1216"),
+        ("folder", (1, 375, 1242), None, r"one depth map \(H, W\), got shape \(1, 375, 1242\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(name, pred, flipped, message):
+    with pytest.raises(ValueError, match=message):
+        PROTOCOLS[name].score(np.ones(pred), np.ones((375, 1242)), None if flipped is None else np.ones(flipped))
+
+
+def test_a_flip_protocol_wants_the_mirrored_prediction():
+    with pytest.raises(ValueError, match="pass flipped"):
+        ROAD.with_(tta="flip").score(np.ones((4, 4)), np.ones((4, 4)))
+
+
+CHANGES = {
+    "dataset": "other",
+    "ground_truth": "raw lidar",
+    "max_depth": 50,
+    "crop": "eigen",
+    "min_depth": 1e-2,
+    "tta": "flip",
+    "align_corners": True,
+    "frame": "kb",
+}
+SINGLE = {"interpolation", "averaging", "limits", "median_scaling"}  # of these only one kind is known so far
+
+
+def test_every_field_but_the_name_is_in_the_fingerprint():
+    base = PROTOCOLS["kitti_eigen_garg_full"]
+    assert {field.name for field in dataclasses.fields(Protocol)} == {"name", *CHANGES, *SINGLE}
+    prints = {base.fingerprint} | {base.with_(**{field: value}).fingerprint for field, value in CHANGES.items()}
+    assert len(prints) == len(CHANGES) + 1
+    for field in SINGLE:
+        other = base.with_()
+        object.__setattr__(other, field, "another kind")
+        assert other.fingerprint not in prints
+
+
+def test_a_fingerprint_is_twelve_digits_that_ignore_name_and_spelling():
+    base = PROTOCOLS["kitti_eigen_garg_full"]
+    assert len(base.fingerprint) == 12
+    assert int(base.fingerprint, 16) >= 0
+    assert base.with_(name="mine").fingerprint == base.fingerprint
+    assert base.with_(max_depth=80).fingerprint == base.with_(max_depth=80.0).fingerprint
+    assert len({protocol.fingerprint for protocol in PROTOCOLS.values()}) == len(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda: PROTOCOLS["kitti_eigen_garg_ful"], "did you mean 'kitti_eigen_garg_full'.*known: .*nyu_eigen"),
+        (lambda: ROAD.with_(tta="flip-egde"), "unknown tta 'flip-egde', did you mean 'flip-edge'.*known: none, flip"),
+        (lambda: ROAD.with_(crop="center"), "unknown crop 'center'.*known: garg, eigen, None"),
+        (lambda: ROAD.with_(cap=80), "unknown protocol option 'cap'.*max_depth"),
+        (lambda: ROAD.with_(max_depth=0), "0 < min_depth < max_depth"),
+        (lambda: ROAD.with_(frame="kb"), "KITTI's frames.*'scenes': use 'full'"),
+        (lambda: ROAD.with_(median_scaling=True), "unknown median_scaling True"),
+    ],
+)
+def test_a_mistake_is_told_with_what_would_have_worked(mistake, message):
+    with pytest.raises(UserError, match=message):
+        mistake()
+    assert "missing" not in PROTOCOLS
