@@ -1,0 +1,142 @@
+"""Changing a sample's geometry and colours: resizing, and the random augmentation of training.
+
+Pixel centres lie at whole numbers, as in OpenCV: the image spans -0.5 to W - 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from distill.data.sample import Sample
+from distill.errors import UserError
+
+
+def resize(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Bring a sample to `size` = (height, width). Depth values stay metres and are never mixed.
+
+    With pixel centres at whole numbers, x goes to (x + 0.5) * s - 0.5, and the principal point with it.
+    """
+    height, width = sample.depth.shape
+    if (height, width) == size:
+        return sample
+    shrinks = size[0] <= height and size[1] <= width
+    shape = (size[1], size[0])
+    # NEAREST_EXACT, as plain NEAREST takes the pixel at floor(x / s), half a pixel off the image and the intrinsics.
+    return replace(
+        sample,
+        image=cv2.resize(sample.image, shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
+        depth=cv2.resize(sample.depth, shape, interpolation=cv2.INTER_NEAREST_EXACT),
+        valid=cv2.resize(sample.valid.view(np.uint8), shape, interpolation=cv2.INTER_NEAREST_EXACT).view(bool),
+        intrinsics=_scaled(sample.intrinsics, size[1] / width, size[0] / height),
+    )
+
+
+def _scaled(intrinsics: np.ndarray | None, across: float, down: float) -> np.ndarray | None:
+    if intrinsics is None:
+        return None
+    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]]) @ intrinsics
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a frame that becomes the sample, in pixels: a crop of the rotated frame, perhaps mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    angle_deg: float = 0.0  # counter-clockwise, about the centre of the whole frame
+    mirrored: bool = False
+
+    def cut(self, sample: Sample) -> Sample:
+        """The sample seen through this window: image, depth, valid and intrinsics move together."""
+        return replace(
+            sample,
+            image=self._warp(sample.image, cv2.INTER_LINEAR),
+            depth=self._warp(sample.depth, cv2.INTER_NEAREST),
+            valid=self._warp(sample.valid.view(np.uint8), cv2.INTER_NEAREST).view(bool),
+            intrinsics=self._move(sample.intrinsics),
+        )
+
+    def _warp(self, array: np.ndarray, interpolation: int) -> np.ndarray:
+        """Rotate, crop and mirror (H, W) or (H, W, 3) in one step that computes the crop's pixels only."""
+        if self.angle_deg == 0:
+            part = array[self.top : self.top + self.height, self.left : self.left + self.width]
+            return np.ascontiguousarray(part[:, ::-1]) if self.mirrored else part
+        height, width = array.shape[:2]
+        from_rotated = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -self.angle_deg, 1.0)
+        if self.mirrored:
+            from_crop = np.array([[-1.0, 0, self.left + self.width - 1], [0, 1, self.top], [0, 0, 1]])
+        else:
+            from_crop = np.array([[1.0, 0, self.left], [0, 1, self.top], [0, 0, 1]])
+        size, flags = (self.width, self.height), interpolation | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(array, from_rotated @ from_crop, size, flags=flags, borderValue=0)
+
+    def _move(self, intrinsics: np.ndarray | None) -> np.ndarray | None:
+        """The camera of the crop.
+
+        The rotation is left out: about the principal point it would be a roll of the camera, which changes neither
+        this matrix nor any depth. The image's centre is some pixels from there, which at 2.5 degrees is below one.
+        """
+        if intrinsics is None:
+            return None
+        moved = intrinsics - np.array([[0, 0, self.left], [0, 0, self.top], [0, 0, 0]])
+        if self.mirrored:
+            moved[0, 2] = self.width - 1 - moved[0, 2]
+        return moved
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The random changes of training, in the order rotate, crop, mirror, colour.
+
+    Args:
+        crop: (height, width) of a random crop. None keeps the whole image.
+        rotate_deg: Every image is rotated by up to so many degrees either way, to the same size, the corners empty.
+        flip: Probability of mirroring left and right.
+        colour: Probability of changing gamma, brightness and the gain of each channel.
+        brightness: Brightness is multiplied by 1 - brightness to 1 + brightness: 0.1 for KITTI, 0.25 for NYU.
+    """
+
+    crop: tuple[int, int] | None = None
+    rotate_deg: float = 0.0
+    flip: float = 0.5
+    colour: float = 0.5
+    brightness: float = 0.1
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A changed copy; its image is float32 in [0, 1]."""
+        moved = self._draw_window(sample, rng).cut(sample)
+        coloured = rng.random() < self.colour
+        return replace(moved, image=self._recolour(moved.image, rng) if coloured else to_unit(moved.image))
+
+    def _draw_window(self, sample: Sample, rng: np.random.Generator) -> Window:
+        height, width = sample.depth.shape
+        crop_height, crop_width = self.crop or (height, width)
+        if crop_height > height or crop_width > width:
+            raise UserError(
+                f"a crop of {crop_height}x{crop_width} does not fit into {sample.name} of {height}x{width} "
+                f"(height x width): choose a crop of at most {height}x{width}, or larger images"
+            )
+        angle_deg = rng.uniform(-self.rotate_deg, self.rotate_deg) if self.rotate_deg else 0.0
+        left = int(rng.integers(width - crop_width + 1))
+        top = int(rng.integers(height - crop_height + 1))
+        return Window(top, left, crop_height, crop_width, angle_deg, mirrored=bool(rng.random() < self.flip))
+
+    def _recolour(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        gamma = rng.uniform(0.9, 1.1)
+        brightness = rng.uniform(1 - self.brightness, 1 + self.brightness)
+        gain = np.float32(brightness * rng.uniform(0.9, 1.1, size=3))
+        if image.dtype != np.uint8:
+            return ((image ** np.float32(gamma)) * gain).clip(0, 1)
+        # 256 values per channel are all there are: a table is several times faster than a power per pixel.
+        table = ((np.arange(256, dtype=np.float32)[:, None] / 255) ** np.float32(gamma) * gain).clip(0, 1)
+        return cv2.LUT(np.ascontiguousarray(image), table[None])
+
+
+def to_unit(image: np.ndarray) -> np.ndarray:
+    """An image as float32 in [0, 1], from uint8 or as it is."""
+    return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image.astype(np.float32)

@@ -1,0 +1,149 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distill.data.folder import FolderDataset, check_truth
+from distill.errors import UserError
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+TWO_METRES = np.full((4, 6), 2000, np.uint16)
+
+
+def fill(root, write_image, names, image="image", depth="depth", raw=TWO_METRES):
+    for name in names:
+        write_image(root / image / f"{name}.jpg", GREY)
+        write_image(root / depth / f"{name}.png", raw)
+
+
+@pytest.mark.parametrize(("image", "depth"), [("image", "depth"), ("rgb", "depths"), ("images", "depth")])
+def test_pairs_are_found_by_name(tmp_path, write_image, image, depth):
+    fill(tmp_path, write_image, ["b/1", "a"], image, depth)
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert dataset.max_depth == 8
+    assert [sample.name for sample in dataset] == [f"{image}/a.jpg", f"{image}/b/1.jpg"]
+    assert (dataset[1].depth == 2).all()
+    assert dataset[1].valid.all()
+    assert dataset[1].intrinsics is None
+
+
+def test_depth_has_the_declared_scale(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    assert (FolderDataset(tmp_path, max_depth=8, depth_scale=5000)[0].depth == np.float32(0.4)).all()
+
+
+def test_images_without_depth_are_left_out_and_named(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a", "b"])
+    (tmp_path / "depth/a.png").unlink()
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert [sample.name for sample in dataset] == ["image/b.jpg"]
+    assert dataset.without_truth == ("image/a.jpg",)
+
+
+@pytest.mark.parametrize("folder", ["image", "."])
+def test_images_alone_have_no_valid_pixel(tmp_path, write_image, folder):
+    write_image(tmp_path / folder / "a.JPG", GREY)
+    write_image(tmp_path / folder / "more/b.png", GREY)
+    (tmp_path / folder / "._a.jpg").write_text("left by a file manager")
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert len(dataset) == 2
+    for sample in dataset:
+        assert sample.depth.shape == (4, 6)
+        assert sample.depth.dtype == np.float32
+        assert not sample.depth.any()
+        assert not sample.valid.any()
+
+
+def test_a_list_takes_the_place_of_names(tmp_path, write_image):
+    write_image(tmp_path / "left/1.png", GREY)
+    write_image(tmp_path / "truth/x.png", TWO_METRES)
+    (tmp_path / "list.txt").write_text("left/1.png truth/x.png\nleft/1.png None\n")
+    dataset = FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt")
+    assert [sample.name for sample in dataset] == ["left/1.png"]
+    assert dataset.without_truth == ("left/1.png",)
+
+
+def test_a_folder_that_cannot_be_paired_is_refused(tmp_path, write_image):
+    with pytest.raises(UserError, match=r"data root .*none does not exist, expected the RGB-depth folder that holds"):
+        FolderDataset(tmp_path / "none", max_depth=8)
+    with pytest.raises(UserError, match=r"no images in .*, expected files of the kinds .bmp .jpeg"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "depth/1.png", TWO_METRES)
+    with pytest.raises(UserError, match=r"does not have the RGB-depth layout: it holds depth/, expected image/ or"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "rgb/a.png", GREY)
+    with pytest.raises(UserError, match=r"no image of .*rgb has a depth map of its name: a.png is expected in .*1.png"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "rgb/a.jpg", GREY)
+    with pytest.raises(UserError, match=r"rgb/a.jpg and .*rgb/a.png have one name"):
+        FolderDataset(tmp_path, max_depth=8)
+    (tmp_path / "image").mkdir()
+    with pytest.raises(UserError, match=r"holds image/ and rgb/, expected one"):
+        FolderDataset(tmp_path, max_depth=8)
+
+
+@pytest.mark.parametrize("limits", [{"max_depth": 0}, {"max_depth": 8, "depth_scale": float("nan")}])
+def test_limits_must_be_positive(tmp_path, limits):
+    with pytest.raises(UserError, match="expected a positive number"):
+        FolderDataset(tmp_path, **limits)
+
+
+def test_usable_truth_passes(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc")
+    check_truth(FolderDataset(tmp_path, max_depth=8))
+
+
+def test_one_measured_map_of_many_is_enough(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc", raw=0 * TWO_METRES)
+    fill(tmp_path, write_image, "d")
+    check_truth(FolderDataset(tmp_path, max_depth=8), samples=2)  # the first and the last
+
+
+def test_empty_truth_is_refused(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc", raw=0 * TWO_METRES)
+    with pytest.raises(UserError) as refusal:
+        check_truth(FolderDataset(tmp_path, max_depth=8), samples=2)
+    assert str(refusal.value) == (
+        "no valid ground truth in the whole set (2 of 3 depth maps looked at): nothing is measured farther than "
+        "0.001 m, expected depth between 0.001 and 8 m; check that these are depth maps"
+    )
+
+
+def test_truth_beyond_the_cap_is_refused_with_the_scale_that_fits(tmp_path, write_image):
+    fill(tmp_path, write_image, "a", raw=TWO_METRES)
+    with pytest.raises(UserError) as refusal:
+        check_truth(FolderDataset(tmp_path, max_depth=8, depth_scale=10))
+    assert str(refusal.value).endswith(
+        "(1 of 1 depth maps looked at): at 10 units per metre it spans 200 to 200 m, expected depth between 0.001 and "
+        "8 m; 256 units per metre would fit"
+    )
+
+
+@pytest.mark.parametrize(("declared", "stored"), [(1, 1000), (100, 1000), (100, 5000)])
+def test_the_named_scale_brings_values_below_the_cap(tmp_path, write_image, declared, stored):
+    raw = (np.linspace(1, 9.9, 24).reshape(4, 6) * stored).astype(np.uint16)
+    fill(tmp_path, write_image, "a", raw=np.maximum(raw, 10 * declared))
+    with pytest.raises(UserError, match=f"{stored} units per metre would fit"):
+        check_truth(FolderDataset(tmp_path, max_depth=10, depth_scale=declared))
+
+
+def test_truth_that_cannot_be_read_is_refused(tmp_path, write_image):
+    fill(tmp_path, write_image, "a")
+    (tmp_path / "depth/a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 of 1 depth maps looked at\): cannot read .*a.png: the file is empty"):
+        check_truth(FolderDataset(tmp_path, max_depth=8))
+
+
+def test_truth_counts_only_where_it_is_valid(make_sample):
+    class Masked:
+        max_depth = 10.0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            sample = make_sample(4, 6)
+            return replace(sample, valid=np.zeros_like(sample.valid))
+
+    with pytest.raises(UserError, match="nothing is measured"):
+        check_truth(Masked())
