@@ -1,0 +1,34 @@
+"""Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
+
+from distill.data.augment import Augmentation, resize
+from distill.data.files import DecodeError, default_split
+from distill.data.folder import FolderDataset, check_truth
+from distill.data.kitti import KittiDataset, kb_crop
+from distill.data.nyu import NyuDataset, mask_nyu_border
+from distill.data.reading import readable
+from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
+from distill.data.scenes import SceneDataset
+from distill.data.training_set import EpochBatches, TrainingSet, make_loader
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "DecodeError",
+    "DepthDataset",
+    "EpochBatches",
+    "FolderDataset",
+    "KittiDataset",
+    "NyuDataset",
+    "Sample",
+    "SceneDataset",
+    "TrainingSet",
+    "check_truth",
+    "collate",
+    "default_split",
+    "kb_crop",
+    "make_loader",
+    "mask_nyu_border",
+    "readable",
+    "resize",
+    "to_tensor",
+]
