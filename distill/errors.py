@@ -1,4 +1,6 @@
-"""What a person did wrong, as opposed to what this project did wrong."""
+"""How a command can end early: by a person's mistake, or by a signal."""
+
+import signal
 
 
 class UserError(Exception):
@@ -6,3 +8,11 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with 2.
     """
+
+
+class Interrupted(Exception):
+    """A run stopped by a signal, after its state was saved. `code` is the process's exit code, 128 + signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number

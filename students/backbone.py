@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from typing import Any
 
 import timm
 import torch
@@ -29,7 +30,7 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
     entry = timm.model_entrypoint(name.split(".")[0]) if ":" not in name else None
     # Window transformers check the image's size unless told otherwise.
     module = inspect.getmodule(entry) if entry else None
-    dynamic = {"strict_img_size": False} if module and "swin_transformer" in module.__name__ else {}
+    dynamic: dict[str, Any] = {"strict_img_size": False} if module and "swin_transformer" in module.__name__ else {}
     try:
         return timm.create_model(name, pretrained=pretrained, features_only=True, **dynamic)
     except (OSError, ConnectionError) as error:
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
         ValueError: If timm does not know the name, or a stride is missing.
     """
 
+    net: Any
     mean: Tensor
     std: Tensor
 
@@ -74,7 +76,7 @@ class Backbone(nn.Module):
             raise ValueError(
                 f"{name!r} has no 3x3 convolution in its stages, so lg_conv would change nothing; set it to false"
             )
-        config = self.net.pretrained_cfg if hasattr(self.net, "pretrained_cfg") else {}
+        config = getattr(self.net, "pretrained_cfg", {})
         for key, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             self.register_buffer(key, torch.tensor(config.get(key, default)).view(1, 3, 1, 1), persistent=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,9 +88,8 @@ class CNNStudent(nn.Module):
         self.feature_channels = self.encoder.channels
         self.decoder = CNNDecoder(self.feature_channels, width, bins, min_depth, max_depth)
         self.min_depth, self.max_depth = min_depth, max_depth
-        self.options = {
-            "lg_conv": lg_conv, "min_depth": min_depth, "max_depth": max_depth, "width": width, "bins": bins
-        }  # fmt: skip
+        options = {"lg_conv": lg_conv, "min_depth": min_depth, "max_depth": max_depth, "width": width, "bins": bins}
+        self.recipe: dict[str, Any] = {"student": backbone, "options": options}
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image, padded to multiples of 32."""

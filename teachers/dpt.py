@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ class DPTConfig:
     """Everything that decides a DPT's shape and the meaning of its output.
 
     `hooks` are the tapped blocks, counted from 0: four without a stem, two with one (the stem gives strides 4 and 8).
-    `channels` are those of the four reassembled maps. The raw output y becomes depth by 1 / max(scale * y + shift, 1e-8)
+    `channels` are those of the four reassembled maps. The raw output y becomes 1 / max(scale * y + shift, 1e-8) metres
     where `invert`, and stays y otherwise; `min_depth` and `max_depth` then clamp it, None means no limit.
     """
 
@@ -29,7 +29,7 @@ class DPTConfig:
     heads: int = 12
     hooks: tuple[int, ...] = (8, 11)
     channels: tuple[int, int, int, int] = (256, 512, 768, 768)
-    stem: StemConfig | None = StemConfig()
+    stem: StemConfig | None = field(default_factory=StemConfig)
     grid: int = 24
     features: int = 256
     head_hidden: int = 32
@@ -172,4 +172,5 @@ def init_output(model: DPT, depth: float) -> None:
     config, last = model.config, model.decoder.fuse.head.conv3
     with torch.no_grad():
         last.weight.mul_(0.1)
-        last.bias.fill_((1 / depth - config.shift) / config.scale if config.invert else depth)
+        start = (1 / depth - config.shift) / config.scale if config.invert else depth
+        nn.init.constant_(last.bias, start)  # type: ignore[arg-type]

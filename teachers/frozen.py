@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,10 +17,12 @@ class FrozenTeacher(nn.Module):
     gradient. Images and depths are as those of the wrapped model.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    model: Any  # a depth model; PyTorch's own annotations know no methods of a submodule
+
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = fold_standardisation(model).requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(memory_format=torch.channels_last)
         self.feature_channels: tuple[int, ...] = tuple(model.feature_channels)
         self.min_depth, self.max_depth = model.min_depth, model.max_depth
         super().train(False)

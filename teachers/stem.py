@@ -129,7 +129,7 @@ class ResNetStem(nn.Module):
 
 
 def fold_standardisation(module: nn.Module) -> nn.Module:
-    """Replace every weight-standardised convolution by a plain one, in place: the outputs do not change, the work does."""
+    """Replace every weight-standardised convolution by a plain one of the same outputs, in place."""
     for name, child in module.named_children():
         if isinstance(child, StandardisedConv2d):
             setattr(module, name, child.folded())

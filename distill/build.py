@@ -1,0 +1,297 @@
+"""A configuration becomes the objects of a run. The only file that knows every part by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.config import Config, DataConfig
+from distill.data import (
+    Augmentation,
+    DepthDataset,
+    FolderDataset,
+    KittiDataset,
+    NyuDataset,
+    Sample,
+    SceneDataset,
+    TrainingSet,
+    check_truth,
+    default_split,
+    kb_crop,
+    mask_nyu_border,
+    resize,
+)
+from distill.errors import UserError
+from distill.evaluation import PROTOCOLS, Protocol
+from distill.method import LOSSES, METHODS, Method
+from students import create_student, load_student
+from teachers import FrozenTeacher, create_teacher, list_teachers
+
+TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
+DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen", "folder": "folder"}
+DEFAULT_EPOCHS, WARMUP_BASE = 25.0, 25.0
+MAX_VALIDATIONS = 10
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains and is judged on. `test` is None where there is nothing to validate with."""
+
+    train: TrainingSet
+    test: DepthDataset | None
+    protocol: Protocol
+    max_depth: float
+
+
+def user_error(error: Exception) -> UserError:
+    """The mistake behind an exception of `teachers` or `students`, in one line."""
+    return UserError(" ".join(str(error).split()))
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def open_dataset(data: DataConfig, part: str, split: Path | None = None) -> DepthDataset:
+    """The "train" or "test" half of a data set.
+
+    Raises:
+        UserError: If it is not there or not what it should be.
+    """
+    if data.name == "scenes":
+        scenes = data.scenes
+        count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
+        return SceneDataset(scenes.kind, count, seed, scenes.size, sparse=scenes.sparse and part == "train")
+    assert data.root is not None
+    named = split or getattr(data.split, part)
+    listed = None if named is None else (named if named.is_absolute() or named.exists() else data.root / named)
+    if data.name == "folder":
+        default = default_split(data.root, "train" if part == "train" else "test")
+        listed = listed or (default if default.exists() else None)
+        return FolderDataset(
+            data.root, max_depth=data.max_depth or 80.0, depth_scale=data.depth_scale, split_file=listed
+        )
+    listed = listed or default_split(data.root, "train" if part == "train" else "test")
+    return KittiDataset(data.root, listed) if data.name == "kitti" else NyuDataset(data.root, listed)
+
+
+def has_test_half(data: DataConfig) -> bool:
+    """Whether there is something to validate with: scenes always, otherwise a test list."""
+    if data.name == "scenes" or data.split.test is not None:
+        return True
+    return data.root is not None and default_split(data.root, "test").exists()
+
+
+def preparations(data: DataConfig, part: str = "train") -> list[Callable[[Sample], Sample]]:
+    """What is done to every training sample before it is varied: the data set's own crop, and a smaller size."""
+    steps: list[Callable[[Sample], Sample]] = []
+    if data.name == "kitti":
+        steps.append(kb_crop)
+    if data.name == "nyu":
+        steps.append(mask_nyu_border)
+    if data.size is not None:
+        steps.append(Resize(data.size))
+    return steps
+
+
+@dataclass(frozen=True)
+class Resize:
+    """`resize` to one size, as a step that worker processes can be handed."""
+
+    size: tuple[int, int]
+
+    def __call__(self, sample: Sample) -> Sample:
+        return resize(sample, self.size)
+
+
+class Subset:
+    """The first `count` samples of a data set."""
+
+    def __init__(self, dataset: DepthDataset, count: int) -> None:
+        self.dataset, self.count, self.max_depth = dataset, min(count, len(dataset)), dataset.max_depth
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -self.count <= index < self.count:
+            raise IndexError(index)
+        return self.dataset[index]
+
+
+def choose_protocol(data: DataConfig, name: str | None, tta: str | None, max_depth: float) -> Protocol:
+    """The protocol of that name, by default the data set's own, with its options applied."""
+    protocol = PROTOCOLS[name or DEFAULT_PROTOCOL.get(data.name) or f"scenes_{data.scenes.kind}"]
+    if tta is not None:
+        protocol = protocol.with_(tta=tta)
+    return protocol.with_(max_depth=max_depth) if data.name == "folder" else protocol
+
+
+def build_data(config: Config) -> Data:
+    """Both halves of the data set, checked, and the protocol they are judged by."""
+    data = config.data
+    train = open_dataset(data, "train")
+    if data.limit is not None:
+        train = Subset(train, data.limit)
+    if config.method.name == "supervised" or data.name != "folder":
+        check_truth(train)
+    test = open_dataset(data, "test") if has_test_half(data) else None
+    if test is not None and config.eval.limit is not None:
+        test = Subset(test, config.eval.limit)
+    max_depth = data.max_depth or train.max_depth
+    varied = Augmentation(data.crop, data.rotate_deg, data.flip, data.colour, data.brightness)
+    return Data(
+        TrainingSet(train, varied, config.seed, preparations(data)),
+        test,
+        choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth),
+        max_depth,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+def check_teacher(config: Config) -> None:
+    """Look at the teacher's name and file before anything is built."""
+    given = config.teacher
+    if not METHODS[config.method.name].needs_teacher or Path(given.name).is_dir():
+        return
+    if given.name not in list_teachers():
+        raise UserError(
+            f"unknown teacher {given.name!r}, known are {', '.join(list_teachers())}, or the folder of a trained model"
+        )
+    if given.checkpoint is not None and not given.checkpoint.is_file():
+        raise UserError(f"teacher.checkpoint: no file at {given.checkpoint}; give the path of the teacher's weights")
+    if given.checkpoint is None and given.name != "dpt_micro":
+        raise UserError(f"teacher.checkpoint is needed for {given.name}: a teacher without weights teaches nothing")
+
+
+def build_teacher(config: Config) -> FrozenTeacher | None:
+    """The frozen teacher, None where the method has no use for one.
+
+    Raises:
+        UserError: If its weights cannot be read or are another network's.
+    """
+    given = config.teacher
+    if not METHODS[config.method.name].needs_teacher:
+        return None
+    try:
+        if Path(given.name).is_dir():
+            return FrozenTeacher(load_student(given.name))
+        options = given.model_dump(include={"scale", "shift", "invert", "readout"}, exclude_none=True)
+        return create_teacher(given.name, given.checkpoint, **options)
+    except (ValueError, FileNotFoundError) as error:
+        raise user_error(error) from error
+
+
+def build_student(config: Config, max_depth: float) -> nn.Module:
+    """The student of a run, with random or ImageNet weights."""
+    given = config.student
+    options = given.model_dump(exclude={"backbone"}, exclude_none=True)
+    try:
+        return create_student(given.backbone, **{"max_depth": max_depth, **options})
+    except ValueError as error:
+        raise user_error(error) from error
+
+
+def build_method(
+    config: Config, student: nn.Module, teacher: FrozenTeacher | None, steps: int, per_epoch: int
+) -> Method:
+    """The method by name. `disdepth` without FAM is classical feature distillation."""
+    given = config.method
+    name = "feature" if given.name == "disdepth" and not given.fam else given.name
+    loss = LOSSES[given.loss]
+    options: dict[str, Any] = {}
+    if name in ("feature", "disdepth"):
+        assert teacher is not None
+        options = {
+            "teacher_channels": teacher.feature_channels,
+            "kd_weight": given.kd_weight,
+            "warmup_steps": warmup_steps(config, steps, per_epoch),
+        }
+    if name == "disdepth":
+        options |= {"lam": given.lam, "window": given.window}
+    if name == "output":
+        options = {"weight": given.output_weight}
+    return METHODS[name](student, loss, **options)
+
+
+def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:
+    """Steps before feature distillation: as given, by epochs, or the same share of a run set by steps as 7 of 25."""
+    given = config.method
+    if given.warmup_steps is not None:
+        waiting = given.warmup_steps
+    elif config.train.steps is not None:
+        waiting = round(steps * given.warmup_epochs / WARMUP_BASE)
+    else:
+        waiting = round(given.warmup_epochs * per_epoch)
+    if waiting >= steps and given.name in ("feature", "disdepth") and given.kd_weight > 0:
+        raise UserError(
+            f"the warm-up of {waiting} steps is as long as the whole training of {steps}: nothing would be distilled; "
+            "lower method.warmup_epochs, or set method.warmup_steps"
+        )
+    return waiting
+
+
+# -------------------------------------------------------------------------------------------------------- optimisation
+
+
+def total_steps(config: Config, per_epoch: int) -> int:
+    """Optimizer steps of the run; `train.steps` wins over `train.epochs`."""
+    if config.train.steps is not None:
+        return config.train.steps
+    return max(round((config.train.epochs or DEFAULT_EPOCHS) * per_epoch), 1)
+
+
+def build_optimizer(config: Config, module: nn.Module) -> torch.optim.Optimizer:
+    """Adam or AdamW over everything that learns."""
+    given = config.optim
+    kind = torch.optim.AdamW if given.name == "adamw" else torch.optim.Adam
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return kind(parameters, lr=given.lr, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
+
+
+def build_schedule(
+    config: Config, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate over the steps: a rise, then constant, linear or cosine to its final share."""
+    given = config.optim
+    rise = round(given.warmup_share * steps)
+    rest, end = max(steps - rise, 1), given.final_lr_share
+    schedules = torch.optim.lr_scheduler
+    main: torch.optim.lr_scheduler.LRScheduler
+    if given.schedule == "linear":
+        main = schedules.LinearLR(optimizer, 1.0, end, rest)
+    elif given.schedule == "cosine":
+        main = schedules.CosineAnnealingLR(optimizer, rest, end * given.lr)
+    else:
+        main = schedules.ConstantLR(optimizer, 1.0, 1)
+    if not rise:
+        return main
+    return schedules.SequentialLR(optimizer, [schedules.LinearLR(optimizer, 1 / rise, 1.0, rise), main], [rise])
+
+
+# ------------------------------------------------------------------------------------------- models named on a command
+
+
+def open_model(name: str, **conversion: Any) -> nn.Module:
+    """MODEL of the command line: a run folder, a `student/` folder, or `teacher-name:checkpoint`.
+
+    `conversion` (scale, shift, invert) tells what a checkpoint's raw output means.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    try:
+        if Path(name).exists() or ":" not in name:
+            if name in list_teachers():
+                return create_teacher(name)
+            return load_student(name)
+        teacher, _, checkpoint = name.partition(":")
+        return create_teacher(teacher, checkpoint, **conversion)
+    except (ValueError, FileNotFoundError) as error:
+        raise user_error(error) from error

@@ -1,0 +1,147 @@
+"""The verbs. Parses, calls, prints; torch is imported only by the verb that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill import __version__
+from distill.errors import Interrupted, UserError
+
+DONE, OURS, YOURS = 0, 1, 2
+
+
+def size(text: str) -> tuple[int, int]:
+    """'352x1216' as (352, 1216)."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 352x1216, got {text!r}") from None
+    return height, width
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distill", description="Turn a large depth transformer into a small, fast network."
+    )
+    parser.add_argument("--version", action="version", version=f"distill {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_demo(commands)
+    add_train(commands)
+    add_evaluate(commands)
+    add_predict(commands)
+    return parser
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("demo", help="distil, evaluate and report on embedded data, in minutes")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/demo"), help="folder of the demo (default: %(default)s)"
+    )
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    from distill.demo import demo
+
+    demo(args.output)
+    return DONE
+
+
+def add_train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("train", help="distil a teacher into a student")
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="one of configs/, or your own")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="replace a value of the configuration"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/ and the configuration's name)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.set_defaults(run=run_train)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    from distill.config import load_config
+
+    config = load_config(args.config, args.overrides)
+    output = args.output or config.output or Path("runs") / args.config.stem
+    config = config.model_copy(update={"output": output})
+    from distill.run import train_run
+
+    folder = train_run(config, output, args.resume)
+    print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
+    return DONE
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("evaluate", help="judge a model by a named protocol")
+    parser.add_argument("model", metavar="MODEL", help="a run folder, a student/ folder, or teacher-name:checkpoint.pt")
+    parser.add_argument("--data", required=True, choices=["kitti", "nyu", "folder", "scenes"])
+    parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
+    parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--protocol", help="default: the data set's own")
+    which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
+    parser.add_argument("--tta", choices=["none", "flip", "flip-edge"], help="average with the mirrored image")
+    parser.add_argument(
+        "--size", type=size, metavar="HxW", help="resize images for the model (default: as it was trained)"
+    )
+    parser.add_argument("--scenes", choices=["road", "room"], default="road", help="kind of embedded scenes")
+    parser.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
+    parser.add_argument("--depth-scale", type=float, default=1000.0, help="depth units per metre in a folder's PNGs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    from distill.judging import evaluate_command
+
+    evaluate_command(args)
+    return DONE
+
+
+def add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("predict", help="depth of images, folders and videos, as 16-bit PNG and in colour")
+    parser.add_argument("model", metavar="MODEL", help="a run folder, a student/ folder, or teacher-name:checkpoint.pt")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
+    parser.add_argument("--size", type=size, metavar="HxW", help="resize images for the model")
+    parser.set_defaults(run=run_predict)
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    from distill.predict import predict
+
+    return YOURS if predict(args.model, args.inputs, args.output, args.size) else DONE
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with section.key=value overrides allowed anywhere among the options of a verb that takes them."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(arguments)
+    stray = [word for word in rest if word.startswith("-") or "=" not in word]
+    if stray or (rest and not hasattr(args, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(stray or rest)}")
+    if rest:
+        args.overrides += rest
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
+    args = parse(arguments)
+    try:
+        return args.run(args)
+    except UserError as error:
+        print(f"distill: {error}", file=sys.stderr)
+        return YOURS
+    except KeyboardInterrupt:
+        return 130
+    except Interrupted as error:
+        print(f"distill: {error}; the state is saved, continue with --resume", file=sys.stderr)
+        return error.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""The configuration of a run: every key, its type, range and meaning. This file is the reference manual."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from distill.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[tuple[PositiveInt, PositiveInt], Field(description="Height and width in pixels.")]
+
+
+class Section(BaseModel):
+    """Base of all sections: constant, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class SplitFiles(Section):
+    """List files of the two halves of a data set, absolute or relative to `data.root`."""
+
+    train: Path | None = None
+    test: Path | None = None
+
+
+def as_split(value: Any) -> Any:
+    """Accept one path (the training list) or two (training, test) beside the mapping."""
+    if isinstance(value, str | Path):
+        return {"train": value}
+    if isinstance(value, list | tuple) and len(value) <= 2:
+        return dict(zip(("train", "test"), value, strict=False))
+    return value
+
+
+class ScenesConfig(Section):
+    """Embedded procedural scenes, for `data.name: scenes`."""
+
+    kind: Literal["road", "room"] = "road"
+    train: PositiveInt = Field(300, description="Training scenes.")
+    test: PositiveInt = Field(60, description="Held-out scenes.")
+    size: Size = (96, 320)
+    sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
+
+
+class DataConfig(Section):
+    """Which images a run learns from, and how they are varied."""
+
+    name: Literal["kitti", "nyu", "folder", "scenes"]
+    root: Path | None = Field(None, description="Where the data set lies. Not for scenes.")
+    split: Annotated[SplitFiles, BeforeValidator(as_split)] = SplitFiles()
+    scenes: ScenesConfig = ScenesConfig()
+    limit: PositiveInt | None = Field(None, description="Use only the first so many training images.")
+    size: Size | None = Field(None, description="Resize images to this before anything else; depth follows by nearest.")
+    crop: Size | None = Field(None, description="Random crop of training images.")
+    rotate_deg: NonNegativeFloat = Field(0.0, description="Random rotation within plus and minus this.")
+    flip: Share = Field(0.5, description="Probability of mirroring.")
+    colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
+    brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
+    depth_scale: PositiveFloat = Field(1000.0, description="Depth units per metre in the PNGs of a folder.")
+    max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
+    workers: NonNegativeInt = Field(2, description="Processes that load images; 0 loads in the training process.")
+    max_faults: Share = Field(0.01, description="Share of unreadable samples beyond which a run stops.")
+
+    @model_validator(mode="after")
+    def needs_root(self) -> DataConfig:
+        if self.name != "scenes" and self.root is None:
+            raise ValueError(f"data.root is needed for data.name={self.name}: the folder of the data set")
+        return self
+
+
+class TeacherConfig(Section):
+    """The frozen network that is distilled."""
+
+    name: str = Field("dpt_hybrid", description="A DPT's name, or the folder of any trained model.")
+    checkpoint: Path | None = Field(None, description="Weights of a named DPT; dpt_micro ships its own.")
+    scale: float | None = Field(None, description="depth = 1 / (scale * output + shift); None keeps the network's own.")
+    shift: float | None = None
+    invert: bool | None = None
+    readout: Literal["project", "add", "ignore"] | None = None
+
+
+class StudentConfig(Section):
+    """The network that is trained."""
+
+    backbone: str = Field("efficientnet_b0", description="A timm name.")
+    lg_conv: bool = Field(False, description="Let the backbone's 3x3 convolutions see the whole image.")
+    pretrained: bool = Field(True, description="Start from ImageNet weights.")
+    min_depth: PositiveFloat = 1e-3
+    max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
+    width: PositiveInt | None = Field(None, description="Channels of the decoder's last map (128).")
+    bins: PositiveInt | None = Field(None, description="Depth bins (256).")
+
+
+class MethodConfig(Section):
+    """What passes from the teacher to the student."""
+
+    name: Literal["supervised", "output", "fill", "feature", "disdepth"] = "disdepth"
+    fam: bool = Field(True, description="Acclimate the teacher's features; off is classical feature distillation.")
+    lam: bool = Field(True, description="Weigh positions by their learnt importance. Needs fam.")
+    kd_weight: NonNegativeFloat = Field(0.05, description="Weight of feature distillation.")
+    output_weight: NonNegativeFloat = Field(1.0, description="Weight of the teacher's depth in `output`.")
+    warmup_epochs: NonNegativeFloat = Field(7.0, description="Epochs (of 25) before feature distillation begins.")
+    warmup_steps: NonNegativeInt | None = Field(None, description="The same in steps; wins over warmup_epochs.")
+    window: PositiveInt = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
+    loss: Literal["silog", "eigen"] = Field("silog", description="Loss between depth maps.")
+
+    @model_validator(mode="after")
+    def lam_needs_fam(self) -> MethodConfig:
+        if self.name == "disdepth" and self.lam and not self.fam:
+            raise ValueError("method.lam weighs acclimated features and needs method.fam; set method.lam=false too")
+        return self
+
+
+class TrainConfig(Section):
+    """How long, and in what portions."""
+
+    epochs: PositiveFloat | None = Field(
+        None, description="Passes over the training images (25 where steps is not set)."
+    )
+    steps: PositiveInt | None = Field(None, description="Optimizer steps; wins over epochs.")
+    batch_size: PositiveInt = Field(8, description="Images of one optimizer step, over all processes.")
+    micro_batch: PositiveInt | None = Field(
+        None, description="Images of one forward pass; by default the batch, shared."
+    )
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
+    validate_every: PositiveInt | None = Field(None, description="Steps between validations; by default ten in a run.")
+    checkpoint_every: PositiveInt = Field(500, description="Steps between checkpoints.")
+    checkpoint_minutes: PositiveFloat = Field(10.0, description="Minutes after which one is written anyway.")
+    keep: PositiveInt = Field(2, description="Checkpoints kept.")
+    log_every: PositiveInt = Field(20, description="Steps between log entries.")
+    channels_last: bool = Field(True, description="Memory format that convolutions are fastest in.")
+
+
+class OptimConfig(Section):
+    """How the weights are updated."""
+
+    name: Literal["adam", "adamw"] = "adamw"
+    lr: PositiveFloat = Field(4e-5, description="Peak learning rate, at the global batch size.")
+    final_lr_share: Share = Field(0.1, description="Share of the peak that the schedule ends with.")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_share: Share = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")
+    weight_decay: NonNegativeFloat = 1e-2
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+
+
+class EvalConfig(Section):
+    """How a run is validated."""
+
+    protocol: str | None = Field(None, description="By default the data set's own.")
+    tta: Literal["none", "flip", "flip-edge", "flip-plain"] | None = None
+    limit: PositiveInt | None = Field(None, description="Validate on the first so many images only.")
+    pictures: NonNegativeInt = Field(4, description="Images shown in the report and in TensorBoard.")
+
+
+class Config(Section):
+    """One run."""
+
+    seed: NonNegativeInt = 0
+    output: Path | None = Field(
+        None, description="Folder of the run; by default runs/ and the name of the configuration."
+    )
+    data: DataConfig
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    method: MethodConfig = MethodConfig()
+    train: TrainConfig = TrainConfig()
+    optim: OptimConfig = OptimConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides, and validate.
+
+    Raises:
+        UserError: If the file is missing or no YAML, or a key or value is wrong; one line with what would work.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"no configuration at {path}; see configs/ for examples") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a configuration: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as 'data:', got {type(content).__name__}")
+    for override in overrides:
+        apply_override(content, override)
+    return parse_config(content, str(path))
+
+
+def parse_config(content: dict[str, Any], source: str) -> Config:
+    """Validate a nested mapping; `source` names it in errors."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: {'; '.join(explain(item) for item in error.errors()[:3])}") from None
+
+
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in a nested mapping; the value is read as YAML."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"an override must be section.key=value, got {override!r}")
+    *sections, last = key.strip().split(".")
+    place = content
+    for name in sections:
+        inner = place.get(name)
+        place[name] = inner = dict(inner) if isinstance(inner, dict) else {}
+        place = inner
+    try:
+        place[last] = parse_value(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
+
+
+def parse_value(text: str) -> Any:
+    """A YAML scalar or list; '1e-4', which YAML takes for a string, is a number here."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def explain(error: Any) -> str:
+    """One validation error of pydantic as one sentence with its fix."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown_key(error["loc"])
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if error["type"] == "value_error":
+        return message
+    return f"{place}={error['input']!r}: {message}"
+
+
+def unknown_key(location: tuple[Any, ...]) -> str:
+    """What an unknown key should have been."""
+    *parents, key = location
+    section: Any = Config
+    for name in parents:
+        section = section_type(section.model_fields[name].annotation) if name in section.model_fields else Config
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(key), known, n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    where = ".".join([*map(str, parents), str(key)])
+    return f"unknown key {where}{hint} (known: {', '.join(known)})"
+
+
+def section_type(annotation: Any) -> Any:
+    """The section class inside an annotation such as `Section | None`."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
+        annotation = typing.get_args(annotation)[0]
+    return annotation
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that loads to the same one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

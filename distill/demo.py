@@ -1,0 +1,107 @@
+"""`distill demo`: the whole method on embedded scenes, with its twin that learns without a teacher."""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from distill import build
+from distill.config import Config, dump_config, load_config
+from distill.engine.checkpoint import Checkpoints
+from distill.engine.tracking import console
+from distill.panels import method_panels, pick
+from distill.report import Panel, Row, read_metrics, results_table, run_charts, write_page
+from distill.run import train_run
+from distill.summary import Judged, environment, judge
+from students import load_student
+from teachers import FrozenTeacher
+
+NEEDS_NO_RESTART = "finished parts are kept: delete the folder to start over"
+
+
+def demo_config() -> Path:
+    """configs/demo.yaml, inside an installed package or beside the package in a checkout."""
+    package = Path(str(resources.files("distill")))
+    inside = package / "configs" / "demo.yaml"
+    return inside if inside.is_file() else package.parent / "configs" / "demo.yaml"
+
+
+def demo(output: Path) -> list[Row]:
+    """Train a twin without and a student with distillation, compare both with the teacher, write one page.
+
+    Safe to interrupt and to run again: what is done is not done twice.
+    """
+    started = time.perf_counter()
+    config = load_config(demo_config())
+    twin = config.model_copy(update={"method": config.method.model_copy(update={"name": "supervised"})})
+    for title, part, folder in (
+        ("1 of 2: the twin, trained without a teacher", twin, output / "twin"),
+        ("2 of 2: the student, distilled from the shipped DPT", config, output / "student"),
+    ):
+        console.rule(title)
+        train_run(part.model_copy(update={"output": folder}), folder, resume=True)
+    console.rule("comparison")
+    rows = compare(config, output)
+    console.print(f"done in {time.perf_counter() - started:.0f} s ({NEEDS_NO_RESTART})", highlight=False)
+    print(f"report: {(output / 'report.html').resolve()}")
+    return rows
+
+
+def compare(config: Config, output: Path) -> list[Row]:
+    """The table of teacher, student and twin, on the screen and in `report.html`."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data, teacher = build.build_data(config), build.build_teacher(config)
+    assert teacher is not None
+    models = {
+        f"teacher ({config.teacher.name})": teacher.to(device),
+        "student, distilled": load_student(output / "student").to(device),
+        "twin, no distillation": load_student(output / "twin").to(device),
+    }
+    judged = [judge(name, model, config, data, device) for name, model in models.items()]
+    rows = [one.row() for one in judged]
+    title = f"{data.protocol.name} · {data.protocol.fingerprint} · {len(judged[0].results.images)} held-out images"
+    Console(width=None).print(results_table(rows, title))
+    write_demo_page(config, output, data, judged, demo_panels(config, data, output, teacher), device)
+    return rows
+
+
+def demo_panels(config: Config, data: build.Data, output: Path, teacher: FrozenTeacher) -> list[Panel]:
+    """Held-out streets as teacher, ghost, twin and student see them."""
+    student = load_student(output / "student")
+    method = build.build_method(config, student, teacher.cpu(), config.train.steps or 1, 1)
+    saved = Checkpoints(output / "student" / "checkpoints").load()
+    assert saved is not None
+    acclimation = {k: v for k, v in saved["module"].items() if not k.startswith("student.")}
+    method.load_state_dict(acclimation, strict=False)
+    assert data.test is not None
+    chosen = pick(data.test, config.eval.pictures)
+    return method_panels(method, teacher, data, None, chosen, {"twin": load_student(output / "twin")})
+
+
+def write_demo_page(
+    config: Config, output: Path, data: build.Data, judged: list[Judged], panels: list[Panel], device: torch.device
+) -> None:
+    teacher, student, twin = (one.results.metrics["rmse"] for one in judged)
+    lead = (
+        f"A DPT teaches a small CNN on {len(data.train)} streets with sparse depth. On {len(judged[0].results.images)} "
+        f"streets that none of them has seen, the teacher's RMSE is {teacher:.2f} m, the distilled student's "
+        f"{student:.2f} m, and that of its twin, trained alike without a teacher, {twin:.2f} m."
+    )
+    labelled = {"distilled": output / "student", "twin": output / "twin"}
+    write_page(
+        output / "report.html",
+        title="distill demo",
+        lead=lead,
+        rows=[one.row() for one in judged],
+        protocol=f"{data.protocol.name} · {data.protocol.fingerprint}",
+        charts=[chart for folder in labelled.values() for chart in run_charts(read_metrics(folder / "metrics.jsonl"))],
+        panels=panels,
+        config_text=dump_config(config),
+        environment=environment(device),
+        command="distill demo",
+        notes=["Curves: first the distilled student's run, then its twin's. Each run's own page lies in its folder."],
+    )

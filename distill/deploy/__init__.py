@@ -1,0 +1,1 @@
+"""The student leaves home: what it costs to run."""

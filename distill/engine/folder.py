@@ -1,0 +1,76 @@
+"""The folder of a run: claimed by one live process, never mixed with another run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from distill.engine.files import write_atomically
+from distill.errors import UserError
+
+CONFIG, LOCK, DONE = "config.yaml", "run.lock", "done.json"
+
+
+class RunFolder:
+    """Paths inside a run's folder, and the lock that keeps two processes from writing into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.lock, self.done = path / CONFIG, path / LOCK, path / DONE
+        self.checkpoints, self.student = path / "checkpoints", path / "student"
+
+    @property
+    def finished(self) -> bool:
+        return self.done.is_file()
+
+    def claim(self, resume: bool) -> RunFolder:
+        """Make the folder and lock it.
+
+        Raises:
+            UserError: If it cannot be written, is in use, or holds something and `resume` is False.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"output {self.path} is a file; give a folder with --output")
+        if not resume and self.path.is_dir() and any(p.name != LOCK for p in self.path.iterdir()):
+            kind = "another run" if self.config.exists() else "other files"
+            raise UserError(f"output {self.path} holds {kind}; continue it with --resume, or choose another --output")
+        self._refuse_if_locked()
+        try:
+            write_atomically(self.lock, f"{os.getpid()} {socket.gethostname()}\n")
+        except OSError as error:
+            raise UserError(
+                f"output {self.path} cannot be written ({error.strerror}); choose another --output"
+            ) from error
+        return self
+
+    def _refuse_if_locked(self) -> None:
+        try:
+            process, host = self.lock.read_text().split()
+        except (OSError, ValueError):
+            return
+        alive = host == socket.gethostname() and int(process) != os.getpid() and is_alive(int(process))
+        if alive:
+            raise UserError(
+                f"output {self.path} is in use by process {process}; wait for it, or choose another --output"
+            )
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lock.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

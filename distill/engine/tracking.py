@@ -1,0 +1,121 @@
+"""What a run says while it goes on: a progress bar, `metrics.jsonl` and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, soft_wrap=True)
+
+
+class Tracker:
+    """Writes records of a run. Losing TensorBoard is said once and never stops a run.
+
+    Args:
+        folder: The run's folder.
+        step: The step a resumed run starts from; later records of `metrics.jsonl` are dropped.
+        active: False on every process but the main one, which makes all calls do nothing.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, active: bool = True) -> None:
+        self.active = active
+        self.started = time.perf_counter()
+        self.writer: Any = None
+        self.path = folder / "metrics.jsonl"
+        if not active:
+            return
+        self._forget_after(step)
+        self.file = self.path.open("a", buffering=1)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder), purge_step=step)
+        except Exception as error:  # any failure of a tracker is only said
+            self._lose(error)
+
+    def _forget_after(self, step: int) -> None:
+        """A killed run may have logged steps that its last checkpoint does not hold; they will be logged again."""
+        if self.path.exists():
+            lines = [line for line in self.path.read_text().splitlines() if record_step(line) <= step]
+            self.path.write_text("".join(f"{line}\n" for line in lines))
+
+    def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """One record: `kind` is "train" or "val"; values are plain numbers."""
+        if not self.active:
+            return
+        seconds = round(time.perf_counter() - self.started, 3)
+        self.file.write(json.dumps({"kind": kind, "step": step, "seconds": seconds, **values}) + "\n")
+        self._write(lambda: [self.writer.add_scalar(f"{kind}/{key}", value, step) for key, value in values.items()])
+
+    def picture(self, name: str, step: int, picture: np.ndarray) -> None:
+        """An RGB picture (H, W, 3), uint8, for TensorBoard."""
+        if self.active:
+            self._write(lambda: self.writer.add_image(name, picture, step, dataformats="HWC"))
+
+    def _write(self, action: Any) -> None:
+        if self.writer is None:
+            return
+        try:
+            action()
+        except Exception as error:  # a full disk under TensorBoard is no reason to lose a run
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self.writer = None
+        warnings.warn(f"TensorBoard is off for the rest of this run: {error}", stacklevel=3)
+
+    def close(self) -> None:
+        if self.active:
+            self.file.close()
+            self._write(lambda: self.writer.close())
+
+
+def record_step(line: str) -> float:
+    """The step of one line of metrics.jsonl; infinite where the line is torn."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class StepProgress:
+    """A bar with images per second and the loss on a terminal; a line now and then where there is none."""
+
+    def __init__(self, total: int, done: int, title: str, active: bool = True) -> None:
+        self.terminal = active and sys.stderr.isatty()
+        self.lines = active and not self.terminal
+        self.total, self.title, self.last_line = total, title, time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not self.terminal)
+        self.task = self.bar.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> StepProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, done: int, note: str) -> None:
+        self.bar.update(self.task, completed=done, note=note)
+        if self.lines and (time.monotonic() - self.last_line > 15 or done == self.total):
+            self.last_line = time.monotonic()
+            console.print(f"{self.title}: step {done} of {self.total}, {note}", highlight=False)

@@ -1,0 +1,35 @@
+"""What passes from the teacher to the student: losses, acclimation, attention, ghost, and the step that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from distill.method.acclimation import FeatureAcclimation
+from distill.method.attention import LossAttention, normalised_entropy
+from distill.method.ghost import ghost_decode
+from distill.method.losses import attentive_kd_loss, silog_loss
+from distill.method.step import METHODS, Guide, Method, StepResult, consult
+
+__all__ = [
+    "LOSSES",
+    "METHODS",
+    "FeatureAcclimation",
+    "Guide",
+    "LossAttention",
+    "Method",
+    "StepResult",
+    "attentive_kd_loss",
+    "consult",
+    "ghost_decode",
+    "normalised_entropy",
+    "silog_loss",
+]
+
+# Depth losses by name: (pred, target, valid) -> scalar. "eigen" is the form without a square root (the DPT thesis).
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "silog": silog_loss,
+    "eigen": partial(silog_loss, alpha=1.0, lam=0.5, sqrt=False),
+}

@@ -1,0 +1,46 @@
+"""Loss attention: how much each position of an acclimated map matters (DisDepth's LAM)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MEAN_FLOOR = 0.05  # scores that all collapse to 0 must not divide 0 by 0
+
+
+class LossAttention(nn.Module):
+    """LAM: cross-attention of the mean of Z (the query) with each position of Z (the keys).
+
+        A = sigmoid(score) / mean over positions of sigmoid(score), clamped to [0, limit]
+
+    The ghost is fed A * Z while distillation pulls the student towards Z, so A must have mean 1; distillation weighs by
+    A^2, so A must be bounded. Keys have unit length, so that scores cannot run away.
+
+    Args:
+        channels: C, channels of Z.
+        limit: A_max, the largest importance of a position.
+    """
+
+    def __init__(self, channels: int, *, limit: float = 4.0) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.limit = limit
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Z (B, C, H, W) -> A (B, 1, H, W) and Y = A * Z."""
+        query = self.query(z.mean(dim=(2, 3)))
+        key = F.normalize(self.key(z).float(), dim=1, eps=1e-6)
+        score = torch.sigmoid(torch.einsum("bc,bchw->bhw", query.float(), key)).unsqueeze(1)
+        attention = score / score.mean(dim=(2, 3), keepdim=True).clamp(min=MEAN_FLOOR)
+        attention = attention.clamp(max=self.limit)
+        return attention, attention.to(z.dtype) * z
+
+
+def normalised_entropy(attention: Tensor) -> Tensor:
+    """Mean entropy of A over positions, from 0 (one position) to 1 (all alike); A is (B, 1, H, W), not negative."""
+    share = attention.flatten(1).float()
+    share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    count = torch.tensor(float(share.shape[1]), device=share.device)
+    return torch.special.entr(share).sum(dim=1).mean() / count.log().clamp(min=1e-12)

@@ -1,0 +1,28 @@
+"""The ghost decoder: the student's decoder of this very moment, as constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+def ghost_decode(student: Any, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Depth from `features` by the student's decoder, through which gradients pass but where none stay.
+
+    Parameters are detached, not copied, so the ghost is the student at every step. Buffers are cloned: BatchNorm uses
+    batch statistics while training, as the student does, but its running ones are the student's own affair.
+
+    Args:
+        student: A depth model with a `decoder` module.
+        features: Four maps in the shape of the student's.
+        size: (H, W) of the depth wanted.
+
+    Returns:
+        Depth in metres, (B, 1, H, W).
+    """
+    decoder: nn.Module = student.decoder
+    constants = {name: parameter.detach() for name, parameter in decoder.named_parameters()}
+    constants |= {name: buffer.clone() for name, buffer in decoder.named_buffers()}
+    return functional_call(decoder, constants, (features, size))

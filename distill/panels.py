@@ -1,0 +1,112 @@
+"""Pictures of what a run's networks see and say, ready for a page or TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distill.build import Data
+from distill.data import DecodeError, Sample, resize, to_tensor
+from distill.evaluation import Protocol
+from distill.method import Method, consult
+from distill.report import (
+    Panel,
+    colourise,
+    colourise_error,
+    colourise_weight,
+    depth_scale,
+    error_scale,
+    resize_to,
+    weight_scale,
+)
+
+ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
+
+
+def network_input(sample: Sample, protocol: Protocol, size: tuple[int, int] | None) -> Sample:
+    """What a network is shown of a sample: the protocol's part of the image, at the run's size."""
+    rows, columns = protocol.input_window(*sample.depth.shape)
+    shown = Sample(
+        np.ascontiguousarray(sample.image[rows, columns]),
+        np.ascontiguousarray(sample.depth[rows, columns]),
+        np.ascontiguousarray(sample.valid[rows, columns]),
+        sample.name,
+    )
+    return shown if size is None else resize(shown, size)
+
+
+def pick(dataset: Sized, count: int) -> list[int]:
+    """Indices of `count` evenly spaced samples."""
+    total = len(dataset)
+    return sorted({round(i * (total - 1) / max(count - 1, 1)) for i in range(min(count, total))})
+
+
+def as_map(depth: Tensor) -> np.ndarray:
+    """(1, 1, H, W) on any device -> float32 (H, W)."""
+    return depth[0, 0].detach().float().cpu().numpy()
+
+
+def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float) -> Panel:
+    """Image, truth, every network's depth on one colour scale, and the error of the last one."""
+    near, far = max(max_depth / 80, 0.3), max_depth
+    pictures = {"image": shown.image}
+    if shown.valid.any():
+        pictures["ground truth"] = colourise(shown.depth, near, far)
+    for label, depth in depths.items():
+        pictures[label] = colourise(depth, near, far)
+    scales = [depth_scale(near, far)]
+    if shown.valid.any() and depths:
+        label, depth = list(depths.items())[-1]
+        valid = shown.valid & (shown.depth < max_depth)
+        pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT)
+        scales.append(error_scale(ERROR_LIMIT))
+    return Panel(name, pictures, scales=tuple(scales))
+
+
+@torch.no_grad()
+def method_panel(
+    method: Method, teacher: nn.Module | None, shown: Sample, max_depth: float, others: Mapping[str, nn.Module]
+) -> Panel:
+    """One image as the teacher, the ghost, others and the student see it, the student's error and the LAM map."""
+    device = next(method.parameters()).device
+    image = to_tensor(shown.image)[None].to(device)
+    modes = {module: module.training for module in method.modules()}
+    method.eval()
+    guide = consult(teacher, method, image, torch.ones_like(image[:, :1], dtype=torch.bool))
+    maps = method.explain(image, guide)
+    for module, mode in modes.items():
+        module.training = mode
+    depths = {"teacher": as_map(teacher(image))} if teacher is not None else {}
+    depths |= {"ghost": as_map(maps["ghost"])} if "ghost" in maps else {}
+    depths |= {label: as_map(model(image)) for label, model in others.items()}
+    depths["student"] = as_map(maps["student"])
+    panel = depth_panel(shown.name, shown, depths, max_depth)
+    if "attention" in maps:
+        picture = colourise_weight(as_map(maps["attention"]))
+        panel.pictures["importance (LAM)"] = resize_to(picture, (shown.image.shape[0], shown.image.shape[1]))
+        panel = replace(panel, scales=(*panel.scales, weight_scale()))
+    return panel
+
+
+def method_panels(
+    method: Method,
+    teacher: nn.Module | None,
+    data: Data,
+    size: tuple[int, int] | None,
+    indices: Sequence[int],
+    others: Mapping[str, nn.Module] | None = None,
+) -> list[Panel]:
+    """Panels of some test images, with the depths of other models by label; unreadable images are left out."""
+    assert data.test is not None
+    panels = []
+    for index in indices:
+        try:
+            shown = network_input(data.test[index], data.protocol, size)
+        except DecodeError:
+            continue
+        panels.append(method_panel(method, teacher, shown, data.max_depth, others or {}))
+    return panels

@@ -1,0 +1,155 @@
+"""What a finished run says of itself: `results.json` and `report.html`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distill import __version__, build
+from distill.config import Config, dump_config
+from distill.data import readable
+from distill.deploy.latency import median_latency_ms
+from distill.engine.files import write_json
+from distill.evaluation import Evaluation, Protocol, evaluate
+from distill.method import Method
+from distill.panels import method_panels, pick
+from distill.report import Panel, Row, read_metrics, run_charts, write_page
+from students import count_parameters, load_student
+
+WORST = 3  # images with the largest abs_rel that the report shows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's results beside what it costs."""
+
+    name: str
+    results: Evaluation
+    parameters: int
+    latency_ms: float
+
+    def row(self) -> Row:
+        extra = {"parameters": f"{self.parameters / 1e6:.2f} M", "latency": f"{self.latency_ms:.1f} ms"}
+        return Row(self.name, self.results.metrics, self.results.protocol.fingerprint, extra)
+
+    def as_dict(self) -> dict[str, object]:
+        """The results as `distill evaluate --json` writes them, with parameters and latency."""
+        return {
+            "name": self.name,
+            **self.results.as_dict(),
+            "parameters": self.parameters,
+            "latency_ms": self.latency_ms,
+        }
+
+
+def judge(name: str, model: nn.Module, config: Config, data: build.Data, device: torch.device) -> Judged:
+    """Results of a model on the test half, its parameters, and its latency for one image of that size."""
+    assert data.test is not None
+    results = evaluate(model, readable(data.test), data.protocol, device=device, size=config.data.size)
+    size = config.data.size or shown_size(data.protocol, data)
+    return Judged(name, results, count_parameters(model), median_latency_ms(model, size, device=device))
+
+
+def shown_size(protocol: Protocol, data: build.Data) -> tuple[int, int]:
+    """Height and width of what a network is shown of the first test image."""
+    assert data.test is not None
+    first = next(sample for sample in readable(data.test) if not sample.faults)
+    rows, columns = protocol.input_window(*first.depth.shape)
+    view = first.depth[rows, columns].shape
+    return view[0], view[1]
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What the figures of a report depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    return {
+        "distill": __version__,
+        "Python": platform.python_version(),
+        "PyTorch": torch.__version__,
+        "device": f"{name}, {torch.get_num_threads()} threads, {os.cpu_count()} cores",
+        "system": platform.system(),
+    }
+
+
+def worst_images(results: Evaluation, data: build.Data) -> list[int]:
+    """Indices of the test images with the largest abs_rel, worst first."""
+    assert data.test is not None
+    by_name = {sample.name: i for i, sample in enumerate(readable(data.test))}
+    ranked = sorted(results.images, key=lambda image: image.metrics["abs_rel"], reverse=True)
+    return [by_name[image.name] for image in ranked[:WORST]]
+
+
+def summarise(
+    folder: Path, config: Config, data: build.Data, method: Method, teacher: nn.Module | None, device: torch.device
+) -> None:
+    """Judge teacher and best student, write `results.json`, and gather everything in `report.html`."""
+    judged: list[Judged] = []
+    if data.test is not None:
+        student = load_student(folder / "student").to(device)
+        if teacher is not None:
+            judged.append(judge(f"teacher {Path(config.teacher.name).name}", teacher, config, data, device))
+        judged.append(judge(f"student {config.student.backbone}", student, config, data, device))
+        method.student.load_state_dict(student.state_dict())
+    write_json(folder / "results.json", [one.as_dict() for one in judged])
+    write_report(folder, config, data, judged, *panels_of(config, data, method, teacher, judged), device)
+
+
+def panels_of(
+    config: Config, data: build.Data, method: Method, teacher: nn.Module | None, judged: list[Judged]
+) -> tuple[list[Panel], list[Panel]]:
+    """Panels of evenly chosen test images, and of the worst."""
+    if data.test is None or not config.eval.pictures:
+        return [], []
+    chosen = pick(data.test, config.eval.pictures)
+    panels = method_panels(method, teacher, data, config.data.size, chosen)
+    worst = worst_images(judged[-1].results, data)
+    return panels, method_panels(method, teacher, data, config.data.size, worst)
+
+
+def write_report(
+    folder: Path,
+    config: Config,
+    data: build.Data,
+    judged: list[Judged],
+    panels: list[Panel],
+    worst: list[Panel],
+    device: torch.device,
+) -> None:
+    notes = ["Pictures show the best student; ghost and importance come from the acclimation modules of the last step."]
+    if judged and judged[-1].results.skipped:
+        notes.append(f"{len(judged[-1].results.skipped)} test images have no ground truth in range and were skipped.")
+    if judged and judged[-1].results.repaired:
+        notes.append(
+            f"{judged[-1].results.repaired} predicted pixels were not finite; they count as the nearest depth."
+        )
+    protocol = f"{data.protocol.name} · {data.protocol.fingerprint}" if judged else "nothing was validated"
+    write_page(
+        folder / "report.html",
+        title=f"{config.method.name}: {config.student.backbone} on {config.data.name}",
+        lead=f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}.",
+        rows=[one.row() for one in judged],
+        protocol=protocol,
+        charts=run_charts(read_metrics(folder / "metrics.jsonl")),
+        panels=panels,
+        worst=worst,
+        config_text=dump_config(config),
+        environment=environment(device),
+        command=reproduce(folder),
+        notes=notes if config.method.name == "disdepth" else notes[1:],
+    )
+
+
+def reproduce(folder: Path) -> str:
+    """The command that makes this run again, elsewhere."""
+    return f"distill train {folder / 'config.yaml'} --output {folder}-again"
+
+
+def read_results(folder: Path) -> list[dict[str, object]]:
+    """What `summarise` wrote."""
+    return json.loads((folder / "results.json").read_text())

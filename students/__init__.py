@@ -1,0 +1,105 @@
+"""Depth networks that can be trained: any timm backbone with a light decoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from students.cnn import CNNStudent
+from students.lg_conv import LGConv
+
+__all__ = ["CNNStudent", "LGConv", "create_student", "list_students", "load_student", "save_student"]
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def list_students() -> list[str]:
+    """timm names that can be a student's backbone."""
+    return timm.list_models()
+
+
+def create_student(name: str, **options: Any) -> nn.Module:
+    """A trainable depth model by the name of its backbone.
+
+    Args:
+        name: Any timm network with feature maps at strides 4, 8, 16 and 32.
+        options: Those of `CNNStudent`: lg_conv, pretrained, min_depth, max_depth (metres), width, bins.
+
+    Raises:
+        ValueError: If the name is unknown, its maps do not fit, or ImageNet weights cannot be had.
+    """
+    return CNNStudent(name, **options)
+
+
+def save_student(student: Any, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write `model.safetensors` and `config.json`, each whole or not at all.
+
+    Args:
+        student: A model of `create_student`.
+        metadata: Whatever should be known of its training; readable by people, ignored by `load_student`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
+    save_file(weights, folder / f"{WEIGHTS}.part", metadata={"format": "pt"})
+    config = {"format": 1, **student.recipe, "metadata": dict(metadata or {})}
+    (folder / f"{CONFIG}.part").write_text(json.dumps(config, indent=2) + "\n")
+    for name in (WEIGHTS, CONFIG):
+        os.replace(folder / f"{name}.part", folder / name)
+
+
+def read_config(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder that holds a student's files (itself, or its `student/`) and the content of its `config.json`.
+
+    Raises:
+        FileNotFoundError: If neither holds one.
+        ValueError: If the file is not a student's.
+    """
+    folder = Path(folder)
+    for place in (folder / "student", folder):
+        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
+            break
+    else:
+        raise FileNotFoundError(
+            f"no student in {folder}: expected {WEIGHTS} and {CONFIG} there or in its student/ folder"
+        )
+    try:
+        config = json.loads((place / CONFIG).read_text())
+        if not (isinstance(config["student"], str) and isinstance(config["options"], dict)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{place / CONFIG} is not a student's configuration; write it again with save_student"
+        ) from error
+    return place, config
+
+
+def load_student(folder: str | Path) -> nn.Module:
+    """A saved student in eval mode, without the network and without its teacher.
+
+    Raises:
+        FileNotFoundError: If the folder holds none.
+        ValueError: If its weights are damaged or do not fit its configuration.
+    """
+    place, config = read_config(folder)
+    options = {**config["options"], "pretrained": False}
+    student = create_student(config["student"], **options)
+    try:
+        student.load_state_dict(load_file(place / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG} or is damaged: {reason}") from error
+    return student.eval()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters, trainable or not; buffers are not counted."""
+    return sum(p.numel() for p in model.parameters())
