@@ -100,13 +100,16 @@ class TeacherConfig(Section):
 class StudentConfig(Section):
     """The network that is trained."""
 
-    backbone: str = Field("efficientnet_b0", description="A timm name.")
-    lg_conv: bool = Field(False, description="Let the backbone's 3x3 convolutions see the whole image.")
+    backbone: str = Field("efficientnet_b0", description="A timm name, or a DPT's.")
+    lg_conv: bool | None = Field(None, description="Let the backbone's 3x3 convolutions see the whole image.")
     pretrained: bool = Field(True, description="Start from ImageNet weights.")
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
     width: PositiveInt | None = Field(None, description="Channels of the decoder's last map (128).")
     bins: PositiveInt | None = Field(None, description="Depth bins (256).")
+    heads: PositiveInt | None = Field(None, description="Of a DPT: attention heads.")
+    hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
+    resolution_scale: PositiveFloat | None = Field(None, description="Of a DPT: share of both sides it works on.")
 
 
 class MethodConfig(Section):

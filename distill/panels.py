@@ -15,6 +15,7 @@ from distill.evaluation import Protocol
 from distill.method import Method, consult
 from distill.report import (
     Panel,
+    colour_limits,
     colourise,
     colourise_error,
     colourise_weight,
@@ -25,6 +26,7 @@ from distill.report import (
 )
 
 ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
+SPARSE = 0.3  # share of measured pixels below which they are drawn larger than they are
 
 
 def network_input(sample: Sample, protocol: Protocol, size: tuple[int, int] | None) -> Sample:
@@ -52,17 +54,17 @@ def as_map(depth: Tensor) -> np.ndarray:
 
 def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float) -> Panel:
     """Image, truth, every network's depth on one colour scale, and the error of the last one."""
-    near, far = max(max_depth / 80, 0.3), max_depth
+    valid = shown.valid & (shown.depth < max_depth)
+    near, far = colour_limits(np.where(valid, shown.depth, 0) if valid.any() else next(iter(depths.values())))
+    radius = 1 if valid.mean() < SPARSE else 0
     pictures = {"image": shown.image}
-    if shown.valid.any():
-        pictures["ground truth"] = colourise(shown.depth, near, far)
-    for label, depth in depths.items():
-        pictures[label] = colourise(depth, near, far)
+    if valid.any():
+        pictures["ground truth"] = colourise(shown.depth, near, far, radius=radius)
+    pictures |= {label: colourise(depth, near, far) for label, depth in depths.items()}
     scales = [depth_scale(near, far)]
-    if shown.valid.any() and depths:
+    if valid.any():
         label, depth = list(depths.items())[-1]
-        valid = shown.valid & (shown.depth < max_depth)
-        pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT)
+        pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT, radius=radius)
         scales.append(error_scale(ERROR_LIMIT))
     return Panel(name, pictures, scales=tuple(scales))
 

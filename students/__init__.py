@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -15,28 +16,36 @@ from torch import nn
 
 from students.cnn import CNNStudent
 from students.lg_conv import LGConv
+from students.pruned_dpt import DPTStudent
+from teachers import DPT_CONFIGS
 
-__all__ = ["CNNStudent", "LGConv", "create_student", "list_students", "load_student", "save_student"]
+__all__ = ["CNNStudent", "DPTStudent", "LGConv", "create_student", "list_students", "load_student", "save_student"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def list_students() -> list[str]:
-    """timm names that can be a student's backbone."""
-    return timm.list_models()
+    """What can be a student: DPTs by name, and timm's networks as a backbone."""
+    return [*sorted(DPT_CONFIGS), *timm.list_models()]
 
 
 def create_student(name: str, **options: Any) -> nn.Module:
-    """A trainable depth model by the name of its backbone.
+    """A trainable depth model by name.
 
     Args:
-        name: Any timm network with feature maps at strides 4, 8, 16 and 32.
-        options: Those of `CNNStudent`: lg_conv, pretrained, min_depth, max_depth (metres), width, bins.
+        name: Any timm network with feature maps at strides 4, 8, 16 and 32, or a DPT.
+        options: Those of `CNNStudent` (lg_conv, pretrained, min_depth, max_depth in metres, width, bins) or of
+            `DPTStudent` (heads, hooks, attention, stem, resolution_scale, pretrained, min_depth, max_depth).
 
     Raises:
-        ValueError: If the name is unknown, its maps do not fit, or ImageNet weights cannot be had.
+        ValueError: If the name or an option is unknown, maps do not fit, or ImageNet weights cannot be had.
     """
-    return CNNStudent(name, **options)
+    kind = DPTStudent if name in DPT_CONFIGS else CNNStudent
+    try:
+        return kind(name, **options)
+    except TypeError as error:
+        known = [key for key in inspect.signature(kind).parameters if key not in ("name", "backbone")]
+        raise ValueError(f"{name}: {error}; its options are {', '.join(known)}") from error
 
 
 def save_student(student: Any, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:

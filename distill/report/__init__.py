@@ -1,0 +1,46 @@
+"""What a person looks at after a run: tables, depth pictures, curves, and the page that gathers them."""
+
+from distill.report.curves import line_chart, read_metrics, run_charts
+from distill.report.page import write_page
+from distill.report.pictures import (
+    Panel,
+    Scale,
+    colour_limits,
+    colourise,
+    colourise_error,
+    colourise_weight,
+    depth_scale,
+    encode_jpeg,
+    encode_png,
+    error_scale,
+    panel_strip,
+    resize_to,
+    scale_bar,
+    weight_scale,
+)
+from distill.report.tables import Row, html_table, markdown_table, results_table
+
+__all__ = [
+    "Panel",
+    "Row",
+    "Scale",
+    "colour_limits",
+    "colourise",
+    "colourise_error",
+    "colourise_weight",
+    "depth_scale",
+    "encode_jpeg",
+    "encode_png",
+    "error_scale",
+    "html_table",
+    "line_chart",
+    "markdown_table",
+    "panel_strip",
+    "read_metrics",
+    "resize_to",
+    "results_table",
+    "run_charts",
+    "scale_bar",
+    "weight_scale",
+    "write_page",
+]

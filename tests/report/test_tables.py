@@ -1,0 +1,108 @@
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from distill.report.tables import Row, html_table, markdown_table, metric_text, results_table
+
+TABLES = [lambda rows: results_table(rows, "protocol"), markdown_table, html_table]
+SCRIPT = "<script>alert(1)</script>"
+
+
+def shown(table, width=200, **options):
+    console = Console(file=io.StringIO(), width=width, **options)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def cells(markdown):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line]
+
+
+def test_the_lowest_error_and_the_highest_accuracy_are_bold():
+    rows = [Row("a", {"d1": 0.9, "abs_rel": 0.1}, "f"), Row("b", {"d1": 0.8, "abs_rel": 0.05}, "f")]
+    assert cells(markdown_table(rows))[2:] == [["a", "**0.9000**", "0.1000"], ["b", "0.8000", "**0.05000**"]]
+    assert html_table(rows).count("<b>") == 2
+    assert "<b>0.05000</b>" in html_table(rows)
+
+
+def test_the_best_value_is_bold_in_the_terminal():
+    rows = [Row("a", {"rmse": 3.0}, "f"), Row("b", {"rmse": 2.0}, "f")]
+    text = shown(results_table(rows, "nyu_eigen"), force_terminal=True)
+    assert "\x1b[1m2.000\x1b[0m" in text
+    assert "\x1b[1m3.000\x1b[0m" not in text
+    assert "nyu_eigen" in text
+
+
+def test_nan_and_infinity_are_never_best():
+    rows = [Row(name, {"rmse": value}, "f") for name, value in (("a", math.nan), ("b", 4.0), ("c", -math.inf))]
+    assert [line[1] for line in cells(markdown_table(rows))[2:]] == ["nan", "**4.000**", "-inf"]
+    assert "**" not in markdown_table([Row("a", {"rmse": math.nan}), Row("b", {"rmse": math.nan})])
+
+
+def test_values_that_read_the_same_are_equally_best():
+    rows = [Row("a", {"d1": 0.91231}, "f"), Row("b", {"d1": 0.91234}, "f")]
+    assert markdown_table(rows).count("**0.9123**") == 2
+
+
+def test_one_row_has_nothing_to_be_better_than():
+    assert "**" not in markdown_table([Row("a", {"d1": 0.9}, "f")])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_protocols_do_not_mix(table):
+    rows = [Row("ours", {"d1": 0.9}, "aaaa"), Row("quoted", {"d1": 0.8}), Row("theirs", {"d1": 0.95}, "bbbb")]
+    with pytest.raises(ValueError, match=r"'ours'.*aaaa.*'theirs'.*bbbb"):
+        table(rows)
+
+
+def test_a_row_of_unknown_protocol_is_marked_and_never_best():
+    rows = [Row("ours", {"d1": 0.9}, "f"), Row("quoted", {"d1": 0.99})]
+    lines = cells(markdown_table(rows))
+    assert lines[2:4] == [["ours", "0.9000"], ["quoted †", "0.9900"]]
+    assert "protocol unknown" in lines[4][0]
+    assert "protocol unknown" in html_table(rows)
+    assert "protocol unknown" in shown(results_table(rows, "t"))
+
+
+def test_columns_have_a_fixed_order_and_gaps_a_dash():
+    rows = [
+        Row("a", {"mae": 1, "log10": 1, "abs_rel": 1, "d1": 1}, extra={"latency": "14.1 ms"}),
+        Row("b", {"rmse": 1, "novel": 1}),
+    ]
+    header, _, first, second = cells(markdown_table(rows))
+    assert header == ["", "d1 ↑", "abs_rel ↓", "rmse ↓", "log10 ↓", "mae ↓", "novel", "latency"]
+    assert first[3] == first[6] == second[7] == "–"
+    assert first[7] == "14.1 ms"
+
+
+def test_a_metric_of_unknown_direction_has_no_best():
+    assert "**" not in markdown_table([Row("a", {"novel": 1}), Row("b", {"novel": 2})])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.065123, "0.06512"), (0.9, "0.9000"), (12.3456, "12.35"), (1234.5, "1234"), (123456, "123456"), (0, "0.000")],
+)
+def test_numbers_have_four_significant_digits(value, text):
+    assert metric_text(value) == text
+
+
+def test_names_cannot_leave_their_cell():
+    rows = [Row(SCRIPT, {"d1": 0.9}, extra={SCRIPT: SCRIPT}), Row("a|b\n[red]*c*", {"d1": 0.8})]
+    assert "<script" not in html_table(rows)
+    assert "&lt;script&gt;" in html_table(rows)
+    markdown = markdown_table(rows)
+    assert "a\\|b \\[red]\\*c\\*" in markdown
+    assert "\\<script>" in markdown
+    assert "[red]*c*" in shown(results_table(rows, "[bold]title"))
+    assert "[bold]title" in shown(results_table(rows, "[bold]title"))
+
+
+def test_ten_metrics_of_two_models_fit_into_80_columns():
+    names = ["d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "mae"]
+    rows = [Row(f"EfficientNet-B0, {kind}", dict.fromkeys(names, 0.12345), "f") for kind in ("plain", "DisDepth")]
+    text = shown(results_table(rows, "t"), width=80)
+    assert all(name in text for name in names)
+    assert text.count("0.1235") + text.count("0.1234") == 20
