@@ -6,17 +6,9 @@ import pytest
 import torch
 
 from distill.data.scene_geometry import Camera, Material, Solid, corners, intersect, rotation, screen_rects, trace
-from distill.data.scenes import (
-    SCENE_KINDS,
-    Ground,
-    Layout,
-    SceneDataset,
-    add_ground,
-    kinect_like_holes,
-    kitti_like_sparse,
-    render,
-    surface_at,
-)
+from distill.data.scene_layout import Ground, Layout, add_ground
+from distill.data.scene_surfaces import surface_at
+from distill.data.scenes import SCENE_KINDS, SceneDataset, kinect_like_holes, kitti_like_sparse, render
 
 LIMITS = {"road": 80.0, "room": 10.0}
 kinds = pytest.mark.parametrize("kind", list(SCENE_KINDS))
@@ -231,6 +223,15 @@ def test_intrinsics_take_pixels_to_space_and_back(kind):
     again = torch.einsum("ij,jhw->ihw", scene.intrinsics, points)
     seen = scene.depth > 0
     torch.testing.assert_close((again[:2] / again[2])[:, seen], pixels[:2, seen])
+
+
+@kinds
+def test_a_given_camera_sees_the_scene_that_the_seed_decides(kind):
+    matrix = np.array([[70.0, 0, 60], [0, 70, 30], [0, 0, 1]])
+    double = np.diag([2.0, 2, 1]) @ matrix
+    small, large = render(kind, 4, (48, 128), intrinsics=matrix), render(kind, 4, (96, 256), intrinsics=double)
+    assert (large.intrinsics.numpy() == double).all()
+    torch.testing.assert_close(large.depth[::2, ::2], small.depth)
 
 
 @pytest.mark.parametrize("size", [(96, 320), (352, 1216)])

@@ -1,0 +1,286 @@
+"""Writes procedural scenes as KITTI's or NYU's files, for the readers of the real data sets.
+
+    python tools/make_scenes.py --layout kitti --output data/streets --train 200 --test 50
+    distill train configs/kitti/efficientnet_b0.yaml data.root=data/streets
+
+The same settings always give the same files, and a frame does not depend on how many there are. One camera takes all
+of a set, as in the real ones. Pixels are square, so that the vertical focal length of rooms is 0.1 % off NYU's. NYU's
+reader knows its one camera alone: at another size than 480x640 the intrinsics that it gives are not the pictures'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from distill.data import default_split, kitti, nyu
+from distill.data.scenes import Scene, kinect_like_holes, kitti_like_sparse, render
+from distill.errors import UserError
+
+DATE = "2011_09_26"
+Part = Literal["train", "test"]
+PARTS: tuple[Part, ...] = ("train", "test")
+SHORTEST = 32  # pixels: the least height and width that networks take
+FRAMES = 20  # of each drive, and of each room
+FIRST = {"train": 1, "test": 5001}  # number of a part's first drive or room, of four digits
+MOST = 4999 * FRAMES
+RECORD = "scenes.json"
+
+
+class Files(NamedTuple):
+    """A frame's image and depth as the list names them, and the folders of the root that hold these paths."""
+
+    image: str
+    depth: str
+    image_folder: str
+    depth_folder: str
+
+
+def kitti_files(part: Part, number: int) -> Files:
+    drive, frame = f"{DATE}_drive_{FIRST[part] + number // FRAMES:04d}_sync", f"{number % FRAMES:010d}.png"
+    depth = f"{drive}/proj_depth/groundtruth/image_02/{frame}"
+    return Files(f"{DATE}/{drive}/image_02/data/{frame}", depth, "", "data_depth_annotated")
+
+
+def nyu_files(part: Part, number: int) -> Files:
+    room, frame = f"room_{FIRST[part] + number // FRAMES:04d}", f"{number % FRAMES:05d}"
+    folder = "sync" if part == "train" else nyu.TEST_FOLDER
+    return Files(f"{room}/rgb_{frame}.jpg", f"{room}/sync_depth_{frame}.png", folder, folder)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes scenes into frames of a data set."""
+
+    kind: str  # of scene
+    size: tuple[int, int]  # height and width of its frames
+    camera: tuple[float, float, float]  # focal length and centre (x, y) in pixels of such a frame
+    depth_scale: float  # units per metre
+    max_depth: float  # metres
+    sense: Callable[[Scene, int], Tensor]  # what its sensor measures of a scene; the seed decides where it fails
+    files: Callable[[Part, int], Files]
+
+    def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
+        """The camera matrix (3, 3) in pixels of a frame of `size`; the focal length goes with the width."""
+        focal, u, v = self.camera
+        down, across = size[0] / self.size[0], size[1] / self.size[1]
+        centre = (u + 0.5) * across - 0.5, (v + 0.5) * down - 0.5
+        return np.array([[focal * across, 0, centre[0]], [0, focal * across, centre[1]], [0, 0, 1]])
+
+
+RECIPES = {
+    "kitti": Recipe(
+        kind="road",
+        size=(375, 1242),
+        camera=(721.5377, 609.5593, 172.854),  # the left colour camera on that date
+        depth_scale=kitti.DEPTH_SCALE,
+        max_depth=kitti.MAX_DEPTH,
+        sense=lambda scene, seed: kitti_like_sparse(scene.depth, seed),
+        files=kitti_files,
+    ),
+    "nyu": Recipe(
+        kind="room",
+        size=nyu.FRAME,
+        camera=(nyu.INTRINSICS[0, 0], nyu.INTRINSICS[0, 2], nyu.INTRINSICS[1, 2]),
+        depth_scale=nyu.DEPTH_SCALE,
+        max_depth=nyu.MAX_DEPTH,
+        sense=kinect_like_holes,
+        files=nyu_files,
+    ),
+}
+
+
+class Frame(NamedTuple):
+    """One frame of a set: enough for any process to make it."""
+
+    layout: str
+    part: Part
+    number: int
+    seed: int
+    size: tuple[int, int]
+
+
+def take(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """A frame's RGB image (H, W, 3), uint8, and the depth (H, W) that is measured of it, in metres, float32."""
+    recipe = RECIPES[frame.layout]
+    entropy = np.random.SeedSequence([frame.seed, PARTS.index(frame.part), frame.number])
+    seed = int(entropy.generate_state(1, np.uint64)[0])
+    scene = render(recipe.kind, seed, frame.size, intrinsics=recipe.intrinsics(frame.size))
+    image = scene.image.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return image, recipe.sense(scene, seed).numpy()
+
+
+def quantise(depth: np.ndarray, scale: float, max_depth: float) -> np.ndarray:
+    """Depth (H, W) in metres as uint16, `scale` units per metre; 0, not measured, beyond the cap or 16 bits."""
+    known = (depth > 0) & (depth <= min(max_depth, np.iinfo(np.uint16).max / scale))  # false for NaN as well
+    return (np.where(known, depth, 0).astype(np.float64) * scale).round().astype(np.uint16)
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    """An RGB or single-channel picture as what the file's suffix says."""
+    done, data = cv2.imencode(path.suffix, picture[..., ::-1] if picture.ndim == 3 else picture)
+    assert done
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.tobytes())
+
+
+def make_frame(output: Path, frame: Frame) -> str:
+    """Write a frame's two files and return its line of the list."""
+    recipe = RECIPES[frame.layout]
+    files = recipe.files(frame.part, frame.number)
+    image, depth = take(frame)
+    save(output / files.image_folder / files.image, image)
+    save(output / files.depth_folder / files.depth, quantise(depth, recipe.depth_scale, recipe.max_depth))
+    return f"{files.image} {files.depth} {recipe.intrinsics(frame.size)[0, 0]:.4f}\n"
+
+
+def start_worker() -> None:
+    """Workers leave Ctrl-C to their parent, and one thread each makes pictures independent of the machine's cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def write_set(
+    layout: str, output: Path, train: int, test: int, seed: int, size: tuple[int, int] | None, workers: int | None
+) -> None:
+    """All frames, and behind them the lists: a set that was interrupted has none, and is finished by a repetition."""
+    size = size or RECIPES[layout].size
+    claim(output, {"layout": layout, "train": train, "test": test, "seed": seed, "size": f"{size[0]}x{size[1]}"})
+    if layout == "kitti":
+        write_calibration(output / DATE / "calib_cam_to_cam.txt", size)
+    counts: dict[Part, int] = {"train": train, "test": test}
+    frames = [Frame(layout, part, number, seed, size) for part in PARTS for number in range(counts[part])]
+    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
+        lines = pool.map(make_frame, [output] * len(frames), frames)
+        done = list(track(lines, "rendering", total=len(frames), console=Console(stderr=True)))
+    for part in PARTS:
+        listed = [line for frame, line in zip(frames, done, strict=True) if frame.part == part]
+        default_split(output, part).write_text("".join(listed), encoding="utf-8")
+
+
+def claim(output: Path, settings: dict[str, str | int]) -> None:
+    """Make the folder and record what it is for.
+
+    Raises:
+        UserError: If it holds anything but scenes of these very settings.
+    """
+    record, content = output / RECORD, json.dumps(settings)
+    output.mkdir(parents=True, exist_ok=True)
+    if record.is_file():
+        there = " ".join(record.read_text(encoding="utf-8", errors="replace").split())
+        if there != content:
+            raise UserError(
+                f"{output} holds scenes of other settings, {there[:200]}, asked for are {content}: name another "
+                "--output, or remove that folder"
+            )
+    elif names := sorted(path.name for path in output.iterdir()):
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise UserError(f"{output} already holds {some}, expected a new or empty folder: name another --output")
+    record.write_text(content + "\n", encoding="utf-8")
+
+
+def write_calibration(path: Path, size: tuple[int, int]) -> None:
+    """KITTI's file, as far as it concerns the left colour camera."""
+    projection = np.hstack([RECIPES["kitti"].intrinsics(size), np.zeros((3, 1))])
+    numbers = " ".join(repr(float(number)) for number in projection.flat)  # repr keeps every bit
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"S_rect_02: {size[1]:.6e} {size[0]:.6e}\nP_rect_02: {numbers}\n", encoding="utf-8")
+
+
+def write_kitti(
+    output: str | os.PathLike[str],
+    train: int,
+    test: int,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    workers: int | None = 1,
+) -> None:
+    """Streets with scan lines of depth (16-bit PNG, 1/256 m) in KITTI's layout.
+
+    Args:
+        train: Number of training frames; `test` likewise.
+        size: Height and width of the frames, by default 375x1242.
+        workers: Processes that render; None is one for each core.
+
+    Raises:
+        UserError: If `output` holds something else.
+    """
+    write_set("kitti", Path(output), train, test, seed, size, workers)
+
+
+def write_nyu(
+    output: str | os.PathLike[str],
+    train: int,
+    test: int,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    workers: int | None = 1,
+) -> None:
+    """Rooms with dense depth (16-bit PNG, millimetres) in NYU's layout, as `write_kitti`; by default 480x640."""
+    write_set("nyu", Path(output), train, test, seed, size, workers)
+
+
+def count(text: str) -> int:
+    """A number of frames, or a seed."""
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST}, got {text!r}")
+    return int(text)
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """'375x1242' as (375, 1242)."""
+    parts = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if parts is None or min(int(parts[1]), int(parts[2])) < SHORTEST:
+        raise argparse.ArgumentTypeError(
+            f"expected HEIGHTxWIDTH such as 375x1242, at least {SHORTEST} each, got {text!r}"
+        )
+    return int(parts[1]), int(parts[2])
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layout", required=True, choices=list(RECIPES), help="whose files to write")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--train", type=count, default=40, metavar="N", help="training frames (default: %(default)s)")
+    parser.add_argument("--test", type=count, default=10, metavar="N", help="test frames (default: %(default)s)")
+    parser.add_argument("--seed", type=count, default=0, metavar="S", help="decides every scene (default: %(default)s)")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="default: the data set's, 375x1242 or 480x640")
+    parser.add_argument("--workers", type=count, default=0, metavar="N", help="processes (default: one for each core)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 a mistake told in one line, 130 after Ctrl-C."""
+    args = parse(arguments)
+    try:
+        write_set(args.layout, args.output, args.train, args.test, args.seed, args.size, args.workers or None)
+    except UserError as error:
+        print(f"make_scenes: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"make_scenes: {args.output} cannot be written ({error}): choose another --output", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(f"{args.train} training and {args.test} test frames in {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
