@@ -4,6 +4,7 @@ from distill.data.augment import Augmentation, resize
 from distill.data.files import DecodeError, default_split
 from distill.data.folder import FolderDataset, check_truth
 from distill.data.kitti import KittiDataset, kb_crop
+from distill.data.kitti_splits import kitti_eigen_split
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.reading import readable
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
@@ -26,6 +27,7 @@ __all__ = [
     "collate",
     "default_split",
     "kb_crop",
+    "kitti_eigen_split",
     "make_loader",
     "mask_nyu_border",
     "readable",

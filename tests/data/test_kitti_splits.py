@@ -1,0 +1,56 @@
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from distill.data import kitti_eigen_split
+from distill.data.kitti_splits import list_digest, name_list
+
+COUNTS = {"test": 697, "test_652": 652, "train": 23158, "trainval": 23488}
+DIGESTS = {
+    "test": "c174acd4662a12bf15feb5a3f9e798e8a1cca0f12ddfe87442ca44b990639922",
+    "test_652": "f71de3701e12684dce90851f5a1a27e8ab65558e0bda9854f5155b3d562b0a37",
+    "train": "cd386083c7a7b616129eb3dfc83732a141c555443894124e4a265d54f4f5d96b",
+    "trainval": "a0d5ca231d0413de261a5294f357a735e69434c5352b3d6aa487c5600c774501",
+}
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_a_generated_list_is_the_public_one(part):
+    lines = kitti_eigen_split(part)
+    assert len(lines) == len(set(lines)) == COUNTS[part]
+    assert list_digest(lines) == DIGESTS[part]
+
+
+def test_lines_name_date_drive_and_frame():
+    assert kitti_eigen_split("test")[0] == "2011_09_26/2011_09_26_drive_0002_sync 0000000000"
+
+
+def test_no_drive_is_both_in_training_and_test():
+    def drives(part):
+        return {line.split()[0] for line in kitti_eigen_split(part)}
+
+    assert not drives("trainval") & drives("test")
+
+
+def test_a_list_is_recognised_in_any_order():
+    lines = kitti_eigen_split("test_652")
+    assert name_list(reversed(lines)) == "Eigen test with ground truth, 652"
+    assert name_list(lines[1:]) == "unknown"
+
+
+def test_an_unknown_part_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="test_652"):
+        kitti_eigen_split("val")
+
+
+def test_the_public_test_list_names_the_same_frames():
+    samples = os.environ.get("DISTILL_SAMPLE_DATA")
+    if not samples:
+        pytest.skip("DISTILL_SAMPLE_DATA is not set: the public lists are not at hand")
+    text = gzip.decompress((Path(samples) / "splits" / "kitti_eigen_test_files_with_gt.txt.gz").read_bytes()).decode()
+    public = {
+        f"{path[0]}/{path[1]} {Path(path[4]).stem}" for path in (row.split()[0].split("/") for row in text.splitlines())
+    }
+    assert public == set(kitti_eigen_split("test"))
