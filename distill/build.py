@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
+from rich.progress import Progress
 from torch import nn
 
-from distill.config import Config, DataConfig
+from distill.config import MIN_SIDE, Config, DataConfig
 from distill.data import (
     Augmentation,
     DepthDataset,
     FolderDataset,
+    InMemory,
     KittiDataset,
     NyuDataset,
     Sample,
@@ -26,6 +29,7 @@ from distill.data import (
     mask_nyu_border,
     resize,
 )
+from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.method import LOSSES, METHODS, Method
@@ -33,9 +37,11 @@ from students import create_student, load_student
 from teachers import FrozenTeacher, create_teacher, list_teachers
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
-DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen", "folder": "folder"}
+DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
 DEFAULT_EPOCHS, WARMUP_BASE = 25.0, 25.0
 MAX_VALIDATIONS = 10
+SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
+SHIPPED = "dpt_micro"  # the one DPT that has weights of its own
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ def user_error(error: Exception) -> UserError:
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
-def open_dataset(data: DataConfig, part: str, split: Path | None = None) -> DepthDataset:
-    """The "train" or "test" half of a data set.
+def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path | None = None) -> DepthDataset:
+    """One half of a data set. `split` wins over its configured list.
 
     Raises:
         UserError: If it is not there or not what it should be.
@@ -65,18 +71,27 @@ def open_dataset(data: DataConfig, part: str, split: Path | None = None) -> Dept
     if data.name == "scenes":
         scenes = data.scenes
         count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
-        return SceneDataset(scenes.kind, count, seed, scenes.size, sparse=scenes.sparse and part == "train")
+        embedded = kept_scenes if scenes.keep else SceneDataset
+        return embedded(scenes.kind, count, seed, scenes.size, scenes.sparse and part == "train")
     assert data.root is not None
-    named = split or getattr(data.split, part)
-    listed = None if named is None else (named if named.is_absolute() or named.exists() else data.root / named)
+    named, listed = split or getattr(data.split, part), default_split(data.root, part)
+    if named is not None:
+        listed = named if named.exists() else data.root / named
     if data.name == "folder":
-        default = default_split(data.root, "train" if part == "train" else "test")
-        listed = listed or (default if default.exists() else None)
-        return FolderDataset(
-            data.root, max_depth=data.max_depth or 80.0, depth_scale=data.depth_scale, split_file=listed
-        )
-    listed = listed or default_split(data.root, "train" if part == "train" else "test")
+        split_file = listed if named or listed.exists() else None
+        max_depth = data.max_depth or 80.0
+        return FolderDataset(data.root, max_depth=max_depth, depth_scale=data.depth_scale, split_file=split_file)
     return KittiDataset(data.root, listed) if data.name == "kitti" else NyuDataset(data.root, listed)
+
+
+@lru_cache(maxsize=4)
+def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse: bool) -> InMemory:
+    """Embedded scenes, rendered once by every core however many runs of this process use them."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"rendering {count} scenes", total=count)
+        workers = min(os.cpu_count() or 1, count // SCENES_PER_WORKER)
+        dataset = SceneDataset(kind, count, seed, size, sparse)
+        return InMemory(dataset, workers, lambda done: progress.update(task, completed=done))
 
 
 def has_test_half(data: DataConfig) -> bool:
@@ -86,7 +101,7 @@ def has_test_half(data: DataConfig) -> bool:
     return data.root is not None and default_split(data.root, "test").exists()
 
 
-def preparations(data: DataConfig, part: str = "train") -> list[Callable[[Sample], Sample]]:
+def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
     """What is done to every training sample before it is varied: the data set's own crop, and a smaller size."""
     steps: list[Callable[[Sample], Sample]] = []
     if data.name == "kitti":
@@ -94,18 +109,8 @@ def preparations(data: DataConfig, part: str = "train") -> list[Callable[[Sample
     if data.name == "nyu":
         steps.append(mask_nyu_border)
     if data.size is not None:
-        steps.append(Resize(data.size))
+        steps.append(partial(resize, size=data.size))
     return steps
-
-
-@dataclass(frozen=True)
-class Resize:
-    """`resize` to one size, as a step that worker processes can be handed."""
-
-    size: tuple[int, int]
-
-    def __call__(self, sample: Sample) -> Sample:
-        return resize(sample, self.size)
 
 
 class Subset:
@@ -123,42 +128,69 @@ class Subset:
         return self.dataset[index]
 
 
+def own_protocols(data: DataConfig) -> list[str]:
+    """Names of the protocols that belong to a data set."""
+    if data.name == "scenes":
+        return [f"scenes_{data.scenes.kind}"]
+    return [name for name, protocol in PROTOCOLS.items() if protocol.dataset == data.name]
+
+
 def choose_protocol(data: DataConfig, name: str | None, tta: str | None, max_depth: float) -> Protocol:
-    """The protocol of that name, by default the data set's own, with its options applied."""
-    protocol = PROTOCOLS[name or DEFAULT_PROTOCOL.get(data.name) or f"scenes_{data.scenes.kind}"]
+    """The protocol of that name, by default the data set's own, with its options applied.
+
+    Raises:
+        UserError: If there is none, or it belongs to another data set; a folder may hold any.
+    """
+    own = own_protocols(data)
+    protocol = PROTOCOLS[name or DEFAULT_PROTOCOL.get(data.name, own[0])]
+    if data.name != "folder" and protocol.name not in own:
+        raise UserError(f"protocol {protocol.name} does not judge {data.name}, expected one of {', '.join(own)}")
     if tta is not None:
         protocol = protocol.with_(tta=tta)
-    return protocol.with_(max_depth=max_depth) if data.name == "folder" else protocol
+    return protocol.with_(max_depth=max_depth) if protocol.dataset == "folder" else protocol
 
 
 def build_data(config: Config) -> Data:
     """Both halves of the data set, checked, and the protocol they are judged by."""
     data = config.data
     train = open_dataset(data, "train")
+    images_only = isinstance(train, FolderDataset) and all(pair.depth is None for pair in train.pairs)
     if data.limit is not None:
         train = Subset(train, data.limit)
-    if config.method.name == "supervised" or data.name != "folder":
+    if config.method.name == "supervised" or not images_only:
         check_truth(train)
     test = open_dataset(data, "test") if has_test_half(data) else None
     if test is not None and config.eval.limit is not None:
         test = Subset(test, config.eval.limit)
     max_depth = data.max_depth or train.max_depth
     varied = Augmentation(data.crop, data.rotate_deg, data.flip, data.colour, data.brightness)
-    return Data(
-        TrainingSet(train, varied, config.seed, preparations(data)),
-        test,
-        choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth),
-        max_depth,
-    )
+    training_set = TrainingSet(train, varied, config.seed, preparations(data))
+    check_size(training_set)
+    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth)
+    return Data(training_set, test, protocol, max_depth)
+
+
+def check_size(training_set: TrainingSet) -> None:
+    """Refuse images that no network takes, by a look at the first as it would be trained on."""
+    first = training_set[(0, 0)]
+    height, width = first.depth.shape
+    if min(height, width) < MIN_SIDE:
+        seen = f"{first.name} is {height}x{width} (height x width)"
+        raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge the images with data.size")
 
 
 # -------------------------------------------------------------------------------------------------------------- models
 
 
+def is_folder(teacher: str) -> bool:
+    """Whether a teacher is a trained model's folder; a folder that is called like a DPT is not meant."""
+    return teacher not in list_teachers() and Path(teacher).is_dir()
+
+
 def check_teacher(config: Config) -> None:
     """Look at the teacher's name and file before anything is built."""
     given = config.teacher
-    if not METHODS[config.method.name].needs_teacher or Path(given.name).is_dir():
+    if not METHODS[config.method.name].needs_teacher or is_folder(given.name):
         return
     if given.name not in list_teachers():
         raise UserError(
@@ -166,7 +198,7 @@ def check_teacher(config: Config) -> None:
         )
     if given.checkpoint is not None and not given.checkpoint.is_file():
         raise UserError(f"teacher.checkpoint: no file at {given.checkpoint}; give the path of the teacher's weights")
-    if given.checkpoint is None and given.name != "dpt_micro":
+    if given.checkpoint is None and given.name != SHIPPED:
         raise UserError(f"teacher.checkpoint is needed for {given.name}: a teacher without weights teaches nothing")
 
 
@@ -180,7 +212,7 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
     if not METHODS[config.method.name].needs_teacher:
         return None
     try:
-        if Path(given.name).is_dir():
+        if is_folder(given.name):
             return FrozenTeacher(load_student(given.name))
         options = given.model_dump(include={"scale", "shift", "invert", "readout"}, exclude_none=True)
         return create_teacher(given.name, given.checkpoint, **options)
@@ -237,42 +269,11 @@ def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:
     return waiting
 
 
-# -------------------------------------------------------------------------------------------------------- optimisation
-
-
 def total_steps(config: Config, per_epoch: int) -> int:
     """Optimizer steps of the run; `train.steps` wins over `train.epochs`."""
     if config.train.steps is not None:
         return config.train.steps
     return max(round((config.train.epochs or DEFAULT_EPOCHS) * per_epoch), 1)
-
-
-def build_optimizer(config: Config, module: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over everything that learns."""
-    given = config.optim
-    kind = torch.optim.AdamW if given.name == "adamw" else torch.optim.Adam
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return kind(parameters, lr=given.lr, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
-
-
-def build_schedule(
-    config: Config, optimizer: torch.optim.Optimizer, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over the steps: a rise, then constant, linear or cosine to its final share."""
-    given = config.optim
-    rise = round(given.warmup_share * steps)
-    rest, end = max(steps - rise, 1), given.final_lr_share
-    schedules = torch.optim.lr_scheduler
-    main: torch.optim.lr_scheduler.LRScheduler
-    if given.schedule == "linear":
-        main = schedules.LinearLR(optimizer, 1.0, end, rest)
-    elif given.schedule == "cosine":
-        main = schedules.CosineAnnealingLR(optimizer, rest, end * given.lr)
-    else:
-        main = schedules.ConstantLR(optimizer, 1.0, 1)
-    if not rise:
-        return main
-    return schedules.SequentialLR(optimizer, [schedules.LinearLR(optimizer, 1 / rise, 1.0, rise), main], [rise])
 
 
 # ------------------------------------------------------------------------------------------- models named on a command
@@ -287,9 +288,11 @@ def open_model(name: str, **conversion: Any) -> nn.Module:
         UserError: If there is no such model.
     """
     try:
+        if name in list_teachers():
+            if name != SHIPPED:
+                raise UserError(f"{name} needs weights: give {name}:CHECKPOINT")
+            return create_teacher(name)
         if Path(name).exists() or ":" not in name:
-            if name in list_teachers():
-                return create_teacher(name)
             return load_student(name)
         teacher, _, checkpoint = name.partition(":")
         return create_teacher(teacher, checkpoint, **conversion)

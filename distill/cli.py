@@ -6,11 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from distill import __version__
 from distill.errors import Interrupted, UserError
 
 DONE, OURS, YOURS = 0, 1, 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as every other mistake is told."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def size(text: str) -> tuple[int, int]:
@@ -19,13 +27,13 @@ def size(text: str) -> tuple[int, int]:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 352x1216, got {text!r}") from None
+    if min(height, width) < 32:
+        raise argparse.ArgumentTypeError(f"expected at least 32x32, got {text}")
     return height, width
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="distill", description="Turn a large depth transformer into a small, fast network."
-    )
+    parser = Parser(prog="distill", description="Turn a large depth transformer into a small, fast network.")
     parser.add_argument("--version", action="version", version=f"distill {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_demo(commands)
@@ -130,11 +138,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
-    args = parse(arguments)
     try:
+        args = parse(arguments)
         return args.run(args)
     except UserError as error:
         print(f"distill: {error}", file=sys.stderr)
+        return YOURS
+    except PermissionError as error:
+        print(f"distill: no permission for {error.filename}; change it, or give another path", file=sys.stderr)
         return YOURS
     except KeyboardInterrupt:
         return 130

@@ -24,14 +24,19 @@ from pydantic import (
 
 from distill.errors import UserError
 
+MIN_SIDE = 32  # pixels; networks reduce their input 32 times
+
+NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML takes the word for false
 Share = Annotated[float, Field(ge=0, le=1)]
-Size = Annotated[tuple[PositiveInt, PositiveInt], Field(description="Height and width in pixels.")]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=MIN_SIDE)]
+Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixels.")]
 
 
 class Section(BaseModel):
     """Base of all sections: constant, and no key that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class SplitFiles(Section):
@@ -57,6 +62,7 @@ class ScenesConfig(Section):
     train: PositiveInt = Field(300, description="Training scenes.")
     test: PositiveInt = Field(60, description="Held-out scenes.")
     size: Size = (96, 320)
+    keep: bool = Field(True, description="Render each once and keep it: 8 bytes a pixel, 0.25 MB at 96x320.")
     sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
 
 
@@ -143,7 +149,7 @@ class TrainConfig(Section):
     micro_batch: PositiveInt | None = Field(
         None, description="Images of one forward pass; by default the batch, shared."
     )
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Annotated[Literal["no", "bf16", "fp16"], NO] = "no"
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
     validate_every: PositiveInt | None = Field(None, description="Steps between validations; by default ten in a run.")
     checkpoint_every: PositiveInt = Field(500, description="Steps between checkpoints.")
@@ -162,7 +168,7 @@ class OptimConfig(Section):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: Share = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")
     weight_decay: NonNegativeFloat = 1e-2
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
 
 
@@ -229,9 +235,13 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     *sections, last = key.strip().split(".")
     place = content
     for name in sections:
-        inner = place.get(name)
-        place[name] = inner = dict(inner) if isinstance(inner, dict) else {}
-        place = inner
+        inner = {} if place.get(name) is None else place[name]
+        if not isinstance(inner, dict):
+            raise UserError(
+                f"{key} cannot be set: the configuration gives {name} as a whole ({inner!r}); override that"
+            )
+        place[name] = dict(inner)
+        place = place[name]
     try:
         place[last] = parse_value(value)
     except yaml.YAMLError as error:

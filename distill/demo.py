@@ -12,15 +12,25 @@ from rich.console import Console
 from distill import build
 from distill.config import Config, dump_config, load_config
 from distill.engine.checkpoint import Checkpoints
+from distill.engine.files import write_atomically
 from distill.engine.tracking import console
 from distill.panels import method_panels, pick
-from distill.report import Panel, Row, read_metrics, results_table, run_charts, write_page
+from distill.report import (
+    Panel,
+    Row,
+    encode_png,
+    panel_strip,
+    read_metrics,
+    results_table,
+    run_charts,
+    write_page,
+)
 from distill.run import train_run
 from distill.summary import Judged, environment, judge
 from students import load_student
 from teachers import FrozenTeacher
 
-NEEDS_NO_RESTART = "finished parts are kept: delete the folder to start over"
+KEPT = "finished parts are kept: delete the folder to start over"
 
 
 def demo_config() -> Path:
@@ -32,6 +42,8 @@ def demo_config() -> Path:
 
 def demo(output: Path) -> list[Row]:
     """Train a twin without and a student with distillation, compare both with the teacher, write one page.
+
+    The page is `report.html`, one row of its pictures `pictures.png`.
 
     Safe to interrupt and to run again: what is done is not done twice.
     """
@@ -46,7 +58,7 @@ def demo(output: Path) -> list[Row]:
         train_run(part.model_copy(update={"output": folder}), folder, resume=True)
     console.rule("comparison")
     rows = compare(config, output)
-    console.print(f"done in {time.perf_counter() - started:.0f} s ({NEEDS_NO_RESTART})", highlight=False)
+    console.print(f"done in {time.perf_counter() - started:.0f} s ({KEPT})", highlight=False)
     print(f"report: {(output / 'report.html').resolve()}")
     return rows
 
@@ -64,8 +76,10 @@ def compare(config: Config, output: Path) -> list[Row]:
     judged = [judge(name, model, config, data, device) for name, model in models.items()]
     rows = [one.row() for one in judged]
     title = f"{data.protocol.name} · {data.protocol.fingerprint} · {len(judged[0].results.images)} held-out images"
-    Console(width=None).print(results_table(rows, title))
-    write_demo_page(config, output, data, judged, demo_panels(config, data, output, teacher), device)
+    Console().print(results_table(rows, title))
+    panels = demo_panels(config, data, output, teacher)
+    write_atomically(output / "pictures.png", encode_png(panel_strip(panels[-1])))
+    write_demo_page(config, output, data, judged, panels, device)
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from distill.data import DepthDataset, readable
 from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.errors import UserError
-from distill.evaluation import PROTOCOLS, Evaluation, Protocol, evaluate
+from distill.evaluation import Evaluation, Protocol, evaluate
 from distill.report import Row, results_table
 
 # depth = 1 / (scale * output + shift) of DPT's published metric weights
@@ -41,9 +42,7 @@ def choose_protocols(args: argparse.Namespace, data: DataConfig, max_depth: floa
     """The one protocol asked for, or all of the data set's."""
     if not args.all_protocols:
         return [build.choose_protocol(data, args.protocol, args.tta, max_depth)]
-    own = build.choose_protocol(data, None, None, max_depth)
-    names = [name for name, protocol in PROTOCOLS.items() if protocol.dataset == own.dataset]
-    return [build.choose_protocol(data, name, args.tta, max_depth) for name in names]
+    return [build.choose_protocol(data, name, args.tta, max_depth) for name in build.own_protocols(data)]
 
 
 def trained_size(model: str) -> tuple[int, int] | None:
@@ -59,7 +58,9 @@ def trained_size(model: str) -> tuple[int, int] | None:
 
 def open_for(model: str, data: DataConfig) -> nn.Module:
     """A model for this data set; published DPT weights get the conversion to metres that belongs to it."""
-    if ":" in model and not Path(model).exists() and data.name in PUBLISHED_CONVERSION:
+    teacher, colon, _ = model.partition(":")
+    published = colon and not Path(model).exists() and teacher != build.SHIPPED  # that one gives metres by itself
+    if published and data.name in PUBLISHED_CONVERSION:
         scale, shift = PUBLISHED_CONVERSION[data.name]
         console.print(f"{model}: depth = 1 / ({scale:g} * output + {shift:g}), DPT's conversion for {data.name}")
         return build.open_model(model, scale=scale, shift=shift, invert=True)
@@ -69,6 +70,8 @@ def open_for(model: str, data: DataConfig) -> nn.Module:
 def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
     """Carry out `distill evaluate` and return what it printed."""
     data = data_config(args)
+    if args.json:
+        check_writable(args.json)
     dataset = build.open_dataset(data, "test", split=args.split)
     protocols = choose_protocols(args, data, data.max_depth or dataset.max_depth)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,10 +87,21 @@ def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
     return results
 
 
+def check_writable(path: Path) -> None:
+    """Refuse, before an hour of evaluation rather than after it, a file that cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        usable = not path.is_dir() and os.access(path.parent, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise UserError(f"--json {path} cannot be written; give a file in a folder that can")
+
+
 def evaluate_with_progress(
     model: nn.Module, dataset: DepthDataset, protocol: Protocol, device: torch.device, size: tuple[int, int] | None
 ) -> Evaluation:
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(protocol.name, total=len(dataset))
         return evaluate(
             model,

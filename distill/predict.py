@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ from rich.progress import Progress
 from torch import nn
 
 from distill import build
+from distill.config import MIN_SIDE
 from distill.data import DecodeError, to_tensor
 from distill.data.files import read_image
 from distill.data.folder import IMAGE_SUFFIXES
@@ -26,38 +27,53 @@ VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 
 
-def find_inputs(inputs: Sequence[Path]) -> list[Path]:
-    """Every image and video among files and folders.
+def find_inputs(inputs: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Every image and video among files and folders, with the name of what is written for it, without a suffix.
+
+    Folders keep their inner structure. What an earlier call wrote into an `output` inside of them is no input.
 
     Raises:
-        UserError: If one does not exist, is of no known kind, or a folder holds none.
+        UserError: If one does not exist, or a folder holds none.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for given in inputs:
         if given.is_dir():
-            inside = sorted(p for p in given.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+            written = [] if given.resolve() == output.resolve() else list(output.rglob("*"))
+            files = [p for p in given.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+            inside = sorted(set(files) - set(written))
             if not inside:
                 raise UserError(
                     f"no image or video in {given}; known are {' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
                 )
-            found += inside
+            found |= {path: path.relative_to(given).with_suffix("") for path in inside}
         elif not given.exists():
             raise UserError(f"no such input: {given}")
         else:
-            found.append(given)
+            found[given] = Path(given.stem)
     return found
 
 
-def name_outputs(found: Sequence[Path], output: Path) -> dict[Path, Path]:
-    """Where each input's files go, without a suffix; two inputs that would write one file are refused."""
-    targets: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    for path in found:
-        target = output / path.stem
-        if target in taken:
-            raise UserError(f"{taken[target]} and {path} would both write {target}.png; predict them into two folders")
-        targets[path], taken[target] = target, path
-    return targets
+def written_files(target: Path) -> tuple[Path, Path]:
+    """The depth PNG and the colour picture of a target."""
+    return target.with_name(f"{target.name}.png"), target.with_name(f"{target.name}_colour.png")
+
+
+def name_outputs(found: Mapping[Path, Path], output: Path) -> dict[Path, Path]:
+    """Where each input's files go, without a suffix.
+
+    Raises:
+        UserError: If two inputs would write one file, or one of them would be overwritten.
+    """
+    writers: dict[Path, Path] = {}
+    inputs = {path.resolve(): path for path in found}
+    for path, name in found.items():
+        for file in written_files(output / name):
+            if file in writers:
+                raise UserError(f"{writers[file]} and {path} would both write {file}; predict them into two folders")
+            if file.resolve() in inputs:
+                raise UserError(f"{inputs[file.resolve()]} would be overwritten; choose another --output")
+            writers[file] = path
+    return {path: output / name for path, name in found.items()}
 
 
 class Predictor:
@@ -88,9 +104,17 @@ def write_depth(target: Path, depth: np.ndarray, limits: tuple[float, float]) ->
     stored = np.nan_to_num(depth * PNG_SCALE, nan=0.0, posinf=65535.0, neginf=0.0).round().clip(0, 65535)
     done, png = cv2.imencode(".png", stored.astype(np.uint16))
     assert done
-    write_atomically(target.with_name(f"{target.name}.png"), png.tobytes())
     colour = scale_bar(colourise(depth, *limits), depth_scale(*limits))
-    write_atomically(target.with_name(f"{target.name}_colour.png"), encode_png(colour))
+    for file, content in zip(written_files(target), (png.tobytes(), encode_png(colour)), strict=True):
+        write_atomically(file, content)
+
+
+def large_enough(path: Path, image: np.ndarray) -> np.ndarray:
+    """The image, unless no network takes one so small."""
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise DecodeError(path, f"{height}x{width} (height x width) is less than {MIN_SIDE} pixels; enlarge it")
+    return image
 
 
 def frames(path: Path) -> Iterator[np.ndarray]:
@@ -116,13 +140,13 @@ def predict_video(predictor: Predictor, path: Path, target: Path) -> int:
     """Every frame as `NAME_000000.png` and so on; returns how many."""
     count = 0
     for count, image in enumerate(frames(path), start=1):
-        depth = predictor(image)
+        depth = predictor(large_enough(path, image))
         write_depth(target.with_name(f"{target.name}_{count - 1:06d}"), depth, predictor.limits(depth))
     return count
 
 
 def predict_image(predictor: Predictor, path: Path, target: Path) -> int:
-    depth = predictor(read_image(path))
+    depth = predictor(large_enough(path, read_image(path)))
     write_depth(target, depth, predictor.limits(depth))
     return 1
 
@@ -133,11 +157,11 @@ def predict(model: str, inputs: Sequence[Path], output: Path, size: tuple[int, i
     Raises:
         UserError: If there is no such model or input, or the output cannot be written.
     """
-    targets = name_outputs(find_inputs(inputs), output)
+    targets = name_outputs(find_inputs(inputs, output), output)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     predictor = Predictor(build.open_model(model), size or trained_size(model), device)
     broken: list[str] = []
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for path, target in progress.track(targets.items(), description="predicting"):
             act = predict_video if path.suffix.lower() in VIDEO_SUFFIXES else predict_image
             try:

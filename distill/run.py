@@ -18,6 +18,7 @@ from distill.engine.checkpoint import Checkpoints, random_states, restore_random
 from distill.engine.files import write_atomically, write_json
 from distill.engine.folder import RunFolder
 from distill.engine.loop import LoopSettings, Parts, TrainState, train
+from distill.engine.optimisation import build_optimizer, build_schedule
 from distill.engine.tracking import Tracker, console
 from distill.errors import UserError
 from distill.evaluation import Evaluation, evaluate
@@ -63,9 +64,10 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
     if accelerator.is_main_process:
         folder.claim(resume)
     try:
+        run = assemble(config, folder, data, accelerator)
+        # Only now: a refusal above leaves an empty folder, in which the corrected command simply starts.
         if accelerator.is_main_process:
             write_atomically(folder.config, dump_config(config))
-        run = assemble(config, folder, data, accelerator)
         loader = make_loader(data.train, run.batches, config.data.workers, pin_memory=accelerator.device.type == "cuda")
         train(run.parts, loader, run.settings, run.state)
         if accelerator.is_main_process:
@@ -73,7 +75,7 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
         run.parts.tracker.close()
     finally:
         if accelerator.is_main_process:
-            folder.lock.unlink(missing_ok=True)
+            folder.release()
     return output
 
 
@@ -103,10 +105,14 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def make_accelerator(config: Config) -> Accelerator:
     """The devices and processes of this run, as Accelerate finds them."""
+    precision = config.train.precision
     try:
-        return Accelerator(mixed_precision=config.train.precision)
+        accelerator = Accelerator(mixed_precision=precision)
     except ValueError as error:
-        raise UserError(f"train.precision={config.train.precision} does not work here: {error}") from error
+        raise UserError(f"train.precision={precision} does not work here: {error}") from error
+    if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
+        raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
+    return accelerator
 
 
 def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: Accelerator) -> Run:
@@ -119,8 +125,8 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     method = build.build_method(config, student, teacher, steps, batches.steps_per_epoch)
     if config.train.channels_last:
         method.to(memory_format=torch.channels_last)
-    optimizer = build.build_optimizer(config, method)
-    schedule = build.build_schedule(config, optimizer, steps)
+    optimizer = build_optimizer(config.optim, method)
+    schedule = build_schedule(config.optim, optimizer, steps)
     module, prepared = accelerator.prepare(method, optimizer)
     if teacher is not None:
         teacher.to(accelerator.device)
@@ -271,3 +277,14 @@ def finish(run: Run) -> None:
     summarise(run.folder.path, run.config, run.data, run.method, run.teacher, device)
     done = {"step": run.state.step, "best_step": run.state.best_step, "skipped_steps": run.state.skipped}
     write_json(run.folder.done, done | {"unreadable": sorted(run.state.faults)})
+    say_losses(run.state)
+
+
+def say_losses(state: TrainState) -> None:
+    """What did not count: it is in done.json, but nobody should have to look there to learn of it."""
+    if state.faults:
+        first = ", ".join(sorted(state.faults)[:3])
+        said = f"{len(state.faults)} training images could not be read, others took their place; the first: {first}"
+        console.print(said, style="yellow", highlight=False)
+    if state.skipped:
+        console.print(f"{state.skipped} steps had no finite gradient and changed nothing", style="yellow")

@@ -33,4 +33,6 @@ class AdaptiveBins(nn.Module):
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
         """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
         probabilities = self.scores(features).float().softmax(dim=1)
-        return torch.einsum("bkhw,bk->bhw", probabilities, self.centres(context)).unsqueeze(1)
+        # autocast would take the product back to half precision, and 8 bits are coarse for depth.
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.einsum("bkhw,bk->bhw", probabilities, self.centres(context)).unsqueeze(1)

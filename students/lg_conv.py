@@ -51,9 +51,9 @@ class LGConv(nn.Module):
         self.register_load_state_dict_pre_hook(self._adopt_plain_weights)
 
     @staticmethod
-    def _adopt_plain_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-        """Let X.weight and X.bias of an unwrapped checkpoint load as X.local.weight and X.local.bias."""
-        for name in ("weight", "bias"):
+    def _adopt_plain_weights(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
+        """Let X.weight of an unwrapped checkpoint load as X.local.weight, and whatever else X has (a bias, a gain)."""
+        for name in module.local.state_dict():
             if prefix + name in state:
                 state[f"{prefix}local.{name}"] = state.pop(prefix + name)
 
@@ -62,8 +62,9 @@ class LGConv(nn.Module):
         scores = self.attend(t).flatten(2)
         dtype = torch.float32 if t.dtype == torch.float16 else t.dtype
         attention = scores.to(dtype).softmax(dim=-1).to(dtype)
-        values = rearrange(t.to(dtype), "b (m k) h w -> b m (h w) k", m=self.heads)
-        return (attention.unsqueeze(2) @ values).flatten(1)
+        values = rearrange(t.to(dtype), "b (m k) h w -> b m k (h w)", m=self.heads)
+        # Not a matrix product, which autocast would take back to float16.
+        return (attention.unsqueeze(2) * values).sum(dim=-1).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         t = F.relu(self.norm(self.reduce(x)))
@@ -83,6 +84,6 @@ def wrap_lg_conv(backbone: nn.Module) -> int:
         for parent in list(stage.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Conv2d) and child.kernel_size == (3, 3) and not isinstance(parent, LGConv):
-                    setattr(parent, name, LGConv(child))
+                    setattr(parent, name, LGConv(child).train(child.training))
                     wrapped += 1
     return wrapped

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from teachers.checkpoints import load_weights, read_state_dict, rename_published
+from teachers.checkpoints import load_weights, read_state_dict, rename_published, unwrap
 from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
 from teachers.frozen import FrozenTeacher
 
@@ -54,12 +54,12 @@ def create_dpt(name: str, checkpoint: str | Path | Mapping[str, Tensor] | None =
     config = dpt_config(name, **options)
     if checkpoint is None:
         return DPT(config)
-    is_path = isinstance(checkpoint, str | Path)
-    state = read_state_dict(checkpoint) if is_path else dict(checkpoint)  # type: ignore[arg-type]
+    what = str(checkpoint) if isinstance(checkpoint, str | Path) else "the state dict"
+    state = read_state_dict(checkpoint) if isinstance(checkpoint, str | Path) else unwrap(checkpoint, what)
     state = rename_published(state, first_tap=5 - len(config.hooks))
     with torch.device("meta"):
         model = DPT(config)
-    load_weights(model, state, f"{checkpoint if is_path else 'the state dict'} as {name}")
+    load_weights(model, state, f"{what} as {name}")
     return model
 
 

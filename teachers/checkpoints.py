@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -53,17 +52,18 @@ def read_state_dict(path: str | Path) -> StateDict:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped(path))
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped(path))
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is not a plain checkpoint: it is damaged or contains code, which is never run; "
             "expected a state dict saved by torch.save, or a .safetensors file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # on damaged bytes the readers raise IndexError, struct.error and more
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is not a readable checkpoint ({reason[:120]}); download or copy it again") from error
-    return unwrap(loaded, path)
+    return unwrap(loaded, str(path))
 
 
 def zipped(path: Path) -> bool:
@@ -72,14 +72,19 @@ def zipped(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def unwrap(loaded: Any, path: Path) -> StateDict:
-    """The state dict inside what trainers save around it, with their key prefixes removed."""
+def unwrap(loaded: Any, what: str) -> StateDict:
+    """The state dict inside what trainers save around it, with their key prefixes removed.
+
+    Raises:
+        ValueError: If it holds no tensors by name; `what` was given, in words.
+    """
     for key in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    named = loaded.items() if isinstance(loaded, Mapping) else ()
+    tensors = {k: v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
-        raise ValueError(f"{path} holds no weights, expected a state dict (a mapping from names to tensors)")
+        raise ValueError(f"{what} holds no weights, expected a state dict (a mapping from names to tensors)")
     return strip_prefixes(tensors)
 
 
@@ -124,7 +129,8 @@ def load_weights(model: nn.Module, state: StateDict, what: str) -> None:
     if missing or unknown or wrong:
         raise ValueError(f"{what} does not fit: {explain_difference(wanted, state, missing, unknown, sorted(wrong))}")
     dtype = torch.get_default_dtype()
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    # Copied: a model must follow neither the dict it came from nor the file that may still lie mapped behind it.
+    state = {k: v.to(dtype if v.is_floating_point() else v.dtype, copy=True) for k, v in state.items()}
     model.load_state_dict(state, assign=any(p.is_meta for p in wanted.values()))
 
 

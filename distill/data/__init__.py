@@ -5,6 +5,7 @@ from distill.data.files import DecodeError, default_split
 from distill.data.folder import FolderDataset, check_truth
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.kitti_splits import kitti_eigen_split
+from distill.data.memory import InMemory
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.reading import readable
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
@@ -18,6 +19,7 @@ __all__ = [
     "DepthDataset",
     "EpochBatches",
     "FolderDataset",
+    "InMemory",
     "KittiDataset",
     "NyuDataset",
     "Sample",

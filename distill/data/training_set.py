@@ -184,11 +184,12 @@ def make_loader(
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=_collate,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
     )
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
+    """Settings of a process that loads images."""
     # OpenCV's thread pool does not survive a fork, and the workers share the cores already.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -70,7 +70,9 @@ class Checkpoints:
             shutil.rmtree(final)
         os.rename(part, final)
         sync_folder(self.folder)
-        for old in self.paths()[self.keep :]:
+        # Later ones are damaged: the run went back behind them. They must not push this one out.
+        paths = self.paths()
+        for old in paths[: paths.index(final)] + paths[paths.index(final) + self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
         return final
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from types import TracebackType
 
 from distill.engine.files import write_atomically
 from distill.errors import UserError
@@ -25,43 +24,41 @@ class RunFolder:
     def finished(self) -> bool:
         return self.done.is_file()
 
-    def claim(self, resume: bool) -> RunFolder:
+    def claim(self, resume: bool) -> None:
         """Make the folder and lock it.
 
         Raises:
             UserError: If it cannot be written, is in use, or holds something and `resume` is False.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"output {self.path} is a file; give a folder with --output")
-        if not resume and self.path.is_dir() and any(p.name != LOCK for p in self.path.iterdir()):
-            kind = "another run" if self.config.exists() else "other files"
-            raise UserError(f"output {self.path} holds {kind}; continue it with --resume, or choose another --output")
-        self._refuse_if_locked()
         try:
+            self._refuse_if_locked()
+            self._refuse_if_taken(resume)
             write_atomically(self.lock, f"{os.getpid()} {socket.gethostname()}\n")
         except OSError as error:
             raise UserError(
                 f"output {self.path} cannot be written ({error.strerror}); choose another --output"
             ) from error
-        return self
+
+    def _refuse_if_taken(self, resume: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"output {self.path} is a file; give a folder with --output")
+        if not resume and self.path.is_dir() and any(p.name != LOCK for p in self.path.iterdir()):
+            kind = "another run" if self.config.exists() else "other files"
+            raise UserError(f"output {self.path} holds {kind}; continue it with --resume, or choose another --output")
 
     def _refuse_if_locked(self) -> None:
         try:
-            process, host = self.lock.read_text().split()
+            number, host = self.lock.read_text().split()
+            process = int(number)
         except (OSError, ValueError):
             return
-        alive = host == socket.gethostname() and int(process) != os.getpid() and is_alive(int(process))
-        if alive:
+        if host == socket.gethostname() and process != os.getpid() and is_alive(process):
             raise UserError(
                 f"output {self.path} is in use by process {process}; wait for it, or choose another --output"
             )
 
-    def __enter__(self) -> RunFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """Let others have the folder."""
         self.lock.unlink(missing_ok=True)
 
 

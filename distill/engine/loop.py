@@ -110,6 +110,7 @@ def run_step(
     accelerator = parts.accelerator
     values: dict[str, Tensor] = {}
     shares = pixel_shares(accelerator, micro_batches)
+    statistics = [buffer.clone() for buffer in parts.module.buffers()]  # BatchNorm's move before a loss is known
     for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
         state.faults.update(batch.faults)
         batch = batch.to(accelerator.device)
@@ -128,6 +129,9 @@ def run_step(
     finite = bool(torch.isfinite(norm))
     if finite or accelerator.scaler is not None:  # a scaler skips such steps itself and learns from them
         parts.optimizer.step()
+    if not finite:
+        for buffer, former in zip(parts.module.buffers(), statistics, strict=True):
+            buffer.copy_(former)
     values |= {"grad_norm": norm, "lr": torch.tensor(parts.schedule.get_last_lr()[0])}
     state.skipped += not finite
     parts.optimizer.zero_grad(set_to_none=True)

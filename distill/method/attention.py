@@ -32,7 +32,8 @@ class LossAttention(nn.Module):
         """Z (B, C, H, W) -> A (B, 1, H, W) and Y = A * Z."""
         query = self.query(z.mean(dim=(2, 3)))
         key = F.normalize(self.key(z).float(), dim=1, eps=1e-6)
-        score = torch.sigmoid(torch.einsum("bc,bchw->bhw", query.float(), key)).unsqueeze(1)
+        # Not a matrix product, which autocast would take back to half precision.
+        score = torch.sigmoid((query.float()[:, :, None, None] * key).sum(dim=1, keepdim=True))
         attention = score / score.mean(dim=(2, 3), keepdim=True).clamp(min=MEAN_FLOOR)
         attention = attention.clamp(max=self.limit)
         return attention, attention.to(z.dtype) * z

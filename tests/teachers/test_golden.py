@@ -13,7 +13,8 @@ from teachers import create_teacher
 
 REFERENCE = Path(__file__).parent / "reference"
 spec = importlib.util.spec_from_file_location("golden_weights", REFERENCE / "golden_weights.py")
-assert spec and spec.loader
+assert spec
+assert spec.loader
 golden = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(golden)
 CASE = json.loads((REFERENCE / "dpt_hybrid_golden.json").read_text())["cases"][0]

@@ -1,0 +1,42 @@
+"""A data set that is read once and then kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from distill.data.sample import DepthDataset, Sample
+from distill.data.training_set import start_worker
+
+
+class InMemory:
+    """The samples of a small data set, read by several processes, then held: for what is dear to read or render.
+
+    Args:
+        dataset: Where they come from.
+        workers: Processes that read; 0 reads in this one.
+        progress: Called after every sample with how many there are.
+    """
+
+    def __init__(self, dataset: DepthDataset, workers: int, progress: Callable[[int], Any] | None = None) -> None:
+        self.max_depth = dataset.max_depth
+        self.samples: list[Sample] = []
+        source: Dataset[Sample] = dataset  # type: ignore[assignment]
+        loader = DataLoader(source, batch_size=None, num_workers=workers, collate_fn=as_is, worker_init_fn=start_worker)
+        for sample in loader:
+            self.samples.append(sample)
+            if progress:
+                progress(len(self.samples))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def as_is(sample: Any) -> Any:
+    """Keep arrays as arrays, which a loader would turn into tensors."""
+    return sample

@@ -1,0 +1,144 @@
+"""Tiny runs: a teacher of random weights, a folder of ten small streets, the command line called in this process."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+
+from distill.cli import main
+from distill.data import SceneDataset
+from teachers import create_dpt
+
+torch.set_num_threads(1)  # networks this small only wait for a second thread
+
+SIZE = (32, 64)
+DEPTH_SCALE = 256
+
+
+@pytest.fixture(scope="session")
+def micro_weights(tmp_path_factory):
+    """A checkpoint of dpt_micro that has learnt nothing."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "dpt_micro.safetensors"
+    save_file(create_dpt("dpt_micro").state_dict(), path)
+    return path
+
+
+def write_pair(root, name, sample):
+    """One image and its depth in a data set of `data.name: folder`."""
+    for folder in ("image", "depth"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(root / "image" / f"{name}.png"), sample.image[..., ::-1])
+    assert cv2.imwrite(str(root / "depth" / f"{name}.png"), (sample.depth * DEPTH_SCALE).astype(np.uint16))
+    return f"image/{name}.png depth/{name}.png\n"
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory):
+    """Eight small streets to learn from and two to be judged on. Tests copy it before they spoil it."""
+    root = tmp_path_factory.mktemp("streets")
+    for part, count, seed in (("train", 8, 1), ("test", 2, 2)):
+        scenes = SceneDataset("road", count, seed, SIZE)
+        lines = [write_pair(root, f"{part}{i}", scenes[i]) for i in range(count)]
+        (root / f"{part}_files_with_gt.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture
+def own_streets(streets, tmp_path):
+    """A copy of the streets that a test may spoil."""
+    return shutil.copytree(streets, tmp_path / "own_streets")
+
+
+@pytest.fixture(scope="session")
+def content(streets, micro_weights):
+    """The configuration of a run of four steps that takes a second, as a nested mapping."""
+    return {
+        "data": {"name": "folder", "root": str(streets), "depth_scale": DEPTH_SCALE, "workers": 0},
+        "teacher": {"name": "dpt_micro", "checkpoint": str(micro_weights)},
+        "student": {"backbone": "test_efficientnet", "pretrained": False, "width": 8, "bins": 8},
+        "train": {"batch_size": 4, "steps": 4, "validate_every": 2, "log_every": 1},
+        "optim": {"lr": 1e-3},
+        "eval": {"pictures": 1},
+    }
+
+
+@pytest.fixture(scope="session")
+def config_file(content, tmp_path_factory):
+    """The same as a YAML file."""
+    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def other_precision():
+    """Lets a test use another precision, of which a process has one for good."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture
+def train(config_file, tmp_path):
+    """train(*overrides and options, output=...) carries out a run and returns its folder."""
+
+    def run(*words, output=None):
+        output = output or tmp_path / "run"
+        assert main(["train", str(config_file), *words, "--output", str(output)]) == 0
+        return output
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(config_file, tmp_path_factory):
+    """A finished run of the tiny configuration. Tests copy it before they change it."""
+    output = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["train", str(config_file), "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture
+def own_run(finished, tmp_path):
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """weights(run folder): the tensors of its student by name."""
+    return lambda folder: load_file(folder / "student" / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """assert_same(one, other): two mappings of tensors are equal in every bit."""
+
+    def check(one, other):
+        assert one.keys() == other.keys()
+        assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+    return check
+
+
+@pytest.fixture
+def refused(capsys):
+    """refused(*arguments): the line with which the command refuses them. It is the only one, and the code is 2."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        assert main([str(word) for word in arguments]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        lines = said.err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("distill: ")
+        return lines[0].removeprefix("distill: ")
+
+    return run

@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+
+from distill.config import OptimConfig
+from distill.engine.optimisation import build_optimizer, build_schedule
+
+
+def rates(steps=10, **options):
+    """The learning rate of every step, and of the one behind the last."""
+    given = OptimConfig(lr=1.0, **options)
+    optimizer = build_optimizer(given, nn.Linear(1, 1))
+    schedule = build_schedule(given, optimizer, steps)
+    found = []
+    for _ in range(steps + 1):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_linear_falls_evenly_to_its_final_share():
+    assert rates(final_lr_share=0.5) == pytest.approx([1 - 0.05 * step for step in range(11)])
+
+
+def test_cosine_is_half_way_in_the_middle():
+    found = rates(schedule="cosine", final_lr_share=0.1)
+    assert (found[0], found[5], found[10]) == pytest.approx((1.0, 0.55, 0.1))
+
+
+def test_constant_stays():
+    assert rates(schedule="constant") == [1.0] * 11
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_warm_up_rises_evenly_to_the_peak(schedule):
+    found = rates(schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
+    assert found[:5] == pytest.approx([0.25, 0.4375, 0.625, 0.8125, 1.0])
+    assert found[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_the_optimizer_has_what_learns_and_its_options(name, kind):
+    module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).requires_grad_(False))
+    optimizer = build_optimizer(OptimConfig(name=name, lr=0.5, weight_decay=0.25, betas=(0.5, 0.75)), module)
+    (group,) = optimizer.param_groups
+    assert type(optimizer) is kind
+    assert group["params"] == list(module[0].parameters())
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (0.5, 0.25, (0.5, 0.75))

@@ -1,0 +1,88 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from distill.engine.tracking import StepProgress, Tracker, record_step
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """lines(): the records of metrics.jsonl."""
+    return lambda: [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def no_tensorboard(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+
+def test_a_record_holds_its_kind_step_and_values(tmp_path, lines):
+    tracker = Tracker(tmp_path)
+    tracker.log("train", 1, {"loss": 2.5})
+    tracker.close()
+    (record,) = lines()
+    assert record.pop("seconds") >= 0
+    assert record == {"kind": "train", "step": 1, "loss": 2.5}
+    assert list(tmp_path.glob("events.*"))
+
+
+@pytest.mark.filterwarnings("ignore:TensorBoard is off")
+def test_a_record_is_on_disk_at_once(tmp_path, lines, no_tensorboard):
+    Tracker(tmp_path).log("val", 1, {"rmse": 1.0})
+    assert lines()[0]["rmse"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:TensorBoard is off")
+def test_a_resumed_run_drops_torn_lines_and_those_behind_its_checkpoint(tmp_path, lines, no_tensorboard):
+    records = [f'{{"kind": "train", "step": {step}, "loss": 1}}' for step in (1, 2, 3, 4)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*records[:3], "\x00\x00", "[3]", *records[3:], '{"kind": "tr']))
+    tracker = Tracker(tmp_path, step=2)
+    tracker.log("train", 3, {"loss": 7})
+    assert [(record["step"], record["loss"]) for record in lines()] == [(1, 1), (2, 1), (3, 7)]
+
+
+@pytest.mark.parametrize("line", ["", "{", "3", "null", '{"loss": 1}', '{"step": "x"}'])
+def test_a_line_without_a_step_lies_behind_every_checkpoint(line):
+    assert record_step(line) == float("inf")
+
+
+def test_without_tensorboard_a_run_is_warned_and_goes_on(tmp_path, lines, no_tensorboard):
+    with pytest.warns(UserWarning, match="TensorBoard is off for the rest of this run"):
+        tracker = Tracker(tmp_path)
+    tracker.log("train", 1, {"loss": 1.0})
+    tracker.picture("panel", 1, np.zeros((2, 2, 3), np.uint8))
+    tracker.close()
+    assert len(lines()) == 1
+
+
+def test_losing_tensorboard_is_said_once_and_the_run_goes_on(tmp_path, lines, monkeypatch, recwarn):
+    tracker = Tracker(tmp_path)
+
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tracker.writer, "add_scalar", full_disk)
+    for step in (1, 2):
+        tracker.log("train", step, {"loss": 1.0})
+    tracker.close()
+    assert [str(warning.message) for warning in recwarn if "TensorBoard" in str(warning.message)] == [
+        "TensorBoard is off for the rest of this run: No space left on device"
+    ]
+    assert len(lines()) == 2
+
+
+def test_other_processes_write_nothing(tmp_path):
+    tracker = Tracker(tmp_path, active=False)
+    tracker.log("train", 1, {"loss": 1.0})
+    tracker.picture("panel", 1, np.zeros((2, 2, 3), np.uint8))
+    tracker.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_the_end_is_told_in_one_line(capsys):
+    with StepProgress(total=3, done=0, title="training") as progress:
+        for step in (1, 2, 3):
+            progress.update(step, f"loss {step}.0")
+    assert capsys.readouterr().err == "training: step 3 of 3, loss 3.0\n"

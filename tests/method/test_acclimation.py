@@ -1,0 +1,113 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from distill.method import FeatureAcclimation
+from distill.method.acclimation import WindowAttention, head_count
+
+
+def seeded(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def fam(teacher=6, student=32, **options):
+    torch.manual_seed(0)
+    return FeatureAcclimation(teacher, student, **{"zero_init": False, **options}).double()
+
+
+def attention(window, channels=32):
+    torch.manual_seed(0)
+    return WindowAttention(channels, window).double()
+
+
+def moved(module, x, at):
+    """Where (H, W) the output of `module` changes when the input changes at one position; maps are (B, ..., C)."""
+    other = x.clone()
+    other[0, at[0], at[1]] += 1
+    return (module(other) - module(x)).abs().amax(-1)[0] > 1e-12
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("size", [(8, 8), (5, 7), (3, 2), (1, 1)])
+def test_output_has_the_shape_of_the_students_map(window, size):
+    assert fam(window=window)(seeded(2, 6, 9, 4), size).shape == (2, 32, *size)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_it_begins_as_the_plain_projection(window):
+    module, teacher = fam(window=window, zero_init=True), seeded(2, 6, 6, 8)
+    assert torch.equal(module(teacher, (6, 8)), module.project(teacher))
+    resized = F.interpolate(module.project(teacher), size=(9, 5), mode="bilinear", align_corners=False)
+    assert torch.equal(module(teacher, (9, 5)), resized)
+
+
+def test_zero_init_is_an_option():
+    module, teacher = fam(zero_init=False), seeded(2, 6, 6, 8)
+    assert not torch.allclose(module(teacher, (6, 8)), module.project(teacher))
+
+
+def test_the_block_leaves_the_plain_projection_at_the_first_step():
+    module, teacher = fam(zero_init=True, window=4), seeded(2, 6, 6, 8)
+    module(teacher, (6, 8)).square().mean().backward()
+    assert module.attention.proj.weight.grad.any()
+    assert module.mlp.fc2.weight.grad.any()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    assert not torch.allclose(module(teacher, (6, 8)), module.project(teacher))
+
+
+def test_a_position_reaches_its_own_window_and_no_other():
+    reached = moved(attention(window=4), seeded(1, 8, 12, 32), at=(1, 6))
+    assert reached[:4, 4:8].all()
+    assert reached.sum() == 16
+
+
+def test_without_a_window_a_position_reaches_every_other():
+    assert moved(attention(window=None), seeded(1, 8, 12, 32), at=(1, 6)).all()
+
+
+def test_windows_at_the_edge_of_other_sizes_are_cut():
+    reached = moved(attention(window=4), seeded(1, 6, 7, 32), at=(5, 6))
+    assert reached[4:, 4:].all()
+    assert reached.sum() == 2 * 3
+
+
+def test_other_sizes_are_filled_with_zeros():
+    module, x = attention(window=4), seeded(1, 6, 7, 32)
+    assert_close(module(x), module(F.pad(x, (0, 0, 0, 1, 0, 2)))[:, :6, :7])
+
+
+def test_a_window_as_large_as_the_map_is_no_window():
+    x = seeded(2, 4, 4, 32)
+    assert_close(attention(window=4)(x), attention(window=None)(x))
+
+
+def test_windows_are_treated_alike():
+    module, x = attention(window=4), seeded(1, 8, 8, 32)
+    assert_close(module(x)[:, 4:, :4], module(x[:, 4:, :4]))
+    assert_close(module(x.roll(4, dims=1)), module(x).roll(4, dims=1))
+
+
+def test_attention_knows_no_order_of_positions():
+    module, x = attention(window=None), seeded(1, 3, 5, 32)
+    assert_close(module(x.flip(1, 2)), module(x).flip(1, 2))
+
+
+def test_attention_is_the_softmax_formula_head_by_head():
+    module, x = attention(window=None), seeded(1, 2, 3, 32)
+    assert module.heads == 2
+    q, k, v = module.qkv(x.view(6, 32)).split(32, dim=-1)
+    heads = [(q[:, h] @ k[:, h].T / 4).softmax(-1) @ v[:, h] for h in (slice(0, 16), slice(16, 32))]
+    assert_close(module(x).view(6, 32), module.proj(torch.cat(heads, dim=-1)))
+
+
+@pytest.mark.parametrize(("width", "heads"), [(24, 1), (32, 2), (40, 2), (64, 4), (128, 8), (512, 8), (27, 1)])
+def test_heads_divide_the_width_and_have_16_channels_at_least(width, heads):
+    assert head_count(width) == heads
+
+
+def test_the_teachers_map_is_not_changed():
+    module, teacher = fam(window=4), seeded(1, 6, 5, 7)
+    before = teacher.clone()
+    module(teacher, (5, 7))
+    assert torch.equal(teacher, before)

@@ -1,0 +1,162 @@
+import pytest
+import timm
+import torch
+from torch.testing import assert_close
+
+import students.backbone
+from students import LGConv, create_student, list_students
+from students.backbone import Backbone
+from students.cnn import CNNStudent
+
+
+def test_maps_lie_at_strides_4_8_16_32_of_the_padded_image(make_student, images):
+    student = make_student("test_resnet")
+    maps = student.encode(images(75, 101))
+    sides = [(96 // s, 128 // s) for s in (4, 8, 16, 32)]
+    assert [m.shape for m in maps] == [(2, c, *s) for c, s in zip(student.feature_channels, sides, strict=True)]
+    assert student.feature_channels == (32, 48, 192, 96)
+
+
+def test_an_odd_image_is_the_padded_one_cut_back(make_student, images):
+    student, image = make_student("test_efficientnet", lg_conv=True), images(33, 63)
+    padded = torch.nn.functional.pad(image, (0, 1, 0, 31), mode="replicate")
+    assert torch.equal(student(image), student(padded)[..., :33, :63])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("lg_conv", [False, True])
+def test_training_works_on_a_batch_of(make_student, images, batch, lg_conv):
+    student = make_student("test_resnet", lg_conv=lg_conv).train()
+    depth = student(images(64, 96)[:batch])
+    depth.mean().backward()
+    assert depth.shape == (batch, 1, 64, 96)
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters())
+
+
+def test_depth_stays_within_the_limits_whatever_the_image(make_student, images):
+    student = make_student("test_resnet", min_depth=0.5, max_depth=10.0)
+    with torch.no_grad():
+        student.decoder.head.scores.weight.mul_(100)
+        depth = torch.cat([student(100 * images(32, 64) - 50), student(torch.zeros(2, 3, 32, 64))])
+    assert depth.min() >= 0.5
+    assert depth.max() <= 10
+
+
+def test_an_untrained_student_says_about_the_middle(make_student, images):
+    assert make_student("test_resnet", min_depth=0.5, max_depth=9.5)(images(64, 64)).mean().item() == pytest.approx(
+        5, abs=2
+    )
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_images_are_normalised_as_the_backbone_was_trained(make_student, images, name):
+    student, seen = make_student(name), []
+    student.encoder.net.register_forward_pre_hook(lambda _net, given: seen.append(given[0]))
+    student(images(32, 32))
+    config = timm.get_pretrained_cfg(name)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (config.mean, config.std))
+    assert_close(seen[0], (images(32, 32) - mean) / std)
+
+
+def test_normalisation_is_not_among_the_weights(make_student):
+    assert not [key for key in make_student("test_resnet").state_dict() if key.endswith((".mean", ".std"))]
+
+
+def test_maps_in_channels_last_order_are_turned(images, monkeypatch):
+    def tiny_swin(name, pretrained):
+        options = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1), "strict_img_size": False}
+        return timm.create_model("swin_tiny_patch4_window7_224", features_only=True, **options)
+
+    monkeypatch.setattr(students.backbone, "create_timm", tiny_swin)
+    torch.manual_seed(0)
+    backbone = Backbone("swin", pretrained=False, lg_conv=False).eval()
+    image = images(64, 96)
+    raw = backbone.net((image - backbone.mean) / backbone.std)
+    maps = backbone(image)
+    assert [m.shape for m in maps] == [(2, 8, 16, 24), (2, 16, 8, 12), (2, 32, 4, 6), (2, 64, 2, 3)]
+    assert torch.equal(maps[1][0, :, 3, 7], raw[1][0, 3, 7])
+
+
+def test_the_last_map_at_each_stride_is_taken(monkeypatch):
+    class Info:
+        reduction = staticmethod(lambda: [2, 4, 4, 8, 16, 16, 32])
+        channels = staticmethod(lambda: [1, 2, 3, 4, 5, 6, 7])
+
+    class Net(torch.nn.Module):
+        feature_info = Info
+
+        def forward(self, x):
+            return [x.new_full((1,), i) for i in range(7)]
+
+    monkeypatch.setattr(students.backbone, "create_timm", lambda name, pretrained: Net())
+    backbone = Backbone("net", pretrained=False, lg_conv=False)
+    assert backbone.channels == (3, 4, 6, 7)
+    assert [int(m) for m in backbone(torch.zeros(1, 3, 32, 32))] == [2, 3, 5, 6]
+
+
+def test_lg_conv_lies_in_the_backbone_alone(make_student):
+    student = make_student("test_resnet", lg_conv=True)
+    assert any(isinstance(m, LGConv) for m in student.encoder.modules())
+    assert not any(isinstance(m, LGConv) for m in student.decoder.modules())
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_names():
+    with pytest.raises(
+        ValueError, match=r"timm has no model named 'efficientnet_bo'; the nearest are .*efficientnet_b"
+    ):
+        create_student("efficientnet_bo", pretrained=False)
+
+
+def test_a_backbone_without_the_four_strides_is_refused():
+    with pytest.raises(ValueError, match=r"'test_vit' has maps at strides \[16, 16, 16\], but \[4, 8, 32\] are needed"):
+        create_student("test_vit", pretrained=False)
+
+
+def test_lg_conv_without_a_3x3_convolution_is_refused():
+    with pytest.raises(ValueError, match="'test_convnext' has no 3x3 convolution in its stages, so lg_conv would"):
+        create_student("test_convnext", lg_conv=True, pretrained=False)
+
+
+@pytest.mark.parametrize("limits", [(0.0, 80.0), (-1.0, 80.0), (5.0, 5.0), (80.0, 1e-3)])
+def test_limits_that_hold_nothing_are_refused(limits):
+    with pytest.raises(ValueError, match=r"depth limits must satisfy 0 < min < max, got .* metres"):
+        create_student("test_resnet", pretrained=False, min_depth=limits[0], max_depth=limits[1])
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"lgconv.*its options are lg_conv, pretrained, min_depth, max_depth, width"):
+        create_student("test_resnet", lgconv=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route"), r"ImageNet weights of 'test_resnet' could not be fetched \(OSError\).*pretrained=false"),
+        (RuntimeError("No pretrained weights exist"), "timm has no ImageNet weights for 'test_resnet'"),
+    ],
+)
+def test_imagenet_weights_that_cannot_be_had_are_explained(monkeypatch, error, said):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(ValueError, match=said):
+        create_student("test_resnet", pretrained=True)
+
+
+def test_every_timm_name_and_every_dpt_is_listed():
+    names = list_students()
+    assert {"efficientnet_b0", "resnet18", "test_resnet", "dpt_hybrid", "dpt_micro"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_the_recipe_rebuilds_the_student(make_student):
+    student = make_student("test_resnet", lg_conv=True, bins=12)
+    recipe = student.recipe
+    again = CNNStudent(recipe["student"], pretrained=False, **recipe["options"])
+    assert [(k, v.shape) for k, v in again.state_dict().items()] == [
+        (k, v.shape) for k, v in student.state_dict().items()
+    ]

@@ -1,0 +1,76 @@
+"""What holds for every student. A new kind is tested by being listed here."""
+
+import pytest
+import torch
+
+from students import create_student, load_student, save_student
+
+LIMITS = {"min_depth": 0.5, "max_depth": 10.0, "pretrained": False}
+STUDENTS = {
+    "resnet": ("test_resnet", {"bins": 8}),
+    "efficientnet_lg": ("test_efficientnet", {"lg_conv": True, "bins": 8}),
+    "mobilenet_lg": ("mobilenetv3_small_050", {"lg_conv": True, "bins": 8}),
+    "convnext": ("test_convnext", {"bins": 8}),
+    "dpt": ("dpt_micro", {"heads": 1, "hooks": (0, 1)}),
+    "dpt_reduced": ("dpt_micro", {"heads": 10, "hooks": (0, 1), "resolution_scale": 0.5}),
+}
+
+
+@pytest.fixture(scope="module", params=STUDENTS)
+def student(request):
+    name, options = STUDENTS[request.param]
+    torch.manual_seed(0)
+    return create_student(name, **LIMITS, **options).eval()
+
+
+def test_any_size_from_32_up_gives_depth_of_that_size_within_the_limits(student, images):
+    for size in [(32, 32), (75, 101), (64, 96)]:
+        depth = student(images(*size))
+        assert depth.shape == (2, 1, *size)
+        assert depth.min() >= 0.5
+        assert depth.max() <= 10
+
+
+def test_forward_is_decode_of_encode(student, images):
+    image = images(75, 101)
+    features = student.encode(image)
+    assert [f.shape[1] for f in features] == list(student.feature_channels)
+    assert torch.equal(student(image), student.decode(features, (75, 101)))
+
+
+def test_an_image_does_not_depend_on_its_neighbour_in_the_batch(student, images):
+    image = images(64, 64)
+    torch.testing.assert_close(student(image)[:1], student(image[:1]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((1, 1, 64, 64), r"must be \(B, 3, H, W\)"), ((1, 3, 20, 64), "at least 32 pixels")]
+)
+def test_other_shapes_are_refused(student, shape, said):
+    with pytest.raises(ValueError, match=said):
+        student(torch.zeros(shape))
+
+
+def test_every_weight_is_reached_by_the_gradient_of_the_depth(student, images):
+    student.train()
+    student(images(64, 96)).log().square().mean().backward()
+    unreached = [name for name, p in student.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    student.zero_grad(set_to_none=True)
+    student.eval()
+    assert unreached == []
+
+
+def test_half_precision_autocast_gives_finite_depth_in_float32(student, images):
+    image = images(64, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        depth = student(image)
+    assert depth.dtype == torch.float32
+    torch.testing.assert_close(depth, student(image), rtol=0.1, atol=0)
+
+
+def test_a_saved_student_gives_the_same_depth_to_the_last_bit(student, images, tmp_path):
+    save_student(student, tmp_path)
+    loaded = load_student(tmp_path)
+    assert not loaded.training
+    assert (loaded.min_depth, loaded.max_depth) == (0.5, 10)
+    assert torch.equal(loaded(images(75, 101)), student(images(75, 101)))

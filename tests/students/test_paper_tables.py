@@ -1,0 +1,57 @@
+"""Sizes and costs against DisDepth's tables, as one construction rule reproduces them (2 x MACs, batch 1)."""
+
+import functools
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from students import LGConv, create_student
+from students import count_parameters as count
+
+KITTI, NYU = (352, 1120), (480, 640)
+SWIN = "swin_large_patch4_window7_224"
+# backbone, LG-Conv, size, millions of parameters, GFLOPs
+ROWS = [
+    ("efficientnet_b5", True, KITTI, 61.78, 120.7),
+    ("efficientnet_b5", True, NYU, 61.78, 94.1),
+    ("efficientnet_b3", True, KITTI, 23.05, 61.2),
+    ("efficientnet_b0", True, KITTI, 8.00, 35.9),
+    ("efficientnet_b0", True, NYU, 8.00, 27.9),
+    ("efficientnet_b0", False, KITTI, 5.89, 30.3),
+    ("resnet18", True, KITTI, 17.81, 71.9),
+    ("resnet50", True, KITTI, 98.16, 449.8),
+    (SWIN, False, KITTI, 236.76, 808.4),
+    (SWIN, False, NYU, 236.76, 627.3),
+]
+WRAPPED = {"efficientnet_b0": 7, "efficientnet_b3": 12, "efficientnet_b5": 18, "resnet18": 16, "resnet50": 16}
+
+
+@functools.cache
+def student(name, lg_conv):
+    with torch.device("meta"):
+        return create_student(name, lg_conv=lg_conv, pretrained=False).eval()
+
+
+@pytest.mark.parametrize(("name", "lg_conv", "size", "millions", "gflops"), ROWS)
+def test_parameters_and_flops_are_those_of_the_fitted_table(name, lg_conv, size, millions, gflops):
+    model = student(name, lg_conv)
+    with FlopCounterMode(display=False) as counter:
+        depth = model(torch.zeros(1, 3, *size, device="meta"))
+    assert depth.shape == (1, 1, *size)
+    assert count(model) == pytest.approx(millions * 1e6, rel=0.02)
+    assert counter.get_total_flops() == pytest.approx(gflops * 1e9, rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "convolutions"), WRAPPED.items())
+def test_lg_conv_wraps_as_many_convolutions_as_in_the_paper(name, convolutions):
+    assert sum(isinstance(m, LGConv) for m in student(name, True).modules()) == convolutions
+
+
+def test_lg_conv_costs_about_a_sixth_more_flops_on_b0():
+    costs = []
+    for lg_conv in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            student("efficientnet_b0", lg_conv)(torch.zeros(1, 3, *KITTI, device="meta"))
+        costs.append(counter.get_total_flops())
+    assert costs[1] / costs[0] == pytest.approx(1.17, abs=0.03)

@@ -1,0 +1,165 @@
+import pytest
+import yaml
+
+from distill.config import Config, dump_config, load_config, parse_config
+from distill.errors import UserError
+
+
+@pytest.fixture
+def load(tmp_path):
+    """load(content, *overrides): a configuration from YAML text or a nested mapping."""
+
+    def read(content="data: {name: scenes}", *overrides):
+        path = tmp_path / "given.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return load_config(path, overrides)
+
+    return read
+
+
+@pytest.fixture
+def refusal(load):
+    """refusal(content, *overrides): the one line that refuses them."""
+
+    def read(*given):
+        with pytest.raises(UserError) as refused:
+            load(*given)
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    return read
+
+
+def test_an_almost_empty_file_has_every_default(load):
+    assert load() == Config.model_validate({"data": {"name": "scenes"}})
+
+
+def test_what_is_dumped_loads_to_the_same(load):
+    config = load(
+        {"data": {"name": "kitti", "root": "/data/kitti", "crop": [352, 704], "split": ["a.txt", "b.txt"]}},
+        "method.warmup_steps=3",
+        "train.precision=no",
+        "student.lg_conv=true",
+    )
+    assert parse_config(yaml.safe_load(dump_config(config)), "dump") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optim.lr=1e-4", 1e-4),
+        ("optim.lr=3.0e-4", 3e-4),
+        ("optim.lr=.5", 0.5),
+        ("train.steps=600", 600),
+        ("train.steps=1e3", 1000),
+        ("data.crop=[64, 96]", (64, 96)),
+        ("data.crop=[64,96]", (64, 96)),
+        ("optim.betas=[0.5, 0.99]", (0.5, 0.99)),
+        ("student.lg_conv=true", True),
+        ("student.lg_conv=False", False),
+        ("teacher.invert=null", None),
+        ("train.clip=", None),
+        ("student.backbone=swin_tiny_patch4_window7_224.ms_in1k", "swin_tiny_patch4_window7_224.ms_in1k"),
+        ("train.precision=no", "no"),
+    ],
+)
+def test_an_override_takes_every_form_of_value(load, override, value):
+    section, key = override.partition("=")[0].split(".")
+    assert getattr(getattr(load("data: {name: scenes}", override), section), key) == value
+
+
+def test_overrides_win_over_the_file_and_later_ones_over_earlier(load):
+    config = load("{data: {name: scenes}, optim: {lr: 0.1, eps: 0.2}}", "optim.lr=0.3", "optim.lr=0.4", "seed=5")
+    assert (config.optim.lr, config.optim.eps, config.seed) == (0.4, 0.2, 5)
+
+
+def test_an_override_reaches_three_levels_down_and_makes_missing_sections(load):
+    assert load("data: {name: scenes}", "data.scenes.train=3").data.scenes.train == 3
+    assert load("data:", "data.name=scenes").data.name == "scenes"
+
+
+@pytest.mark.parametrize(
+    ("split", "train", "test"),
+    [
+        ("a.txt", "a.txt", "None"),
+        (["a.txt", "b.txt"], "a.txt", "b.txt"),
+        ({"test": "b.txt"}, "None", "b.txt"),
+        ({}, "None", "None"),
+    ],
+)
+def test_lists_are_given_as_one_path_two_or_a_mapping(load, split, train, test):
+    found = load({"data": {"name": "nyu", "root": "/data", "split": split}}).data.split
+    assert (str(found.train), str(found.test)) == (train, test)
+
+
+def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
+    said = refusal({"data": {"name": "nyu", "root": "/data", "split": "a.txt"}}, "data.split.test=b.txt")
+    assert "data.split.test" in said
+    assert "'a.txt'" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optim.lrr=1", "unknown key optim.lrr, did you mean lr? (known: name, lr, final_lr_share"),
+        ("optims.lr=1", "unknown key optims, did you mean optim?"),
+        ("data.scenes.siz=1", "unknown key data.scenes.siz, did you mean size?"),
+        ("data.zzz=1", "unknown key data.zzz (known: name, root, split"),
+        ("optim.lr=fast", "optim.lr='fast': input should be a valid number"),
+        ("optim.lr=0", "optim.lr=0: input should be greater than 0"),
+        ("optim.lr=inf", "optim.lr=inf: input should be a finite number"),
+        ("optim.betas=[0.9, 1.0]", "optim.betas.1=1.0: input should be less than 1"),
+        ("train.steps=2.5", "train.steps=2.5: input should be a valid integer"),
+        ("train.batch_size=0", "train.batch_size=0: input should be greater than 0"),
+        ("data.flip=1.5", "data.flip=1.5: input should be less than or equal to 1"),
+        ("data.crop=[64]", "data.crop"),
+        ("data.crop=[16, 64]", "data.crop.0=16: input should be greater than or equal to 32"),
+        ("data.name=kiti", "data.name='kiti': input should be 'kitti', 'nyu', 'folder' or 'scenes'"),
+        ("data.split=[a, b, c]", "data.split"),
+        ("student.lg_conv=maybe", "student.lg_conv='maybe': input should be a valid boolean"),
+        ("method.name=distil", "method.name='distil': input should be 'supervised', 'output'"),
+        ("data.name=kitti", "data.root is needed for data.name=kitti: the folder of the data set"),
+        ("method.fam=false", "method.lam weighs acclimated features and needs method.fam; set method.lam=false too"),
+        ("seed", "an override must be section.key=value, got 'seed'"),
+        ("=3", "an override must be section.key=value, got '=3'"),
+        ("optim.lr=[1", "the value of optim.lr is not valid YAML: '[1'"),
+    ],
+)
+def test_a_mistake_is_told_with_its_fix(refusal, override, said):
+    assert said in refusal("data: {name: scenes}", override)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [", "is not valid YAML: while parsing"),
+        ("- data", "must hold sections such as 'data:', got list"),
+        ("", "must hold sections such as 'data:', got NoneType"),
+        ("seed: 1", "data is missing"),
+        ("data: scenes", "data='scenes'"),
+        ("data: {name: !!python/object/apply:os.getcwd []}", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_by_name(refusal, text, said):
+    line = refusal(text)
+    assert said in line
+    assert "given.yaml" in line
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no configuration at .*absent.yaml; see configs/"):
+        load_config(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="cannot be read as a configuration"):
+        load_config(tmp_path)
+
+
+def test_several_mistakes_are_told_together(refusal):
+    said = refusal("data: {name: scenes}", "optim.lr=0", "seed=-1")
+    assert "optim.lr=0" in said
+    assert "seed=-1" in said
+
+
+def test_without_acclimation_and_attention_disdepth_is_accepted(load):
+    method = load("data: {name: scenes}", "method.fam=false", "method.lam=false").method
+    assert not method.fam
+    assert not method.lam

@@ -1,0 +1,121 @@
+"""The order of the house: which room may import which, how long a file may be, what nobody calls."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("distill", "teachers", "students", "tools")
+# From the ground up. A room imports rooms of lower floors only, so neither its neighbours nor, in circles, itself.
+FLOORS = (
+    {"distill.errors"},
+    {"teachers", "distill.method", "distill.data", "distill.evaluation", "distill.report", "distill.config"},
+    {"students", "distill.engine", "distill.deploy"},
+    {"distill"},  # load_model, and the version
+    {"distill.build"},
+    {"distill.panels", "distill.judging"},
+    {"distill.summary", "distill.predict"},
+    {"distill.run"},
+    {"distill.demo", "distill.ablation"},
+    {"distill.cli"},
+    {"distill.__main__"},
+    {"tools"},
+)
+MAX_LINES = 300
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for name in FOLDERS for path in sorted((ROOT / name).rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+def room(module):
+    """The room a module lies in: `distill.data` for `distill.data.files`, `teachers` for `teachers.dpt`."""
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "distill" else 1])
+
+
+def floor(module):
+    found = [number for number, rooms in enumerate(FLOORS) if room(module) in rooms]
+    assert found, f"say on which floor {room(module)} lies"
+    return found[0]
+
+
+def for_types_only(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def walk(node):
+    """Every node that is ever executed."""
+    for child in ast.iter_child_nodes(node):
+        if not for_types_only(child):
+            yield child
+            yield from walk(child)
+
+
+def imports(tree):
+    """Modules of these packages that a module imports, on top or inside a function."""
+    for node in walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in FILES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+GRAPH = {name: {other for other in imports(tree) if other in FILES} for name, tree in TREES.items()}
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_imports_point_downwards(name):
+    wrong = [other for other in GRAPH[name] if room(other) != room(name) and floor(other) >= floor(name)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ["teachers", "students"])
+def test_models_know_nothing_of_the_framework(package):
+    known = {other for name in GRAPH if room(name) == package for other in GRAPH[name]}
+    assert {room(other) for other in known} <= {"teachers", "students"}
+
+
+def test_no_module_imports_itself_in_a_circle():
+    open_modules, done = [], set()
+
+    def visit(name):
+        assert name not in open_modules, " -> ".join([*open_modules, name])
+        if name in done:
+            return
+        open_modules.append(name)
+        for other in sorted(GRAPH[name]):
+            visit(other)
+        done.add(open_modules.pop())
+
+    for name in GRAPH:
+        visit(name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_in_one_sitting(name):
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_module_says_what_it_is_for(name):
+    assert ast.get_docstring(TREES[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_is_opened_in_a_way_that_runs_its_code(name):
+    calls = [(ast.unparse(node.func), node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
+    for called, node in calls:
+        assert called not in {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "pickle.load", "pickle.loads", "eval"}
+        if called == "torch.load":
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert options.get("weights_only") == "True"

@@ -1,0 +1,188 @@
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import distill
+from distill import run
+from distill.config import load_config
+from distill.engine.checkpoint import Checkpoints
+from students import create_student
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def last_state(folder):
+    return Checkpoints(folder / "checkpoints").load()
+
+
+def test_a_run_leaves_everything_it_promises_and_no_more(finished, config_file):
+    names = {path.name for path in finished.iterdir() if not path.name.startswith("events.")}
+    assert names == {
+        *("config.yaml", "metrics.jsonl", "checkpoints", "student", "report.html", "results.json", "done.json")
+    }
+    assert len(list(finished.glob("events.*"))) == 1
+    assert {path.name for path in (finished / "student").iterdir()} == {"model.safetensors", "config.json"}
+    assert [path.name for path in (finished / "checkpoints").iterdir()] == ["step-000000004"]
+    assert not list(finished.rglob("*.part"))
+
+
+def test_the_saved_configuration_makes_the_same_run(finished, config_file):
+    given = load_config(config_file, [f"output={finished}"])
+    assert load_config(finished / "config.yaml") == given
+
+
+def test_every_step_and_validation_is_recorded(finished):
+    assert [(record["kind"], record["step"]) for record in records(finished)] == [
+        *[("train", 1), ("train", 2), ("val", 2), ("train", 3), ("train", 4), ("val", 4)]
+    ]
+    assert all(
+        math.isfinite(value) for record in records(finished) for value in record.values() if value != record["kind"]
+    )
+
+
+def test_results_hold_teacher_and_student_by_one_protocol(finished):
+    teacher, student = read_json(finished / "results.json")
+    assert teacher["name"] == "teacher dpt_micro"
+    assert student["name"] == "student test_efficientnet"
+    assert teacher["fingerprint"] == student["fingerprint"]
+    assert teacher["images"] == student["images"] == 2
+    assert teacher["parameters"] > 10 * student["parameters"]
+    assert student["latency_ms"] > 0
+
+
+def test_the_report_is_one_page_that_needs_no_other_file(finished):
+    page = (finished / "report.html").read_text()
+    assert "test_efficientnet" in page
+    assert 'src="http' not in page
+    assert "<script src" not in page
+
+
+def test_the_student_leaves_without_its_teacher(finished, weights):
+    assert {key.partition(".")[0] for key in weights(finished)} == {"encoder", "decoder"}
+    alone = create_student("test_efficientnet", pretrained=False, width=8, bins=8)
+    assert weights(finished).keys() == alone.state_dict().keys()
+
+
+def test_the_teacher_is_not_in_the_checkpoint(finished, micro_weights):
+    state = last_state(finished)
+    assert {key.partition(".")[0] for key in state["module"]} == {"student", "fam", "lam"}
+    with safe_open(micro_weights, "pt") as file:
+        teacher = {tuple(file.get_slice(key).get_shape()) for key in file.keys() if "vit.blocks" in key}  # noqa: SIM118
+    learnt = {tuple(value.shape) for entry in state["optimizer"]["state"].values() for value in entry.values()}
+    assert len(state["optimizer"]["state"]) == sum(1 for _ in run_parameters(state))
+    assert (480, 160) in teacher  # a matrix of its attention
+    assert (480, 160) not in learnt
+
+
+def run_parameters(state):
+    """Names of what learns in a checkpoint: everything but the statistics of BatchNorm."""
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    return (key for key in state["module"] if not key.endswith(statistics))
+
+
+@pytest.mark.parametrize("place", ["", "student"])
+def test_a_trained_model_is_loaded_from_either_folder(finished, place):
+    model = distill.load_model(finished / place)
+    assert not model.training
+    depth = model(torch.rand(2, 3, 45, 70))
+    assert depth.shape == (2, 1, 45, 70)
+    assert (depth > 0).all()
+    assert (depth <= 80).all()
+
+
+def test_the_student_is_the_best_by_abs_rel_and_nan_is_never_best(train, weights, assert_same, monkeypatch):
+    scores = iter([math.nan, 3.0, 1.0, math.nan, 2.0, 1.0])
+    seen = []
+
+    def judge(given, model):
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        metrics = {"abs_rel": next(scores), "rmse": 0.0, "d1": 0.0}
+        protocol = SimpleNamespace(name="made up", fingerprint="0")
+        return SimpleNamespace(metrics=metrics, images=[None], protocol=protocol)
+
+    monkeypatch.setattr(run, "judge", judge)
+    folder = train("method.name=supervised", "train.steps=6", "train.validate_every=1")
+    assert_same(weights(folder), seen[2])
+    assert read_json(folder / "done.json")["best_step"] == 3
+    assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 3
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["method.name=supervised"],
+        ["method.name=output", "method.loss=eigen"],
+        ["method.name=fill"],
+        ["method.name=feature"],
+        ["method.name=disdepth", "method.lam=false"],
+        ["method.name=disdepth", "method.fam=false", "method.lam=false"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_every_method_trains_and_moves_the_weights(train, finished, weights, method):
+    folder = train(*method)
+    records_of_training = [record for record in records(folder) if record["kind"] == "train"]
+    assert [math.isfinite(record["loss"]) for record in records_of_training] == [True] * 4
+    one, other = weights(folder), weights(finished)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+    teachers = 0 if method == ["method.name=supervised"] else 1
+    assert len(read_json(folder / "results.json")) == 1 + teachers
+
+
+def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
+    folder = train("method.warmup_steps=2", "train.validate_every=4")
+    assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, False, True, True]
+
+
+def test_a_trained_model_can_be_the_teacher(train, finished):
+    folder = train(f"teacher.name={finished}", "teacher.checkpoint=null", "method.warmup_steps=0")
+    assert read_json(folder / "results.json")[0]["name"] == "teacher run"
+    taught_by = read_json(folder / "results.json")[0]["metrics"]["abs_rel"]
+    assert taught_by == pytest.approx(read_json(finished / "results.json")[1]["metrics"]["abs_rel"], rel=1e-4)
+
+
+def test_embedded_scenes_need_no_files(train):
+    scenes = "data.scenes={kind: room, train: 4, test: 1, size: [32, 64]}"
+    folder = train("data.name=scenes", "data.root=null", scenes, "train.steps=1", "method.name=supervised")
+    assert read_json(folder / "results.json")[0]["protocol"] == "scenes_room"
+
+
+def test_images_without_ground_truth_are_distilled(train, own_streets):
+    shutil.rmtree(own_streets / "depth")
+    for part in ("train", "test"):
+        (own_streets / f"{part}_files_with_gt.txt").unlink()
+    folder = train(f"data.root={own_streets}", "method.warmup_steps=0")
+    assert all(record["kd"] > 0 and math.isfinite(record["loss"]) for record in records(folder))
+    assert read_json(folder / "results.json") == []
+    assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 4
+    distill.load_model(folder)
+
+
+def test_a_batch_in_portions_trains(train):
+    folder = train("train.micro_batch=1", "train.clip=0.5", "method.warmup_steps=0", "train.steps=2")
+    assert read_json(folder / "done.json")["step"] == 2
+
+
+def test_half_precision_trains(train, weights, other_precision):
+    folder = train("train.precision=bf16", "method.warmup_steps=0", "train.steps=2")
+    assert all(torch.isfinite(value).all() for value in weights(folder).values())
+
+
+def test_lost_steps_and_images_are_told_at_the_end(capsys):
+    run.say_losses(run.TrainState(skipped=2, faults={"b.png", "a.png"}))
+    said = capsys.readouterr().err
+    assert "2 training images could not be read, others took their place; the first: a.png, b.png" in said
+    assert "2 steps had no finite gradient and changed nothing" in said
+    run.say_losses(run.TrainState())
+    assert capsys.readouterr().err == ""
