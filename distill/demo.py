@@ -111,7 +111,7 @@ def write_demo_page(
         title="distill demo",
         lead=lead,
         rows=[one.row() for one in judged],
-        protocol=f"{data.protocol.name} · {data.protocol.fingerprint}",
+        protocol=data.protocol.name,
         charts=[chart for folder in labelled.values() for chart in run_charts(read_metrics(folder / "metrics.jsonl"))],
         panels=panels,
         config_text=dump_config(config),

@@ -53,6 +53,7 @@ def judge(name: str, model: nn.Module, config: Config, data: build.Data, device:
     assert data.test is not None
     results = evaluate(model, readable(data.test), data.protocol, device=device, size=config.data.size)
     size = config.data.size or shown_size(data.protocol, data)
+    model.to(memory_format=torch.channels_last)
     return Judged(name, results, count_parameters(model), median_latency_ms(model, size, device=device))
 
 
@@ -128,7 +129,7 @@ def write_report(
         notes.append(
             f"{judged[-1].results.repaired} predicted pixels were not finite; they count as the nearest depth."
         )
-    protocol = f"{data.protocol.name} · {data.protocol.fingerprint}" if judged else "nothing was validated"
+    protocol = data.protocol.name if judged else "none: nothing was validated"
     write_page(
         folder / "report.html",
         title=f"{config.method.name}: {config.student.backbone} on {config.data.name}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from timm.layers import Mlp
 from torch import Tensor, nn
 
@@ -33,6 +32,5 @@ class AdaptiveBins(nn.Module):
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
         """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
         probabilities = self.scores(features).float().softmax(dim=1)
-        # autocast would take the product back to half precision, and 8 bits are coarse for depth.
-        with torch.autocast(features.device.type, enabled=False):
-            return torch.einsum("bkhw,bk->bhw", probabilities, self.centres(context)).unsqueeze(1)
+        # Not a matrix product, which autocast would take back to half precision: 8 bits are coarse for depth.
+        return (probabilities * self.centres(context)[:, :, None, None]).sum(dim=1, keepdim=True)

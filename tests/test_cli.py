@@ -50,6 +50,12 @@ def tiny_nyu(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def one_scene(monkeypatch):
+    """Sixty embedded scenes take a while to render."""
+    monkeypatch.setattr("distill.build.kept_scenes", lambda kind, _, *rest: SceneDataset(kind, 1, *rest))
+
+
 @pytest.fixture
 def evaluated(tmp_path):
     """evaluated(model, *options): what `distill evaluate --json` writes."""
@@ -198,8 +204,7 @@ def test_the_cap_and_the_list_of_a_folder_are_options(evaluated, finished, stree
     assert found["fingerprint"] == PROTOCOLS["folder"].with_(max_depth=30, tta="flip").fingerprint
 
 
-def test_scenes_need_no_root_and_are_judged_as_what_they_are(evaluated, finished, monkeypatch):
-    monkeypatch.setattr("distill.build.kept_scenes", lambda kind, _, *rest: SceneDataset(kind, 1, *rest))  # not sixty
+def test_scenes_need_no_root_and_are_judged_as_what_they_are(evaluated, finished):
     found = evaluated(finished, "--data", "scenes", "--scenes", "room", "--all-protocols")
     assert [one["protocol"] for one in found] == ["scenes_room"]
     assert found[0]["per_image"][0]["name"].startswith("room-")

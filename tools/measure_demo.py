@@ -46,7 +46,7 @@ def proportional_set_size(process: int) -> int:
 
 def watch(process: int, stop: threading.Event, peak: list[int]) -> None:
     """Note the largest memory until `stop` is set."""
-    while not stop.wait(0.5):
+    while not stop.wait(2.0):
         peak[0] = max(peak[0], resident_bytes(process))
 
 

@@ -87,7 +87,7 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
                 progress.update(state.step, f"loss {record['loss']:.3f}, {rate:.1f} images/s")
             if settings.validate_every and (last or state.step % settings.validate_every == 0):
                 parts.validate()
-                logged = time.monotonic()
+                logged, images = time.monotonic(), 0
             due = state.step % settings.checkpoint_every == 0
             late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
             if last or due or late or signals.received:

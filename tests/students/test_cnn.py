@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 import students.backbone
@@ -19,8 +20,16 @@ def test_maps_lie_at_strides_4_8_16_32_of_the_padded_image(make_student, images)
 
 def test_an_odd_image_is_the_padded_one_cut_back(make_student, images):
     student, image = make_student("test_efficientnet", lg_conv=True), images(33, 63)
-    padded = torch.nn.functional.pad(image, (0, 1, 0, 31), mode="replicate")
+    padded = F.pad(image, (0, 1, 0, 31), mode="replicate")
     assert torch.equal(student(image), student(padded)[..., :33, :63])
+
+
+def test_depth_at_stride_4_is_enlarged_bilinearly(make_student, images):
+    student, coarse = make_student("test_resnet"), []
+    student.decoder.head.register_forward_hook(lambda _head, _given, out: coarse.append(out))
+    depth = student(images(64, 96))
+    assert coarse[0].shape == (2, 1, 16, 24)
+    assert torch.equal(depth, F.interpolate(coarse[0], scale_factor=4, mode="bilinear", align_corners=False))
 
 
 @pytest.mark.parametrize("batch", [1, 2])

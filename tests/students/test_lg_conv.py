@@ -230,6 +230,16 @@ def test_only_the_3x3_convolutions_of_the_stages_are_wrapped():
     assert isinstance(net.conv_stem, nn.Conv2d)
 
 
+def test_a_deep_stem_is_left_alone():
+    def convs():
+        return nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+
+    for stem in ("conv1", "stem", "stem_0", "patch_embed"):
+        net = nn.ModuleDict({stem: convs(), "layer1": convs()})
+        assert wrap_lg_conv(net) == 2
+        assert not any(isinstance(m, LGConv) for m in net[stem].modules())
+
+
 def test_wrapping_twice_wraps_once():
     net = backbone("test_resnet")
     assert wrap_lg_conv(net) > 0

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from teachers import DPT, DPT_CONFIGS, DPTConfig, create_dpt, create_teacher, list_teachers
-from teachers.dpt import DPTDecoder, init_output, pad_to_stride
+from teachers.dpt import DPTDecoder, init_output, inner_size, pad_to_stride
 from teachers.stem import StandardisedConv2d, fold_standardisation, same_padding
 from teachers.vit import Attention, Readout, ViT
 
@@ -66,8 +66,8 @@ def test_resolution_scale_maps_lie_at_the_strides_of_the_reduced_image(tiny_dpt,
 
 
 def test_a_reduced_image_is_never_smaller_than_32(tiny_dpt, images):
-    maps = tiny_dpt("plain", resolution_scale=0.25).encode(images(40, 256))
-    assert maps[0].shape[-2:] == (8, 16)
+    assert inner_size((40, 256), 0.25) == (32, 64)
+    assert tiny_dpt("plain", resolution_scale=0.25).encode(images(40, 256))[0].shape[-2:] == (8, 16)
 
 
 @KINDS
@@ -245,11 +245,11 @@ def test_a_resolution_scale_outside_0_to_1_is_refused(scale):
 def test_positions_are_used_as_they_are_on_their_own_grid_and_stretched_elsewhere():
     vit = ViT(inputs=3, patch=16, width=8, heads=1, grid=2, hooks=(0,))
     assert vit.positions(2, 2) is vit.pos_embed
-    stretched = vit.positions(4, 6)
-    assert stretched.shape == (1, 25, 8)
-    assert torch.equal(stretched[:, 0], vit.pos_embed[:, 0])
-    assert_close(stretched[:, 1], vit.pos_embed[:, 1])  # without align_corners a corner is its nearest neighbour
-    assert_close(stretched[:, 1:].mean(1), vit.pos_embed[:, 1:].mean(1))
+    stretched, (left, right) = vit.positions(2, 4)[0], vit.pos_embed[0, 1:3]
+    assert stretched.shape == (9, 8)
+    assert torch.equal(stretched[0], vit.pos_embed[0, 0])
+    expected = [left, 0.75 * left + 0.25 * right, 0.25 * left + 0.75 * right, right]
+    assert_close(stretched[1:5], torch.stack(expected))
 
 
 # ----------------------------------------------------------------------------------------------------------------- stem
@@ -319,3 +319,11 @@ def test_an_unknown_teacher_is_refused_with_the_nearest_name():
 def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown option of dpt_micro: .*'skale'; known are width, heads, hooks"):
         create_teacher("dpt_micro", skale=2.0)
+
+
+def test_the_small_teacher_comes_with_its_weights(images):
+    first, second = create_teacher("dpt_micro"), create_teacher("dpt_micro")
+    depth = first(images(64, 96))
+    assert torch.equal(depth, second(images(64, 96)))
+    assert depth.min() >= first.min_depth
+    assert depth.max() <= first.max_depth
