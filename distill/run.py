@@ -22,7 +22,7 @@ from distill.engine.optimisation import build_optimizer, build_schedule
 from distill.engine.tracking import Tracker, console
 from distill.errors import UserError
 from distill.evaluation import Evaluation, evaluate
-from distill.method import Guide, Method, consult
+from distill.method import Guide, Method, consult, within
 from distill.panels import method_panels
 from distill.report import panel_strip
 from distill.summary import summarise
@@ -171,7 +171,7 @@ def asker(teacher: FrozenTeacher | None, method: Method) -> Any:
     """The loop's way to the teacher."""
 
     def guide(batch: Batch) -> Guide:
-        return consult(teacher, method, batch.image, batch.valid)
+        return consult(teacher, method, batch.image, within(batch.depth, batch.valid, method.limits))
 
     return guide
 

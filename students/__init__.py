@@ -11,7 +11,8 @@ from typing import Any
 
 import timm
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from students.cnn import CNNStudent
@@ -58,7 +59,7 @@ def save_student(student: Any, folder: str | Path, metadata: Mapping[str, Any] |
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
-    save_file(weights, folder / f"{WEIGHTS}.part", metadata={"format": "pt"})
+    (folder / f"{WEIGHTS}.part").write_bytes(to_bytes(weights, metadata={"format": "pt"}))
     config = {"format": 1, **student.recipe, "metadata": dict(metadata or {})}
     (folder / f"{CONFIG}.part").write_text(json.dumps(config, indent=2) + "\n")
     for name in (WEIGHTS, CONFIG):

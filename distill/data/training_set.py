@@ -161,7 +161,12 @@ class _Reported(Dataset):
 
 def _collate(samples: Sequence[Sample | UserError]) -> Batch | UserError:
     errors = [sample for sample in samples if isinstance(sample, UserError)]
-    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Sample)])
+    read = [sample for sample in samples if isinstance(sample, Sample)]
+    by_size = {sample.depth.shape: sample for sample in read}
+    if len(by_size) > 1 and not errors:
+        some = ", ".join(f"{one.name} is {size[0]}x{size[1]}" for size, one in list(by_size.items())[:2])
+        errors.append(UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop"))
+    return errors[0] if errors else collate(read)
 
 
 class _Loader(DataLoader):
@@ -185,6 +190,8 @@ def make_loader(
         pin_memory=pin_memory,
         collate_fn=_collate,
         worker_init_fn=start_worker,
+        # Its own, or starting would draw from the generator that networks with dropout continue from.
+        generator=torch.Generator().manual_seed(batches.seed),
     )
 
 

@@ -11,7 +11,7 @@ from distill.method.acclimation import FeatureAcclimation
 from distill.method.attention import LossAttention, normalised_entropy
 from distill.method.ghost import ghost_decode
 from distill.method.losses import attentive_kd_loss, silog_loss
-from distill.method.step import METHODS, Guide, Method, StepResult, consult
+from distill.method.step import METHODS, Guide, Method, StepResult, consult, within
 
 __all__ = [
     "LOSSES",
@@ -26,6 +26,7 @@ __all__ = [
     "ghost_decode",
     "normalised_entropy",
     "silog_loss",
+    "within",
 ]
 
 # Depth losses by name: (pred, target, valid) -> scalar. "eigen" is the form without a square root (the DPT thesis).

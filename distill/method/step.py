@@ -50,13 +50,20 @@ def consult(teacher: Any, method: Method, image: Tensor, valid: Tensor) -> Guide
     if not (method.needs_features or wants_depth):
         return Guide()
     features = teacher.encode(image)
-    depth = teacher.decode(features, (image.shape[-2], image.shape[-1])) if wants_depth else None
+    depth = None
+    if wants_depth:  # within the student's limits, beyond which it could not follow and the log of 0 waits
+        depth = teacher.decode(features, size_of(image)).clamp(*method.limits)
     return Guide(features if method.needs_features else None, depth)
+
+
+def within(depth: Tensor, valid: Tensor, limits: tuple[float, float]) -> Tensor:
+    """The valid pixels whose depth lies strictly between the limits."""
+    return valid & (depth > limits[0]) & (depth < limits[1])
 
 
 def usable_truth(depth: Tensor, valid: Tensor, guide: Guide, limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Target and mask of a batch: measured depth strictly within `limits`; the teacher's where an image has none."""
-    valid = valid & (depth > limits[0]) & (depth < limits[1])
+    valid = within(depth, valid, limits)
     if guide.depth is None:
         return depth, valid
     labelled = valid.flatten(1).any(dim=1).view(-1, 1, 1, 1)

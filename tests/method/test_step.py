@@ -395,3 +395,18 @@ def test_features_that_carry_a_graph_give_the_teacher_no_gradient(student, teach
     features = [f.clone().requires_grad_() for f in teacher.encode(image)]
     new("disdepth", student)(image, depth, valid, Guide(features), 0).loss.backward()
     assert all(f.grad is None for f in features)
+
+
+def test_the_teachers_depth_is_brought_within_the_students_limits(student):
+    class FarSighted(nn.Module):
+        def encode(self, image):
+            return [image]
+
+        def decode(self, features, size):
+            return torch.cat([torch.zeros(1, 1, *size), torch.full((1, 1, *size), 500.0)])
+
+    method = METHODS["output"](student)
+    guide = consult(FarSighted(), method, torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.bool))
+    low, high = method.limits
+    assert guide.depth.amin() == pytest.approx(low)
+    assert guide.depth.amax() == pytest.approx(high)
