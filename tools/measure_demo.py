@@ -51,10 +51,12 @@ def watch(process: int, stop: threading.Event, peak: list[int]) -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="an absent folder that keeps what the demo writes")
+    keep = parser.parse_args().keep
     with tempfile.TemporaryDirectory() as folder:
         started, peak, stop = time.perf_counter(), [0], threading.Event()
-        run = subprocess.Popen([sys.executable, "-m", "distill", "demo", "--output", f"{folder}/demo"])
+        run = subprocess.Popen([sys.executable, "-m", "distill", "demo", "--output", str(keep or f"{folder}/demo")])
         watcher = threading.Thread(target=watch, args=(run.pid, stop, peak))
         watcher.start()
         code = run.wait()
