@@ -65,11 +65,13 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder, gone):
 def test_a_lock_that_says_nothing_is_taken_over(folder, content):
     write_atomically(folder.lock, content)
     folder.claim(resume=False)
+    assert folder.lock.read_text().split()[0] == str(os.getpid())
 
 
 def test_the_lock_of_another_machine_says_nothing_about_processes_of_this_one(folder, alive):
     lock(folder, alive, host="elsewhere")
     folder.claim(resume=True)
+    assert folder.lock.read_text().split()[0] == str(os.getpid())
 
 
 def test_another_run_is_refused_unless_it_is_resumed(folder):
