@@ -11,7 +11,7 @@ from typing import NoReturn
 from distill import __version__
 from distill.errors import Interrupted, UserError
 
-DONE, OURS, YOURS = 0, 1, 2
+DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
 
 
 class Parser(argparse.ArgumentParser):

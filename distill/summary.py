@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from distill import __version__, build
 from distill.config import Config, dump_config
-from distill.data import readable
+from distill.data import Sample, readable
 from distill.deploy.latency import median_latency_ms
 from distill.engine.files import write_json
 from distill.evaluation import Evaluation, Protocol, evaluate
@@ -33,6 +33,7 @@ class Judged:
     results: Evaluation
     parameters: int
     latency_ms: float
+    names: tuple[str, ...]  # of every test sample, in their order
 
     def row(self) -> Row:
         extra = {"parameters": f"{self.parameters / 1e6:.2f} M", "latency": f"{self.latency_ms:.1f} ms"}
@@ -51,10 +52,19 @@ class Judged:
 def judge(name: str, model: nn.Module, config: Config, data: build.Data, device: torch.device) -> Judged:
     """Results of a model on the test half, its parameters, and its latency for one image of that size."""
     assert data.test is not None
-    results = evaluate(model, readable(data.test), data.protocol, device=device, size=config.data.size)
+    names: list[str] = []
+    samples = noting(readable(data.test), names)
+    results = evaluate(model, samples, data.protocol, device=device, size=config.data.size)
     size = config.data.size or shown_size(data.protocol, data)
     model.to(memory_format=torch.channels_last)
-    return Judged(name, results, count_parameters(model), median_latency_ms(model, size, device=device))
+    return Judged(name, results, count_parameters(model), median_latency_ms(model, size, device=device), tuple(names))
+
+
+def noting(samples: Iterable[Sample], names: list[str]) -> Iterator[Sample]:
+    """The samples as they are; their names are appended to `names`, so that nothing need be read again for them."""
+    for sample in samples:
+        names.append(sample.name)
+        yield sample
 
 
 def shown_size(protocol: Protocol, data: build.Data) -> tuple[int, int]:
@@ -78,12 +88,10 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def worst_images(results: Evaluation, data: build.Data) -> list[int]:
+def worst_images(judged: Judged) -> list[int]:
     """Indices of the test images with the largest abs_rel, worst first."""
-    assert data.test is not None
-    by_name = {sample.name: i for i, sample in enumerate(readable(data.test))}
-    ranked = sorted(results.images, key=lambda image: image.metrics["abs_rel"], reverse=True)
-    return [by_name[image.name] for image in ranked[:WORST]]
+    ranked = sorted(judged.results.images, key=lambda image: image.metrics["abs_rel"], reverse=True)
+    return [judged.names.index(image.name) for image in ranked[:WORST]]
 
 
 def summarise(
@@ -109,7 +117,7 @@ def panels_of(
         return [], []
     chosen = pick(data.test, config.eval.pictures)
     panels = method_panels(method, teacher, data, config.data.size, chosen)
-    worst = worst_images(judged[-1].results, data)
+    worst = worst_images(judged[-1])
     return panels, method_panels(method, teacher, data, config.data.size, worst)
 
 
@@ -149,8 +157,3 @@ def write_report(
 def reproduce(folder: Path) -> str:
     """The command that makes this run again, elsewhere."""
     return f"distill train {folder / 'config.yaml'} --output {folder}-again"
-
-
-def read_results(folder: Path) -> list[dict[str, object]]:
-    """What `summarise` wrote."""
-    return json.loads((folder / "results.json").read_text())
