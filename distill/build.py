@@ -22,6 +22,7 @@ from distill.data import (
     NyuDataset,
     Sample,
     SceneDataset,
+    Subset,
     TrainingSet,
     check_truth,
     default_split,
@@ -29,6 +30,7 @@ from distill.data import (
     mask_nyu_border,
     resize,
 )
+from distill.engine.optimisation import warmup_steps
 from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
@@ -38,7 +40,6 @@ from teachers import FrozenTeacher, create_teacher, list_teachers
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
 DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
-DEFAULT_EPOCHS, WARMUP_BASE = 25.0, 25.0
 MAX_VALIDATIONS = 10
 SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
 SHIPPED = "dpt_micro"  # the one DPT that has weights of its own
@@ -111,21 +112,6 @@ def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
     if data.size is not None:
         steps.append(partial(resize, size=data.size))
     return steps
-
-
-class Subset:
-    """The first `count` samples of a data set."""
-
-    def __init__(self, dataset: DepthDataset, count: int) -> None:
-        self.dataset, self.count, self.max_depth = dataset, min(count, len(dataset)), dataset.max_depth
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        if not -self.count <= index < self.count:
-            raise IndexError(index)
-        return self.dataset[index]
 
 
 def own_protocols(data: DataConfig) -> list[str]:
@@ -250,30 +236,6 @@ def build_method(
     if name == "output":
         options = {"weight": given.output_weight}
     return METHODS[name](student, loss, **options)
-
-
-def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:
-    """Steps before feature distillation: as given, by epochs, or the same share of a run set by steps as 7 of 25."""
-    given = config.method
-    if given.warmup_steps is not None:
-        waiting = given.warmup_steps
-    elif config.train.steps is not None:
-        waiting = round(steps * given.warmup_epochs / WARMUP_BASE)
-    else:
-        waiting = round(given.warmup_epochs * per_epoch)
-    if waiting >= steps and given.name in ("feature", "disdepth") and given.kd_weight > 0:
-        raise UserError(
-            f"the warm-up of {waiting} steps is as long as the whole training of {steps}: nothing would be distilled; "
-            "lower method.warmup_epochs, or set method.warmup_steps"
-        )
-    return waiting
-
-
-def total_steps(config: Config, per_epoch: int) -> int:
-    """Optimizer steps of the run; `train.steps` wins over `train.epochs`."""
-    if config.train.steps is not None:
-        return config.train.steps
-    return max(round((config.train.epochs or DEFAULT_EPOCHS) * per_epoch), 1)
 
 
 # ------------------------------------------------------------------------------------------- models named on a command

@@ -18,7 +18,7 @@ from distill.engine.checkpoint import Checkpoints, random_states, restore_random
 from distill.engine.files import write_atomically, write_json
 from distill.engine.folder import RunFolder
 from distill.engine.loop import LoopSettings, Parts, TrainState, train
-from distill.engine.optimisation import build_optimizer, build_schedule
+from distill.engine.optimisation import build_optimizer, build_schedule, total_steps
 from distill.engine.tracking import Tracker, console
 from distill.errors import UserError
 from distill.evaluation import Evaluation, evaluate
@@ -121,7 +121,7 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     set_seed(config.seed)
     student = build.build_student(config, data.max_depth)
     batches = make_batches(config, len(data.train), accelerator)
-    steps = build.total_steps(config, batches.steps_per_epoch)
+    steps = total_steps(config, batches.steps_per_epoch)
     method = build.build_method(config, student, teacher, steps, batches.steps_per_epoch)
     if config.train.channels_last:
         method.to(memory_format=torch.channels_last)

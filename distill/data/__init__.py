@@ -5,7 +5,7 @@ from distill.data.files import DecodeError, default_split
 from distill.data.folder import FolderDataset, check_truth
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.kitti_splits import kitti_eigen_split
-from distill.data.memory import InMemory
+from distill.data.memory import InMemory, Subset
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.reading import readable
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
@@ -24,6 +24,7 @@ __all__ = [
     "NyuDataset",
     "Sample",
     "SceneDataset",
+    "Subset",
     "TrainingSet",
     "check_truth",
     "collate",

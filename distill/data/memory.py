@@ -1,4 +1,4 @@
-"""A data set that is read once and then kept in memory."""
+"""Views of a data set: one that is read once and then kept in memory, and its first samples only."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ class InMemory:
 def as_is(sample: Any) -> Any:
     """Keep arrays as arrays, which a loader would turn into tensors."""
     return sample
+
+
+class Subset:
+    """The first `count` samples of a data set."""
+
+    def __init__(self, dataset: DepthDataset, count: int) -> None:
+        self.dataset, self.count, self.max_depth = dataset, min(count, len(dataset)), dataset.max_depth
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -self.count <= index < self.count:
+            raise IndexError(index)
+        return self.dataset[index]

@@ -1,0 +1,116 @@
+"""Reading and writing configurations: YAML, overrides, and mistakes in words."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import ValidationError
+
+from distill.config.schema import Config
+from distill.errors import UserError
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides, and validate.
+
+    Raises:
+        UserError: If the file is missing or no YAML, or a key or value is wrong; one line with what would work.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"no configuration at {path}; see configs/ for examples") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a configuration: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as 'data:', got {type(content).__name__}")
+    for override in overrides:
+        apply_override(content, override)
+    return parse_config(content, str(path))
+
+
+def parse_config(content: dict[str, Any], source: str) -> Config:
+    """Validate a nested mapping; `source` names it in errors."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: {'; '.join(explain(item) for item in error.errors()[:3])}") from None
+
+
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in a nested mapping; the value is read as YAML."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"an override must be section.key=value, got {override!r}")
+    *sections, last = key.strip().split(".")
+    place = content
+    for name in sections:
+        inner = {} if place.get(name) is None else place[name]
+        if not isinstance(inner, dict):
+            raise UserError(
+                f"{key} cannot be set: the configuration gives {name} as a whole ({inner!r}); override that"
+            )
+        place[name] = dict(inner)
+        place = place[name]
+    try:
+        place[last] = parse_value(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
+
+
+def parse_value(text: str) -> Any:
+    """A YAML scalar or list; '1e-4', which YAML takes for a string, is a number here."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def explain(error: Any) -> str:
+    """One validation error of pydantic as one sentence with its fix."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown_key(error["loc"])
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if error["type"] == "value_error":
+        return message
+    return f"{place}={error['input']!r}: {message}"
+
+
+def unknown_key(location: tuple[Any, ...]) -> str:
+    """What an unknown key should have been."""
+    *parents, key = location
+    section: Any = Config
+    for name in parents:
+        section = section_type(section.model_fields[name].annotation) if name in section.model_fields else Config
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(key), known, n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    where = ".".join([*map(str, parents), str(key)])
+    return f"unknown key {where}{hint} (known: {', '.join(known)})"
+
+
+def section_type(annotation: Any) -> Any:
+    """The section class inside an annotation such as `Section | None`."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
+        annotation = typing.get_args(annotation)[0]
+    return annotation
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that loads to the same one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
