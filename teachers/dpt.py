@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from teachers.fusion import FusionDecoder
 from teachers.stem import ResNetStem, StemConfig
-from teachers.vit import Reassemble, ViT
+from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
 
 STRIDE = 32
 MIN_SIDE = 32
@@ -69,11 +69,13 @@ def pad_to_stride(image: Tensor) -> Tensor:
 class DPTEncoder(nn.Module):
     """image (B, 3, H, W) in [-1, 1], sides multiples of 32 -> four maps at strides 4, 8, 16, 32."""
 
-    def __init__(self, config: DPTConfig) -> None:
+    def __init__(self, config: DPTConfig, stem: nn.Module | None, attention: AttentionFactory) -> None:
         super().__init__()
-        self.stem = ResNetStem(config.stem) if config.stem else None
+        if stem is None and config.stem is not None:
+            stem = ResNetStem(config.stem)
+        self.stem = stem
         inputs, patch = (config.stem.channels[-1], 1) if config.stem else (3, 16)
-        self.vit = ViT(inputs, patch, config.width, config.heads, config.grid, tuple(config.hooks))
+        self.vit = ViT(inputs, patch, config.width, config.heads, config.grid, tuple(config.hooks), attention)
         count = len(config.hooks)
         self.reassemble = nn.ModuleList(
             Reassemble(config.width, channels, factor, config.readout)
@@ -117,14 +119,22 @@ def inner_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 class DPT(nn.Module):
     """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
 
+    Args:
+        config: Its shape and the meaning of its output.
+        stem: Another stem with the three maps of `config.stem`: normalised image -> `config.stem.channels` channels at
+            strides 4, 8 and 16.
+        attention: Makes each block's attention.
+
     Raises:
         ValueError: If the image is no RGB batch or smaller than 32 pixels.
     """
 
-    def __init__(self, config: DPTConfig) -> None:
+    def __init__(
+        self, config: DPTConfig, *, stem: nn.Module | None = None, attention: AttentionFactory = Attention
+    ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = DPTEncoder(config)
+        self.encoder = DPTEncoder(config, stem, attention)
         self.decoder = DPTDecoder(config)
         self.feature_channels = tuple(config.channels)
         self.min_depth, self.max_depth = config.min_depth, config.max_depth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -27,13 +29,19 @@ class Attention(nn.Module):
         return self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
 
 
+# (width, heads) -> a module over tokens (B, N, D), such as Attention itself
+AttentionFactory = Callable[[int, int], nn.Module]
+
+
 class Block(nn.Module):
     """A pre-norm transformer block (arXiv 2010.11929): x + attention, then x + MLP with exact GELU."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float = 4.0, *, attention: AttentionFactory = Attention
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
+        self.attn = attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
@@ -50,15 +58,25 @@ class ViT(nn.Module):
         patch: Side of one patch in positions of that map.
         grid: Side of the square position grid of the weights; other sizes are interpolated.
         hooks: Blocks whose raw outputs are wanted, counted from 0, increasing.
+        attention: Makes each block's attention.
     """
 
-    def __init__(self, inputs: int, patch: int, width: int, heads: int, grid: int, hooks: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        patch: int,
+        width: int,
+        heads: int,
+        grid: int,
+        hooks: tuple[int, ...],
+        attention: AttentionFactory = Attention,
+    ) -> None:
         super().__init__()
         self.grid, self.hooks = grid, hooks
         self.patch = nn.Conv2d(inputs, width, patch, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid + 1, width))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(hooks[-1] + 1))
+        self.blocks = nn.ModuleList(Block(width, heads, attention=attention) for _ in range(hooks[-1] + 1))
         self._initialise()
 
     def _initialise(self) -> None:

@@ -191,6 +191,27 @@ def test_heads_that_do_not_divide_the_width_are_refused():
         Attention(16, heads=5)
 
 
+def test_another_attention_and_another_stem_take_the_place_of_the_own(tiny_config):
+    class Mean(torch.nn.Module):
+        def __init__(self, width, heads):
+            super().__init__()
+            self.given = (width, heads)
+
+        def forward(self, tokens):
+            return tokens.mean(dim=1, keepdim=True).expand_as(tokens)
+
+    config = tiny_config("hybrid")
+    stem = torch.nn.Module()
+    stem.forward = lambda image: [
+        F.avg_pool2d(image, stride).mean(1, keepdim=True).repeat(1, channels, 1, 1)
+        for channels, stride in zip(config.stem.channels, (4, 8, 16), strict=True)
+    ]
+    model = DPT(config, stem=stem, attention=Mean)
+    assert model.encoder.stem is stem
+    assert [block.attn.given for block in model.encoder.vit.blocks] == [(16, 2)] * 3
+    assert model(torch.rand(1, 3, 64, 32)).shape == (1, 1, 64, 32)
+
+
 @pytest.mark.parametrize("kind", ["project", "add", "ignore"])
 def test_readouts_follow_their_formula(kind):
     torch.manual_seed(0)
