@@ -19,10 +19,10 @@ from distill.engine.files import write_atomically, write_json
 from distill.engine.folder import RunFolder
 from distill.engine.loop import LoopSettings, Parts, TrainState, train
 from distill.engine.optimisation import build_optimizer, build_schedule, total_steps
-from distill.engine.tracking import Tracker, console
+from distill.engine.tracking import Announcer, Tracker, console
 from distill.errors import UserError
 from distill.evaluation import Evaluation, evaluate
-from distill.method import Guide, Method, consult, within
+from distill.method import Guide, Method, consult, symptoms, within
 from distill.panels import method_panels
 from distill.report import panel_strip
 from distill.summary import summarise
@@ -134,7 +134,17 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     state = TrainState()
     restore(checkpoints.load(), method, prepared, schedule, accelerator, state)
     tracker = Tracker(folder.path, state.step, accelerator.is_main_process)
-    parts = Parts(accelerator, module, asker(teacher, method), prepared, schedule, lambda: None, lambda: None, tracker)
+    parts = Parts(
+        accelerator,
+        module,
+        asker(teacher, method),
+        prepared,
+        schedule,
+        save=lambda: None,
+        validate=lambda: None,
+        tracker=tracker,
+        watch=Announcer(symptoms),
+    )
     settings = loop_settings(config, steps, batches, data)
     batches = make_batches(config, len(data.train), accelerator, state.step, steps)
     run = Run(config, folder, data, teacher, method, parts, settings, checkpoints, state, batches)

@@ -49,7 +49,10 @@ class LoopSettings:
 
 @dataclass
 class Parts:
-    """The objects of a run. `module` and `optimizer` are prepared by `accelerator`; `guide` asks the teacher."""
+    """The objects of a run. `module` and `optimizer` are prepared by `accelerator`; `guide` asks the teacher.
+
+    `watch` sees every record of training values that is logged.
+    """
 
     accelerator: Accelerator
     module: nn.Module
@@ -59,6 +62,7 @@ class Parts:
     save: Callable[[], None]
     validate: Callable[[], None]
     tracker: Tracker
+    watch: Callable[[dict[str, float]], None]
 
 
 def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state: TrainState) -> None:
@@ -84,6 +88,7 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
                 record = {key: float(value) for key, value in values.items()}
                 record |= {"epoch": state.step / settings.steps_per_epoch, "images_per_second": rate}
                 parts.tracker.log("train", state.step, record)
+                parts.watch(record)
                 progress.update(state.step, f"loss {record['loss']:.3f}, {rate:.1f} images/s")
             if settings.validate_every and (last or state.step % settings.validate_every == 0):
                 parts.validate()

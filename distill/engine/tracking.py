@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,6 +78,24 @@ class Tracker:
         if self.active:
             self.file.close()
             self._write(lambda: self.writer.close())
+
+
+class Announcer:
+    """Says on the screen what `judge` finds wrong with a record of values, each thing once.
+
+    Args:
+        judge: Values of a step -> what is wrong, in words, by name.
+    """
+
+    def __init__(self, judge: Callable[[Mapping[str, float]], Mapping[str, str]]) -> None:
+        self.judge = judge
+        self.told: set[str] = set()
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        for name, words in self.judge(record).items():
+            if name not in self.told:
+                self.told.add(name)
+                console.print(words, style="yellow", highlight=False)
 
 
 def record_step(line: str) -> float:

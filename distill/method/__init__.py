@@ -9,9 +9,12 @@ from torch import Tensor
 
 from distill.method.acclimation import FeatureAcclimation
 from distill.method.attention import LossAttention, normalised_entropy
+from distill.method.features import DisDepth, FeatureDistillation
 from distill.method.ghost import ghost_decode
+from distill.method.health import symptoms
 from distill.method.losses import attentive_kd_loss, silog_loss
-from distill.method.step import METHODS, Guide, Method, StepResult, consult, within
+from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
+from distill.method.step import Guide, Method, StepResult, consult, within
 
 __all__ = [
     "LOSSES",
@@ -26,6 +29,7 @@ __all__ = [
     "ghost_decode",
     "normalised_entropy",
     "silog_loss",
+    "symptoms",
     "within",
 ]
 
@@ -33,4 +37,12 @@ __all__ = [
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "silog": silog_loss,
     "eigen": partial(silog_loss, alpha=1.0, lam=0.5, sqrt=False),
+}
+
+METHODS: dict[str, type[Method]] = {
+    "supervised": Supervised,
+    "output": OutputDistillation,
+    "fill": FillDistillation,
+    "feature": FeatureDistillation,
+    "disdepth": DisDepth,
 }

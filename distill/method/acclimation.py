@@ -72,12 +72,20 @@ class FeatureAcclimation(nn.Module):
                 for parameter in last.parameters():
                     nn.init.zeros_(parameter)
 
-    def forward(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
-        """Teacher's map (B, C_t, h, w) -> acclimated map (B, C_s, *size)."""
+    def align(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+        """Teacher's map (B, C_t, h, w), projected to the student's width and grid: (B, C_s, *size)."""
         x = self.project(teacher)
         if x.shape[-2:] != tuple(size):
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        return x
+
+    def refine(self, x: Tensor) -> Tensor:
+        """The transformer block on an aligned map (B, C_s, H, W)."""
         x = x.permute(0, 2, 3, 1)
         x = x + self.attention(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x.permute(0, 3, 1, 2)
+
+    def forward(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+        """Teacher's map (B, C_t, h, w) -> acclimated map (B, C_s, *size)."""
+        return self.refine(self.align(teacher, size))

@@ -1,4 +1,4 @@
-"""One training step of every method, as plain functions of a batch and the step's number (DisDepth, sections 3.3, 3.4).
+"""What one training step of any method is: a plain function of a batch, a guide and the step's number.
 
 A method is a module that owns the student and whatever else learns. It sees the teacher only as a `Guide`: tensors.
 """
@@ -10,13 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.method.acclimation import FeatureAcclimation
-from distill.method.attention import LossAttention, normalised_entropy
-from distill.method.ghost import ghost_decode
-from distill.method.losses import attentive_kd_loss, silog_loss
+from distill.method.losses import silog_loss
 
 DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -102,164 +98,6 @@ class Method(nn.Module):
     def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:
         """Maps to look at, each (B, 1, ...): the student's depth, and what else the method computes on the way."""
         return {"student": self.student(image)}
-
-
-class Supervised(Method):
-    """No distillation: the task loss alone."""
-
-    needs_teacher = False
-
-    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
-        pred = self.student(image)
-        loss = self.task_loss(pred, target, mask)
-        return StepResult(loss, logs={"task": loss.detach()})
-
-
-class OutputDistillation(Method):
-    """Two terms (the report): the task loss, and `weight` times the same loss against the teacher over every pixel."""
-
-    needs_depth = True
-
-    def __init__(self, student: Any, task_loss: DepthLoss = silog_loss, *, weight: float = 1.0) -> None:
-        super().__init__(student, task_loss)
-        self.weight = weight
-
-    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
-        pred, taught = self.student(image), require_depth(guide)
-        task = self.task_loss(pred, target, mask)
-        kd = self.weight * self.task_loss(pred, taught, torch.ones_like(mask))
-        logs = {"task": task.detach(), "kd": kd.detach()}
-        return StepResult(task, kd, logs)
-
-
-class FillDistillation(Method):
-    """One term (the report): measured depth where there is any, the teacher's everywhere else."""
-
-    needs_depth = True
-
-    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
-        pred, taught = self.student(image), require_depth(guide)
-        loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
-        return StepResult(loss, logs={"task": loss.detach()})
-
-
-class FeatureDistillation(Method):
-    """Classical feature distillation: the student's maps, projected by 1x1 convolutions, approach the teacher's."""
-
-    needs_features = True
-
-    def __init__(
-        self,
-        student: Any,
-        task_loss: DepthLoss = silog_loss,
-        *,
-        teacher_channels: tuple[int, ...],
-        kd_weight: float = 0.05,
-        warmup_steps: int = 0,
-    ) -> None:
-        super().__init__(student, task_loss)
-        pairs = zip(channels_of(student), teacher_channels, strict=True)
-        self.projections = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
-        self.kd_weight, self.warmup_steps = kd_weight, warmup_steps
-
-    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
-        features = self.student.encode(image)
-        pred = self.student.decode(features, size_of(image))
-        task, kd = self.task_loss(pred, target, mask), pred.new_zeros(())
-        for project, mine, theirs in zip(self.projections, features, require_features(guide), strict=True):
-            mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
-            kd = kd + attentive_kd_loss(mine, theirs)
-        # Weighted by 0 rather than skipped while warming up: every process must use every parameter.
-        weight = self.kd_weight if step >= self.warmup_steps else 0.0
-        return StepResult(task, weight * kd, {"task": task.detach(), "kd": kd.detach()})
-
-
-class DisDepth(Method):
-    """Attentive distillation from acclimated features.
-
-        F = student.encode(x), d_s = decode(F)          Z_i = FAM_i(T_i), A_i, Y_i = LAM_i(Z_i), d_g = ghost(Y)
-        L = task(d_s, d*) + task(d_g, d*) + kd_weight * [step >= warmup] * sum_i mean || A_i (Z_i - F_i) ||^2
-
-    The first term trains the student, the second only FAM and LAM, the third only the student's encoder.
-
-    Args:
-        teacher_channels: Channels of the teacher's four maps.
-        kd_weight: lambda_kd.
-        warmup_steps: Steps before the student is pulled towards the teacher; FAM and LAM learn from the first.
-        lam: Weigh positions by LAM; without it A = 1.
-        window: Side of the attention windows at strides 4 and 8.
-    """
-
-    needs_features = True
-
-    def __init__(
-        self,
-        student: Any,
-        task_loss: DepthLoss = silog_loss,
-        *,
-        teacher_channels: tuple[int, ...],
-        kd_weight: float = 0.05,
-        warmup_steps: int = 0,
-        lam: bool = True,
-        window: int = 8,
-    ) -> None:
-        super().__init__(student, task_loss)
-        channels = channels_of(student)
-        windows = (window, window, None, None)
-        self.fam = nn.ModuleList(
-            FeatureAcclimation(theirs, mine, window=side)
-            for theirs, mine, side in zip(teacher_channels, channels, windows, strict=True)
-        )
-        self.lam = nn.ModuleList(LossAttention(mine) for mine in channels) if lam else None
-        self.kd_weight, self.warmup_steps = kd_weight, warmup_steps
-
-    def acclimate(
-        self, taught: list[Tensor], features: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor | None], list[Tensor]]:
-        """Z, A and Y of each level, for the teacher's maps and the student's (of which only the sizes matter)."""
-        z = [fam(t.detach(), f.shape[-2:]) for fam, t, f in zip(self.fam, taught, features, strict=True)]
-        if self.lam is None:
-            return z, [None] * len(z), z
-        pairs = [lam(level) for lam, level in zip(self.lam, z, strict=True)]
-        return z, [a for a, _ in pairs], [y for _, y in pairs]
-
-    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
-        features = self.student.encode(image)
-        pred = self.student.decode(features, size_of(image))
-        z, attention, weighted = self.acclimate(require_features(guide), features)
-        ghost = ghost_decode(self.student, weighted, size_of(image))
-        task, ghost_task = self.task_loss(pred, target, mask), self.task_loss(ghost, target, mask)
-        result = StepResult(task + ghost_task, logs={"task": task.detach(), "ghost": ghost_task.detach()})
-        if step >= self.warmup_steps:
-            kd = torch.stack([attentive_kd_loss(*level) for level in zip(features, z, attention, strict=True)]).sum()
-            result.image_loss = self.kd_weight * kd
-            result.logs["kd"] = kd.detach()
-        levels = [a.detach() for a in attention if a is not None]
-        result.logs |= {f"lam_entropy_{4 << i}": normalised_entropy(a) for i, a in enumerate(levels)}
-        return result
-
-    @torch.no_grad()
-    def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:
-        """The student's depth, the ghost's, and the importance of positions at stride 8."""
-        features = self.student.encode(image)
-        depth = self.student.decode(features, size_of(image))
-        _, attention, weighted = self.acclimate(require_features(guide), features)
-        maps = {"student": depth, "ghost": ghost_decode(self.student, weighted, size_of(image))}
-        return maps if attention[1] is None else maps | {"attention": attention[1]}
-
-
-METHODS: dict[str, type[Method]] = {
-    "supervised": Supervised,
-    "output": OutputDistillation,
-    "fill": FillDistillation,
-    "feature": FeatureDistillation,
-    "disdepth": DisDepth,
-}
 
 
 def channels_of(student: Any) -> tuple[int, ...]:

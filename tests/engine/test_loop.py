@@ -43,7 +43,7 @@ class Recorder:
     """A tracker that only remembers."""
 
     def __init__(self):
-        self.records = []
+        self.records, self.watched = [], []
 
     def log(self, kind, step, values):
         self.records.append((kind, step, values))
@@ -59,7 +59,7 @@ def make_parts():
         optimizer = torch.optim.AdamW(module.parameters(), lr=lr)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 10)
         module, optimizer = accelerator.prepare(module, optimizer)
-        calls = []
+        calls, tracker = [], Recorder()
         return Parts(
             accelerator,
             module,
@@ -68,7 +68,8 @@ def make_parts():
             schedule,
             save=lambda: calls.append("save"),
             validate=lambda: calls.append("validate"),
-            tracker=Recorder(),
+            tracker=tracker,
+            watch=tracker.watched.append,
         ), calls
 
     return make
@@ -130,6 +131,7 @@ def test_records_validations_and_checkpoints_come_when_due_and_at_the_end(make_p
     assert [step for _, step, _ in parts.tracker.records] == [2, 4, 5]
     assert calls == ["validate", "save", "validate", "save"]  # at steps 3, 4, 5, 5
     assert parts.tracker.records[-1][2]["epoch"] == 2.5
+    assert parts.tracker.watched == [record for _, _, record in parts.tracker.records]
     assert {"loss", "task", "grad_norm", "lr", "images_per_second"} <= parts.tracker.records[-1][2].keys()
 
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from distill.engine.tracking import StepProgress, Tracker, record_step
+from distill.engine.tracking import Announcer, StepProgress, Tracker, record_step
 
 
 @pytest.fixture
@@ -86,3 +86,10 @@ def test_without_a_terminal_the_end_is_told_in_one_line(capsys):
         for step in (1, 2, 3):
             progress.update(step, f"loss {step}.0")
     assert capsys.readouterr().err == "training: step 3 of 3, loss 3.0\n"
+
+
+def test_what_is_wrong_is_told_once(capsys):
+    announce = Announcer(lambda record: {key: f"{key} is {value:g}" for key, value in record.items() if value > 1})
+    for record in ({"a": 0.5}, {"a": 2.0}, {"a": 3.0, "b": 4.0}):
+        announce(record)
+    assert capsys.readouterr().err.splitlines() == ["a is 2", "b is 4"]

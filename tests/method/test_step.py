@@ -7,15 +7,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from distill.method import METHODS, Guide, consult, silog_loss
-from distill.method.step import (
-    DisDepth,
-    FeatureDistillation,
-    FillDistillation,
-    OutputDistillation,
-    StepResult,
-    Supervised,
-    usable_truth,
-)
+from distill.method.features import DisDepth, FeatureDistillation
+from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
+from distill.method.step import StepResult, usable_truth
 
 CHANNELS = (5, 7, 9, 11)
 
@@ -363,19 +357,42 @@ def test_without_lam_every_position_counts_1(student, teacher, batch):
     guide = guided(method, teacher, batch)
     result = method(*batch, guide, 0)
     features = student.encode(batch[0])
-    z, attention, weighted = method.acclimate(guide.features, features)
-    assert attention == [None] * 4
-    assert weighted is z
-    assert_close(result.logs["kd"], sum((a - b).square().mean() for a, b in zip(z, features, strict=True)).detach())
+    levels = method.acclimate(guide.features, features)
+    assert all(level.attention is None and level.y is level.z for level in levels)
+    gaps = [(level.z - f).square().mean() for level, f in zip(levels, features, strict=True)]
+    assert_close(result.logs["kd"], sum(gaps).detach())
     assert not [name for name, _ in method.named_parameters() if name.startswith("lam")]
-    assert result.logs.keys() == {"task", "ghost", "kd"}
+    assert not [key for key in result.logs if key.startswith("lam")]
     assert method.explain(batch[0], guide).keys() == {"student", "ghost"}
 
 
-def test_the_entropy_of_every_level_is_logged(disdepth, teacher, batch):
+def test_what_attention_and_acclimation_do_is_logged_for_every_level(disdepth, teacher, batch):
     logs = take(disdepth, teacher, batch).logs
-    assert {f"lam_entropy_{s}" for s in (4, 8, 16, 32)} <= logs.keys()
-    assert all(0 < logs[f"lam_entropy_{s}"] <= 1 + 1e-6 for s in (4, 8, 16, 32))
+    for stride in (4, 8, 16, 32):
+        assert 0 < logs[f"lam_entropy_{stride}"] <= 1 + 1e-6
+        assert 0 < logs[f"lam_coverage_{stride}"] <= 1
+        assert 0 < logs[f"fam_change_{stride}"] < 10
+
+
+@pytest.mark.parametrize("name", ["feature", "disdepth"])
+def test_gradients_of_task_and_distillation_are_compared_during_backward(name, student, teacher, batch):
+    method = new(name, student, kd_weight=0.5)
+    result = take(method, teacher, batch)
+    maps = method.student.encode(batch[0])
+    task, kd = encoder_gradients(method, result)
+    result.loss.backward()
+    assert {key for key in result.logs if "kd_" in key} == {
+        f"kd_{what}_{stride}" for what in ("ratio", "cosine") for stride in (4, 8, 16, 32)
+    }
+    assert len(maps) == 4
+    assert (result.logs["kd_ratio_32"] > 0) == (kd > 0) == (task > 0)
+
+
+def encoder_gradients(method, result):
+    """Lengths of the two losses' gradients on the encoder's weights."""
+    weights = list(method.student.encoder.parameters())
+    grads = [torch.autograd.grad(loss, weights, retain_graph=True) for loss in (result.pixel_loss, result.image_loss)]
+    return [float(torch.stack([g.norm() for g in each]).norm()) for each in grads]
 
 
 def test_fine_maps_attend_in_windows_and_coarse_ones_everywhere(student):

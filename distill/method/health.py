@@ -1,0 +1,82 @@
+"""Signs that distillation goes astray: numbers to log, and what they mean in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.method.attention import normalised_entropy
+
+FOCUSED, ALIKE = 0.3, 0.99999  # normalised entropy of LAM below and above which it has collapsed
+FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
+OVERWHELMING = 100.0  # times the task's gradient
+
+
+@torch.no_grad()
+def describe_attention(attention: Tensor) -> dict[str, Tensor]:
+    """Of A (B, 1, H, W): its normalised entropy, and the share of positions that count at least half the mean."""
+    return {"lam_entropy": normalised_entropy(attention), "lam_coverage": (attention >= 0.5).float().mean()}
+
+
+@torch.no_grad()
+def describe_depth(depth: Tensor) -> dict[str, Tensor]:
+    """Of a prediction (B, 1, H, W): the mean over images of its deviation, relative to its mean."""
+    flat = depth.flatten(1).float()
+    return {"spread": (flat.std(dim=1) / flat.mean(dim=1).clamp(min=1e-6)).mean()}
+
+
+@torch.no_grad()
+def relative_change(changed: Tensor, original: Tensor) -> Tensor:
+    """How far one map is from another, relative to the other's length."""
+    return (changed - original).float().norm() / original.float().norm().clamp(min=1e-12)
+
+
+class GradientProbe:
+    """Compares what the task and what distillation ask of the same maps, during backward and without a pass of its own.
+
+    Each map becomes two branches, one for either loss. `logs` receives, for every map, `kd_ratio_<name>`, the length of
+    distillation's gradient over the task's, and `kd_cosine_<name>`, the cosine between the two.
+    """
+
+    def __init__(self, logs: dict[str, Tensor]) -> None:
+        self.logs = logs
+
+    def split(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """The same map for the task and for distillation."""
+        task, kd = x.view_as(x), x.view_as(x)
+        came: dict[str, Tensor] = {}
+
+        def receive(branch: str, grad: Tensor) -> None:
+            came[branch] = grad.detach().float().flatten()
+            if len(came) == 2:
+                self._compare(name, came.pop("task"), came.pop("kd"))
+
+        if x.requires_grad:
+            task.register_hook(lambda grad: receive("task", grad))
+            kd.register_hook(lambda grad: receive("kd", grad))
+        return task, kd
+
+    def _compare(self, name: str, task: Tensor, kd: Tensor) -> None:
+        self.logs[f"kd_ratio_{name}"] = kd.norm() / task.norm().clamp(min=1e-20)
+        self.logs[f"kd_cosine_{name}"] = F.cosine_similarity(task, kd, dim=0, eps=1e-20)
+
+
+def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
+    """What is wrong with a run, by name, judged by one step's logs; empty where nothing is."""
+    found = {}
+    for key, value in logs.items():
+        kind, _, stride = key.rpartition("_")
+        if kind == "lam_entropy" and value < FOCUSED:
+            found[key] = f"the loss attention at stride {stride} looks at almost nothing (entropy {value:.2f})"
+        if kind == "lam_entropy" and value > ALIKE and "kd" in logs:  # before distillation it may still be learning
+            found[key] = f"the loss attention at stride {stride} weighs all positions alike: it does nothing"
+        if kind == "kd_ratio" and value > OVERWHELMING:
+            found[key] = (
+                f"distillation pulls {value:.0f} times as hard as the task at stride {stride}; lower method.kd_weight"
+            )
+    if logs.get("spread", 1.0) < FLAT:
+        found["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"
+    return found

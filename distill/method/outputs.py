@@ -1,0 +1,53 @@
+"""Methods that learn from depth alone: measured, the teacher's, or both (the report's two experiments)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.method.losses import silog_loss
+from distill.method.step import DepthLoss, Guide, Method, StepResult, require_depth, usable_truth
+
+
+class Supervised(Method):
+    """No distillation: the task loss alone."""
+
+    needs_teacher = False
+
+    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        target, mask = usable_truth(depth, valid, guide, self.limits)
+        pred = self.student(image)
+        loss = self.task_loss(pred, target, mask)
+        return StepResult(loss, logs={"task": loss.detach()})
+
+
+class OutputDistillation(Method):
+    """Two terms (the report): the task loss, and `weight` times the same loss against the teacher over every pixel."""
+
+    needs_depth = True
+
+    def __init__(self, student: Any, task_loss: DepthLoss = silog_loss, *, weight: float = 1.0) -> None:
+        super().__init__(student, task_loss)
+        self.weight = weight
+
+    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        target, mask = usable_truth(depth, valid, guide, self.limits)
+        pred, taught = self.student(image), require_depth(guide)
+        task = self.task_loss(pred, target, mask)
+        kd = self.weight * self.task_loss(pred, taught, torch.ones_like(mask))
+        logs = {"task": task.detach(), "kd": kd.detach()}
+        return StepResult(task, kd, logs)
+
+
+class FillDistillation(Method):
+    """One term (the report): measured depth where there is any, the teacher's everywhere else."""
+
+    needs_depth = True
+
+    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        target, mask = usable_truth(depth, valid, guide, self.limits)
+        pred, taught = self.student(image), require_depth(guide)
+        loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
+        return StepResult(loss, logs={"task": loss.detach()})

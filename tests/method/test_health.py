@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change, symptoms
+
+HEALTHY = {"kd": 1.0, "spread": 0.5, "lam_entropy_4": 0.97, "kd_ratio_32": 1.5, "kd_cosine_32": -0.2}
+
+
+def probed(task_weight, kd_weight):
+    """What a probe says of a map that both losses pull along given vectors."""
+    logs = {}
+    x = torch.zeros(2, requires_grad=True)
+    task, kd = GradientProbe(logs).split(x, "8")
+    ((task * torch.tensor(task_weight)).sum() + (kd * torch.tensor(kd_weight)).sum()).backward()
+    assert_close(x.grad, torch.tensor(task_weight) + torch.tensor(kd_weight))
+    return {key: value.item() for key, value in logs.items()}
+
+
+def test_ratio_and_cosine_are_those_of_the_two_gradients():
+    assert probed([3.0, 4.0], [10.0, 0.0]) == pytest.approx({"kd_ratio_8": 2.0, "kd_cosine_8": 0.6})
+    assert probed([1.0, 0.0], [-1.0, 0.0]) == pytest.approx({"kd_ratio_8": 1.0, "kd_cosine_8": -1.0})
+
+
+def test_a_map_without_gradient_is_not_compared():
+    logs = {}
+    task, kd = GradientProbe(logs).split(torch.ones(2), "8")
+    assert torch.equal(task, kd)
+    assert logs == {}
+
+
+def test_a_loss_that_never_comes_back_is_not_compared():
+    logs = {}
+    task, _ = GradientProbe(logs).split(torch.ones(2, requires_grad=True), "8")
+    task.sum().backward()
+    assert logs == {}
+
+
+def test_coverage_is_the_share_of_positions_that_count_at_least_half():
+    attention = torch.tensor([0.0, 0.4, 0.5, 3.1]).view(1, 1, 2, 2)
+    assert describe_attention(attention)["lam_coverage"].item() == 0.5
+    assert describe_attention(torch.ones(1, 1, 4, 4))["lam_entropy"].item() == pytest.approx(1)
+
+
+def test_spread_is_relative_to_the_mean_of_each_image():
+    depth = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).view(2, 1, 1, 2)
+    assert describe_depth(depth)["spread"].item() == pytest.approx(2**0.5 / 2)
+    assert describe_depth(torch.full((2, 1, 4, 4), 7.0))["spread"].item() == 0
+
+
+def test_change_is_relative_to_the_original():
+    assert relative_change(torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])).item() == pytest.approx(0.5)
+
+
+def test_a_healthy_run_has_no_symptoms():
+    assert symptoms(HEALTHY) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("lam_entropy_4", 0.1, "stride 4 looks at almost nothing"),
+        ("lam_entropy_4", 1.0, "stride 4 weighs all positions alike"),
+        ("kd_ratio_32", 250.0, "250 times as hard as the task at stride 32; lower method.kd_weight"),
+        ("spread", 0.001, "predicts one depth for the whole image"),
+    ],
+)
+def test_a_collapse_is_told_in_words(key, value, words):
+    told = symptoms(HEALTHY | {key: value})
+    assert told.keys() == {key}
+    assert words in told[key]
+
+
+def test_attention_may_weigh_all_alike_while_nothing_is_distilled_yet():
+    assert symptoms({"lam_entropy_4": 1.0}) == {}
