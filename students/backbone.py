@@ -44,23 +44,46 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
         raise ValueError(f"timm has no ImageNet weights for {name!r}; use pretrained=false") from error
 
 
+def check_sizes(net: Any, name: str) -> None:
+    """Raise ValueError if a network that was made for one size of images refuses others, by trying."""
+    config = getattr(net, "pretrained_cfg", {})
+    if not config.get("fixed_input_size"):
+        return
+    training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, 96, 160))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = "x".join(map(str, config["input_size"][1:]))
+        raise ValueError(f"{name!r} takes images of {size} only, students any size; choose another backbone") from error
+    net.train(training)
+
+
+def module_at(net: Any, level: int) -> str:
+    """Name, inside a timm feature extractor, of the module that gives one of its maps."""
+    name = net.feature_info.module_name(level)
+    flattened = name.replace(".", "_", 1)  # some extractors flatten a network's stages
+    return flattened if flattened in dict(net.named_children()) else name
+
+
 class Backbone(nn.Module):
     """image (B, 3, H, W) in [0, 1], sides multiples of 32 -> four maps at strides 4, 8, 16, 32.
 
     Args:
         name: A timm model with feature maps at these four strides.
         pretrained: Load timm's ImageNet weights.
-        lg_conv: Wrap the 3x3 convolutions of its stages (after the weights are loaded).
+        lg_conv: Wrap convolutions of its stages (after the weights are loaded).
+        lg_scope: Which; see `wrap_lg_conv`.
 
     Raises:
-        ValueError: If timm does not know the name, or a stride is missing.
+        ValueError: If timm does not know the name, a stride is missing, or only images of one size are taken.
     """
 
     net: Any
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, *, pretrained: bool, lg_conv: bool) -> None:
+    def __init__(self, name: str, *, pretrained: bool, lg_conv: bool, lg_scope: str = "3x3") -> None:
         super().__init__()
         self.net = create_timm(name, pretrained)
         reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()
@@ -69,12 +92,14 @@ class Backbone(nn.Module):
             raise ValueError(
                 f"{name!r} has maps at strides {reductions}, but {missing} are needed; choose another backbone"
             )
+        check_sizes(self.net, name)
         self.levels = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES]
         self.channels = tuple(channels[i] for i in self.levels)
         self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
-        if lg_conv and wrap_lg_conv(self.net) == 0:
+        if lg_conv and wrap_lg_conv(self.net, lg_scope, module_at(self.net, self.levels[1])) == 0:
             raise ValueError(
-                f"{name!r} has no 3x3 convolution in its stages, so lg_conv would change nothing; set it to false"
+                f"{name!r} has no convolution in its stages that lg_conv would wrap (lg_scope={lg_scope}); "
+                "set lg_conv to false"
             )
         config = getattr(self.net, "pretrained_cfg", {})
         for key, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):

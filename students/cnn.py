@@ -60,7 +60,8 @@ class CNNStudent(nn.Module):
 
     Args:
         backbone: A timm name.
-        lg_conv: Let the backbone's 3x3 convolutions see the whole image.
+        lg_conv: Let the backbone's convolutions see the whole image.
+        lg_scope: Which of them: "3x3" (the paper's), "kxk" (every kernel above 1x1), "late" (3x3 at strides 16 and 32).
         pretrained: Start from timm's ImageNet weights.
         min_depth, max_depth: Limits of the depth in metres; the output never leaves them.
         width: Channels of the decoder's last map.
@@ -75,6 +76,7 @@ class CNNStudent(nn.Module):
         backbone: str,
         *,
         lg_conv: bool = False,
+        lg_scope: str = "3x3",
         pretrained: bool = True,
         min_depth: float = 1e-3,
         max_depth: float = 80.0,
@@ -84,12 +86,12 @@ class CNNStudent(nn.Module):
         super().__init__()
         if not 0 < min_depth < max_depth:
             raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
-        self.encoder = Backbone(backbone, pretrained=pretrained, lg_conv=lg_conv)
+        self.encoder = Backbone(backbone, pretrained=pretrained, lg_conv=lg_conv, lg_scope=lg_scope)
         self.feature_channels = self.encoder.channels
         self.decoder = CNNDecoder(self.feature_channels, width, bins, min_depth, max_depth)
         self.min_depth, self.max_depth = min_depth, max_depth
-        options = {"lg_conv": lg_conv, "min_depth": min_depth, "max_depth": max_depth, "width": width, "bins": bins}
-        self.recipe: dict[str, Any] = {"student": backbone, "options": options}
+        options = {"lg_conv": lg_conv, "lg_scope": lg_scope, "min_depth": min_depth, "max_depth": max_depth}
+        self.recipe: dict[str, Any] = {"student": backbone, "options": {**options, "width": width, "bins": bins}}
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image, padded to multiples of 32."""

@@ -15,6 +15,7 @@ GLOBAL_SCALE = (
     0.01  # initial weight of the global branch's norm: small, so that pretrained weights are hardly disturbed
 )
 STEM_NAMES = ("conv_stem", "conv1", "stem", "patch_embed")
+SCOPES = ("3x3", "kxk", "late")
 
 
 class LGConv(nn.Module):
@@ -69,21 +70,47 @@ class LGConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         t = F.relu(self.norm(self.reduce(x)))
         v = self.summarise(t)
-        received = F.avg_pool2d(t, self.stride, ceil_mode=True) if self.stride > 1 else t
-        gate = torch.sigmoid(self.gate(received) + self.gate_mean(t.mean(dim=(2, 3)))[:, :, None, None])
+        received = self.gate(t)
+        if self.stride > 1:  # behind the convolution, with which the mean commutes: 8 times fewer channels
+            received = F.avg_pool2d(received, self.stride, ceil_mode=True)
+        gate = torch.sigmoid(received + self.gate_mean(t.mean(dim=(2, 3)))[:, :, None, None])
         message = v.to(gate.dtype)[:, :, None, None] * gate.repeat_interleave(HEAD_WIDTH, dim=1)
         return self.local(x) + self.norm_out(self.expand(message))
 
 
-def wrap_lg_conv(backbone: nn.Module) -> int:
-    """Wrap every 3x3 convolution of the stages of a timm backbone, in place; stems are left alone. Returns how many."""
-    wrapped = 0
-    for top, stage in backbone.named_children():
-        if top.startswith(STEM_NAMES):
+def chosen_convolutions(backbone: nn.Module, scope: str, fine: str) -> list[str]:
+    """Names of the convolutions of a backbone's stages that `wrap_lg_conv` wraps, in order."""
+    modules = dict(backbone.named_modules())
+    names = list(modules)
+    if scope == "late":
+        names = names[1 + max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{fine}.")) :]
+    chosen = []
+    for name in names:
+        conv, parent = modules[name], modules[name.rpartition(".")[0]]
+        if not isinstance(conv, nn.Conv2d) or isinstance(parent, LGConv) or name.startswith(STEM_NAMES):
             continue
-        for parent in list(stage.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Conv2d) and child.kernel_size == (3, 3) and not isinstance(parent, LGConv):
-                    setattr(parent, name, LGConv(child).train(child.training))
-                    wrapped += 1
-    return wrapped
+        if conv.kernel_size == (3, 3) or (scope == "kxk" and conv.kernel_size > (1, 1)):
+            chosen.append(name)
+    return chosen
+
+
+def wrap_lg_conv(backbone: nn.Module, scope: str = "3x3", fine: str = "") -> int:
+    """Wrap convolutions of the stages of a timm backbone, in place; stems are left alone. Returns how many.
+
+    Args:
+        scope: "3x3", every 3x3 convolution (the paper's); "kxk", every kernel above 1x1; "late", the 3x3 ones
+            at strides 16 and 32.
+        fine: Name of the module that gives the map at stride 8, behind which "late" begins.
+
+    Raises:
+        ValueError: If the scope is unknown.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"unknown lg_scope {scope!r}, known are {', '.join(SCOPES)}")
+    names = chosen_convolutions(backbone, scope, fine)
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        conv = backbone.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)
+        setattr(backbone.get_submodule(parent), last, LGConv(conv).train(conv.training))
+    return len(names)

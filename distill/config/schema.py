@@ -101,6 +101,9 @@ class StudentConfig(Section):
 
     backbone: str = Field("efficientnet_b0", description="A timm name, or a DPT's.")
     lg_conv: bool | None = Field(None, description="Let the backbone's 3x3 convolutions see the whole image.")
+    lg_scope: Literal["3x3", "kxk", "late"] | None = Field(
+        None, description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."
+    )
     pretrained: bool = Field(True, description="Start from ImageNet weights.")
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")

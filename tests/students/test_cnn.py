@@ -125,7 +125,7 @@ def test_a_backbone_without_the_four_strides_is_refused():
 
 
 def test_lg_conv_without_a_3x3_convolution_is_refused():
-    with pytest.raises(ValueError, match="'test_convnext' has no 3x3 convolution in its stages, so lg_conv would"):
+    with pytest.raises(ValueError, match="'test_convnext' has no convolution in its stages that lg_conv would wrap"):
         create_student("test_convnext", lg_conv=True, pretrained=False)
 
 
@@ -136,7 +136,9 @@ def test_limits_that_hold_nothing_are_refused(limits):
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"lgconv.*its options are lg_conv, pretrained, min_depth, max_depth, width"):
+    with pytest.raises(
+        ValueError, match=r"lgconv.*its options are lg_conv, lg_scope, pretrained, min_depth, max_depth"
+    ):
         create_student("test_resnet", lgconv=True)
 
 
@@ -169,3 +171,15 @@ def test_the_recipe_rebuilds_the_student(make_student):
     assert [(k, v.shape) for k, v in again.state_dict().items()] == [
         (k, v.shape) for k, v in student.state_dict().items()
     ]
+
+
+def test_a_backbone_that_takes_one_size_only_is_refused():
+    with pytest.raises(ValueError, match="'maxvit_tiny_tf_224' takes images of 224x224 only, students any size"):
+        create_student("maxvit_tiny_tf_224", pretrained=False)
+
+
+@pytest.mark.parametrize("lg_conv", [False, True])
+def test_a_student_compiles_into_one_graph(make_student, images, lg_conv):
+    student = make_student("test_efficientnet", lg_conv=lg_conv)
+    compiled = torch.compile(student, backend="eager", fullgraph=True)
+    assert_close(compiled(images(64, 96)), student(images(64, 96)))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from students.backbone import Backbone
 from students.lg_conv import LGConv, wrap_lg_conv
 
 BACKBONES = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_nfnet"]
@@ -228,6 +229,45 @@ def test_only_the_3x3_convolutions_of_the_stages_are_wrapped():
     wrapped = {name: m for name, m in net.named_modules() if isinstance(m, LGConv)}
     assert all(name.startswith("blocks") and m.local.kernel_size == (3, 3) for name, m in wrapped.items())
     assert isinstance(net.conv_stem, nn.Conv2d)
+
+
+def wrapped_names(name, scope):
+    net = Backbone(name, pretrained=False, lg_conv=True, lg_scope=scope).net
+    return [(key, m.local.kernel_size[0]) for key, m in net.named_modules() if isinstance(m, LGConv)]
+
+
+def test_the_scope_decides_which_convolutions_are_wrapped():
+    three, every, late = (wrapped_names("efficientnet_b0", scope) for scope in ("3x3", "kxk", "late"))
+    assert [kernel for _, kernel in three] == [3] * 7
+    assert sorted({kernel for _, kernel in every}) == [3, 5]
+    assert len(every) == 16
+    assert set(late) == {(key, kernel) for key, kernel in three if int(key.split(".")[1]) >= 3}
+    assert 0 < len(late) < len(three)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "regnety_004"])
+def test_late_begins_behind_the_map_at_stride_8(name):
+    plain = Backbone(name, pretrained=False, lg_conv=False).eval()
+    for m in plain.modules():  # no branch that starts at zero
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.ones_(m.weight)
+    before = plain(torch.zeros(1, 3, 64, 64))
+    changed = Backbone(name, pretrained=False, lg_conv=True, lg_scope="late").eval()
+    changed.load_state_dict(plain.state_dict(), strict=False)
+    for m in changed.modules():
+        if isinstance(m, LGConv):
+            nn.init.constant_(m.norm_out.bias, 1.0)
+    after = changed(torch.zeros(1, 3, 64, 64))
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, False, False]
+
+
+def test_an_unknown_scope_is_refused():
+    with pytest.raises(ValueError, match="unknown lg_scope 'early', known are 3x3, kxk, late"):
+        wrap_lg_conv(backbone("test_resnet"), "early")
+
+
+def test_a_network_without_blocks_is_wrapped_too():
+    assert len(wrapped_names("vgg11", "3x3")) == 8  # its first layer too: it has no stem
 
 
 def test_a_deep_stem_is_left_alone():
