@@ -34,7 +34,7 @@ from distill.engine.optimisation import warmup_steps
 from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
-from distill.method import LOSSES, METHODS, Method
+from distill.method import LOSSES, METHODS, FixedGhost, Method
 from students import create_student, load_student
 from teachers import FrozenTeacher, create_teacher, list_teachers
 
@@ -232,10 +232,31 @@ def build_method(
             "warmup_steps": warmup_steps(config, steps, per_epoch),
         }
     if name == "disdepth":
-        options |= {"lam": given.lam, "window": given.window}
+        options |= {"lam": given.lam, "window": given.window, "ghost": build_ghost(config, student)}
     if name == "output":
         options = {"weight": given.output_weight}
     return METHODS[name](student, loss, **options)
+
+
+def build_ghost(config: Config, student: Any) -> FixedGhost | None:
+    """The decoder of another, trained student, where the configuration names one.
+
+    Raises:
+        UserError: If it cannot be read, or takes other maps than the student gives.
+    """
+    if config.method.ghost is None:
+        return None
+    try:
+        trained: Any = load_student(config.method.ghost)
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(f"method.ghost: {user_error(error)}") from error
+    theirs, ours = tuple(trained.feature_channels), tuple(student.feature_channels)
+    if theirs != ours:
+        raise UserError(
+            f"method.ghost: the decoder of {config.method.ghost} takes maps of {theirs} channels, the student gives "
+            f"{ours}; name a student of the same backbone"
+        )
+    return FixedGhost(trained)
 
 
 # ------------------------------------------------------------------------------------------- models named on a command

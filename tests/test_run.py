@@ -152,6 +152,11 @@ def test_a_trained_model_can_be_the_teacher(train, finished):
     assert taught_by == pytest.approx(read_json(finished / "results.json")[1]["metrics"]["abs_rel"], rel=1e-4)
 
 
+def test_a_trained_students_decoder_can_be_the_ghost(train, finished):
+    live, fixed = train("method.warmup_steps=0"), train(f"method.ghost={finished}", "method.warmup_steps=0")
+    assert records(live)[0]["ghost"] != records(fixed)[0]["ghost"]
+
+
 def test_embedded_scenes_need_no_files(train):
     scenes = "data.scenes={kind: room, train: 4, test: 1, size: [32, 64]}"
     folder = train("data.name=scenes", "data.root=null", scenes, "train.steps=1", "method.name=supervised")

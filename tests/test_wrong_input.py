@@ -55,6 +55,7 @@ def leave_out_truth(root):
         ("student.min_depth=80", "depth limits must satisfy 0 < min < max, got 80.0 and 80.0 metres"),
         ("eval.protocol=nyu_eign", "unknown protocol 'nyu_eign', did you mean 'nyu_eigen'?"),
         ("data.crop=[64, 64]", "64x64"),
+        ("method.ghost=nowhere", "method.ghost: no student in nowhere"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(refused_run, override, said):

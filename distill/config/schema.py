@@ -124,6 +124,9 @@ class MethodConfig(Section):
     output_weight: NonNegativeFloat = Field(1.0, description="Weight of the teacher's depth in `output`.")
     warmup_epochs: NonNegativeFloat = Field(7.0, description="Epochs (of 25) before feature distillation begins.")
     warmup_steps: NonNegativeInt | None = Field(None, description="The same in steps; wins over warmup_epochs.")
+    ghost: Path | None = Field(
+        None, description="Folder of a trained student whose decoder is the ghost; by default the student's own, live."
+    )
     window: PositiveInt = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
     loss: Literal["silog", "eigen"] = Field("silog", description="Loss between depth maps.")
 

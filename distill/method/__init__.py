@@ -10,7 +10,7 @@ from torch import Tensor
 from distill.method.acclimation import FeatureAcclimation
 from distill.method.attention import LossAttention, normalised_entropy
 from distill.method.features import DisDepth, FeatureDistillation
-from distill.method.ghost import ghost_decode
+from distill.method.ghost import FixedGhost, ghost_decode
 from distill.method.health import symptoms
 from distill.method.losses import attentive_kd_loss, silog_loss
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
@@ -20,6 +20,7 @@ __all__ = [
     "LOSSES",
     "METHODS",
     "FeatureAcclimation",
+    "FixedGhost",
     "Guide",
     "LossAttention",
     "Method",

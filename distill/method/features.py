@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill.method.acclimation import FeatureAcclimation
 from distill.method.attention import LossAttention
-from distill.method.ghost import ghost_decode
+from distill.method.ghost import FixedGhost, ghost_decode
 from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change
 from distill.method.losses import attentive_kd_loss, silog_loss
 from distill.method.step import (
@@ -116,6 +116,7 @@ class DisDepth(FeatureMethod):
         warmup_steps: Steps before the student is pulled towards the teacher.
         lam: Weigh positions by LAM; without it A = 1.
         window: Side of the attention windows at strides 4 and 8.
+        ghost: What decodes the teacher's maps; by default the student's decoder of this very step.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class DisDepth(FeatureMethod):
         warmup_steps: int = 0,
         lam: bool = True,
         window: int = 8,
+        ghost: FixedGhost | None = None,
     ) -> None:
         super().__init__(student, task_loss, kd_weight=kd_weight, warmup_steps=warmup_steps)
         channels = channels_of(student)
@@ -137,6 +139,12 @@ class DisDepth(FeatureMethod):
             for theirs, mine, side in zip(teacher_channels, channels, windows, strict=True)
         )
         self.lam = nn.ModuleList(LossAttention(mine) for mine in channels) if lam else None
+        self.ghost = ghost
+
+    def decode_ghost(self, levels: list[Level], size: tuple[int, int]) -> Tensor:
+        """The teacher's depth by way of the student's decoder, (B, 1, H, W) in metres."""
+        features = [level.y for level in levels]
+        return ghost_decode(self.student, features, size) if self.ghost is None else self.ghost(features, size)
 
     def acclimate(self, taught: list[Tensor], features: list[Tensor]) -> list[Level]:
         """The teacher's maps in the shape of the student's (of which only the sizes matter)."""
@@ -156,7 +164,7 @@ class DisDepth(FeatureMethod):
         maps, pulled = self.encode(image, logs)
         pred = self.student.decode(maps, size_of(image))
         levels = self.acclimate(require_features(guide), maps)
-        ghost = ghost_decode(self.student, [level.y for level in levels], size_of(image))
+        ghost = self.decode_ghost(levels, size_of(image))
         task, ghost_task = self.task_loss(pred, target, mask), self.task_loss(ghost, target, mask)
         result = StepResult(task + ghost_task, logs=logs)
         logs |= {"task": task.detach(), "ghost": ghost_task.detach(), **describe_depth(pred)}
@@ -177,6 +185,6 @@ class DisDepth(FeatureMethod):
         levels = self.acclimate(require_features(guide), features)
         maps = {
             "student": self.student.decode(features, size_of(image)),
-            "ghost": ghost_decode(self.student, [level.y for level in levels], size_of(image)),
+            "ghost": self.decode_ghost(levels, size_of(image)),
         }
         return maps if levels[1].attention is None else maps | {"attention": levels[1].attention}

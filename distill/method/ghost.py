@@ -1,4 +1,4 @@
-"""The ghost decoder: the student's decoder of this very moment, as constants."""
+"""The ghost decoder: the student's decoder as constants, of this very moment or of a training that is over."""
 
 from __future__ import annotations
 
@@ -26,3 +26,26 @@ def ghost_decode(student: Any, features: list[Tensor], size: tuple[int, int]) ->
     constants = {name: parameter.detach() for name, parameter in decoder.named_parameters()}
     constants |= {name: buffer.clone() for name, buffer in decoder.named_buffers()}
     return functional_call(decoder, constants, (features, size))
+
+
+class FixedGhost(nn.Module):
+    """The decoder of a student that is already trained, as a ghost that stays what it is (DisDepth, section 3.3).
+
+    Its BatchNorm uses the statistics of that training, so that acclimated maps must take on the scale of its features.
+
+    Args:
+        trained: A depth model with a `decoder` module.
+    """
+
+    def __init__(self, trained: Any) -> None:
+        super().__init__()
+        self.decoder: nn.Module = trained.decoder
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> FixedGhost:
+        return self
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth in metres, (B, 1, H, W), from four maps in the shape of the student's."""
+        return self.decoder(features, size)

@@ -1,7 +1,9 @@
+import copy
+
 import torch
 from torch.testing import assert_close
 
-from distill.method import ghost_decode
+from distill.method import FixedGhost, ghost_decode
 
 
 def test_the_ghost_sees_what_the_students_decoder_sees(any_student, batch):
@@ -61,3 +63,20 @@ def test_parameters_are_shared_and_not_copied(student, batch):
     student.decoder.last.register_forward_hook(lambda layer, _given, _out: seen.append(layer.weight.data_ptr()))
     ghost_decode(student, student.encode(batch[0]), (64, 96))
     assert seen == [student.decoder.last.weight.data_ptr()]
+
+
+def test_a_fixed_ghost_is_the_trained_decoder_in_eval_mode_for_ever(any_student, batch):
+    trained = copy.deepcopy(any_student).eval()
+    features = trained.encode(batch[0])
+    expected = trained.decode(features, (64, 96))
+    ghost = FixedGhost(copy.deepcopy(any_student))
+    for mode in (True, False):
+        assert torch.equal(ghost.train(mode)(features, (64, 96)), expected)
+
+
+def test_gradients_pass_through_a_fixed_ghost_and_none_stay(any_student, batch):
+    features = [f.detach().requires_grad_() for f in any_student.encode(batch[0])]
+    ghost = FixedGhost(any_student)
+    ghost(features, (64, 96)).log().sum().backward()
+    assert all(f.grad is not None and f.grad.any() for f in features)
+    assert not [p for p in ghost.parameters() if p.requires_grad or p.grad is not None]

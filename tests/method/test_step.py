@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from distill.method import METHODS, Guide, consult, silog_loss
+from distill.method import METHODS, FixedGhost, Guide, consult, silog_loss
 from distill.method.features import DisDepth, FeatureDistillation
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
 from distill.method.step import StepResult, usable_truth
@@ -25,7 +25,7 @@ def take(method, teacher, batch, step=0):
 
 def reached(loss, module):
     """Names of the parameters of `module` that `loss` has a gradient for."""
-    names, parameters = zip(*module.named_parameters(), strict=True)
+    names, parameters = zip(*[(n, p) for n, p in module.named_parameters() if p.requires_grad], strict=True)
     grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return {name for name, grad in zip(names, grads, strict=True) if grad is not None and grad.any()}
 
@@ -405,6 +405,19 @@ def test_a_teacher_on_another_grid_is_brought_to_the_students(disdepth, teacher,
     coarse = teacher.encode(F.interpolate(image, size=(32, 64)))
     result = disdepth(image, depth, valid, Guide(coarse), 2)
     assert torch.isfinite(result.loss)
+
+
+def test_a_fixed_ghost_takes_the_place_of_the_students_decoder(student, teacher, batch):
+    trained = copy.deepcopy(student)
+    method = new("disdepth", student, ghost=FixedGhost(trained))
+    before = take(method, teacher, batch).logs["ghost"]
+    with torch.no_grad():
+        for parameter in student.decoder.parameters():
+            parameter.mul_(1.2)
+    assert_close(take(method, teacher, batch).logs["ghost"], before)
+    names = reached(take(method, teacher, batch).loss, method)
+    assert part(names, "fam.")
+    assert not part(names, "ghost.")
 
 
 def test_features_that_carry_a_graph_give_the_teacher_no_gradient(student, teacher, batch):
