@@ -128,7 +128,10 @@ class MethodConfig(Section):
         None, description="Folder of a trained student whose decoder is the ghost; by default the student's own, live."
     )
     window: PositiveInt = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
-    loss: Literal["silog", "eigen"] = Field("silog", description="Loss between depth maps.")
+    loss: Literal["silog", "eigen", "ssi", "ssi_trim", "midas"] = Field(
+        "silog",
+        description="Between depth maps; ssi, ssi_trim and midas ignore scale and shift, midas is for dense truth.",
+    )
 
     @model_validator(mode="after")
     def lam_needs_fam(self) -> MethodConfig:

@@ -8,17 +8,20 @@ from functools import partial
 from torch import Tensor
 
 from distill.method.acclimation import FeatureAcclimation
+from distill.method.alignment import Alignment, average_alignment, fit_affine
 from distill.method.attention import LossAttention, normalised_entropy
 from distill.method.features import DisDepth, FeatureDistillation
 from distill.method.ghost import FixedGhost, ghost_decode
 from distill.method.health import symptoms
 from distill.method.losses import attentive_kd_loss, silog_loss
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
+from distill.method.relative import ssi_loss, ssi_trim_loss
 from distill.method.step import Guide, Method, StepResult, consult, within
 
 __all__ = [
     "LOSSES",
     "METHODS",
+    "Alignment",
     "FeatureAcclimation",
     "FixedGhost",
     "Guide",
@@ -26,18 +29,26 @@ __all__ = [
     "Method",
     "StepResult",
     "attentive_kd_loss",
+    "average_alignment",
     "consult",
+    "fit_affine",
     "ghost_decode",
     "normalised_entropy",
     "silog_loss",
+    "ssi_loss",
+    "ssi_trim_loss",
     "symptoms",
     "within",
 ]
 
 # Depth losses by name: (pred, target, valid) -> scalar. "eigen" is the form without a square root (the DPT thesis).
+# The last three forgive each image a scale and a shift of its inverse depth; only "midas" wants dense truth.
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "silog": silog_loss,
     "eigen": partial(silog_loss, alpha=1.0, lam=0.5, sqrt=False),
+    "ssi": ssi_loss,
+    "ssi_trim": ssi_trim_loss,
+    "midas": partial(ssi_trim_loss, gradient_weight=0.5),
 }
 
 METHODS: dict[str, type[Method]] = {
