@@ -101,7 +101,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("optim.lrr=1", "unknown key optim.lrr, did you mean lr? (known: name, lr, final_lr_share"),
+        ("optim.lrr=1", "unknown key optim.lrr, did you mean lr? (known: name, lr, encoder_lr_share"),
         ("optims.lr=1", "unknown key optims, did you mean optim?"),
         ("data.scenes.siz=1", "unknown key data.scenes.siz, did you mean size?"),
         ("data.zzz=1", "unknown key data.zzz (known: name, root, split"),

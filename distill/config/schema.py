@@ -166,6 +166,9 @@ class OptimConfig(Section):
 
     name: Literal["adam", "adamw"] = "adamw"
     lr: PositiveFloat = Field(4e-5, description="Peak learning rate, at the global batch size.")
+    encoder_lr_share: float = Field(
+        1.0, gt=0, le=1, description="Share of every learning rate for the student's encoder."
+    )
     final_lr_share: Share = Field(0.1, description="Share of the peak that the schedule ends with.")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: Share = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -12,29 +15,61 @@ DEFAULT_EPOCHS, WARMUP_BASE = 25.0, 25.0
 
 
 def build_optimizer(given: OptimConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over everything that learns."""
+    """Adam or AdamW over everything that learns.
+
+    Raises:
+        UserError: If the encoder should learn at another rate and there is none.
+    """
     kind = torch.optim.AdamW if given.name == "adamw" else torch.optim.Adam
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return kind(parameters, lr=given.lr, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
+    groups = parameter_groups(given, module)
+    return kind(groups, lr=given.lr, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
+
+
+def parameter_groups(given: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
+    """One group of what learns, or, where `encoder_lr_share` is not 1, the student's encoder as a second one."""
+    learning = [p for p in module.parameters() if p.requires_grad]
+    if given.encoder_lr_share == 1:
+        return [{"params": learning}]
+    slow = {id(p) for p in encoder_parameters(getattr(module, "student", module))}
+    return [
+        {"params": [p for p in learning if id(p) not in slow]},
+        {"params": [p for p in learning if id(p) in slow], "lr": given.lr * given.encoder_lr_share},
+    ]
+
+
+def encoder_parameters(student: nn.Module) -> list[nn.Parameter]:
+    """What a backbone's weights can start from: a student's encoder, without the reassembly of a DPT.
+
+    DPT counts reassembly to its decoder (arXiv 2103.13413, section 3): no ImageNet weights exist for it.
+    """
+    encoder = getattr(student, "encoder", None)
+    if encoder is None:
+        raise UserError(
+            f"optim.encoder_lr_share needs a student with an encoder, {type(student).__name__} has none; remove it"
+        )
+    return [p for name, p in encoder.named_parameters() if not name.startswith("reassemble.")]
 
 
 def build_schedule(
     given: OptimConfig, optimizer: torch.optim.Optimizer, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over the steps: a rise, then constant, linear or cosine to its final share."""
+    """The learning rate over the steps: a rise, then constant, linear or cosine to its final share.
+
+    It is a factor of each group's own peak.
+    """
     rise = round(given.warmup_share * steps)
     rest, end = max(steps - rise, 1), given.final_lr_share
-    schedules = torch.optim.lr_scheduler
-    main: torch.optim.lr_scheduler.LRScheduler
-    if given.schedule == "linear":
-        main = schedules.LinearLR(optimizer, 1.0, end, rest)
-    elif given.schedule == "cosine":
-        main = schedules.CosineAnnealingLR(optimizer, rest, end * given.lr)
-    else:
-        main = schedules.ConstantLR(optimizer, 1.0, 1)
-    if not rise:
-        return main
-    return schedules.SequentialLR(optimizer, [schedules.LinearLR(optimizer, 1 / rise, 1.0, rise), main], [rise])
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return 1 / rise + (1 - 1 / rise) * step / rise
+        if given.schedule == "constant":
+            return 1.0
+        done = min((step - rise) / rest, 1.0)
+        left = 1 - done if given.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return end + (1 - end) * left
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:

@@ -4,6 +4,9 @@ from torch import nn
 
 from distill.config import OptimConfig
 from distill.engine.optimisation import build_optimizer, build_schedule
+from distill.errors import UserError
+from distill.method import METHODS
+from students import create_student
 
 
 def rates(steps=10, **options):
@@ -47,3 +50,47 @@ def test_the_optimizer_has_what_learns_and_its_options(name, kind):
     assert type(optimizer) is kind
     assert group["params"] == list(module[0].parameters())
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.5, 0.25, (0.5, 0.75))
+
+
+def learning_rates(student, optimizer):
+    """The learning rate of every parameter of a student by its name."""
+    names = {id(p): name for name, p in student.named_parameters()}
+    return {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "dpt_micro"])
+def test_the_encoder_learns_at_its_share_of_the_rate_and_the_rest_at_the_whole(name):
+    student = create_student(name, pretrained=False)
+    optimizer = build_optimizer(OptimConfig(lr=1.0, encoder_lr_share=0.1), METHODS["supervised"](student))
+    found = learning_rates(student, optimizer)
+    assert found.keys() == dict(student.named_parameters()).keys()
+    for key, rate in found.items():
+        backbone = key.startswith("encoder.") and not key.startswith("encoder.reassemble.")
+        assert rate == (0.1 if backbone else 1.0), key
+
+
+def test_what_does_not_learn_is_in_no_group():
+    student = create_student("test_efficientnet", pretrained=False)
+    student.encoder.requires_grad_(False)
+    optimizer = build_optimizer(OptimConfig(encoder_lr_share=0.5), student)
+    assert learning_rates(student, optimizer).keys() == {
+        f"decoder.{key}" for key, _ in student.decoder.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_every_group_keeps_its_share_through_the_schedule(schedule):
+    given = OptimConfig(lr=1.0, encoder_lr_share=0.25, schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
+    module = nn.ModuleDict({"encoder": nn.Linear(1, 1), "decoder": nn.Linear(1, 1)})
+    optimizer = build_optimizer(given, module)
+    scheduler = build_schedule(given, optimizer, 10)
+    for _ in range(11):
+        decoder, encoder = scheduler.get_last_lr()
+        assert encoder == pytest.approx(0.25 * decoder)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_a_rate_for_the_encoder_of_something_without_one_is_refused():
+    with pytest.raises(UserError, match=r"optim\.encoder_lr_share needs a student with an encoder, Linear has none"):
+        build_optimizer(OptimConfig(encoder_lr_share=0.1), nn.Linear(1, 1))
