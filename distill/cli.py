@@ -12,6 +12,7 @@ from distill import __version__
 from distill.errors import Interrupted, UserError
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
+WAYS = ("fp32", "channels_last", "bf16", "compiled")  # distill.deploy.ways, which needs torch
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,14 +33,22 @@ def size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="distill", description="Turn a large depth transformer into a small, fast network.")
-    parser.add_argument("--version", action="version", version=f"distill {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"distill {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_demo(commands)
     add_train(commands)
     add_evaluate(commands)
     add_predict(commands)
+    add_benchmark(commands)
     return parser
 
 
@@ -122,6 +131,35 @@ def run_predict(args: argparse.Namespace) -> int:
     from distill.predict import predict
 
     return YOURS if predict(args.model, args.inputs, args.output, args.size) else DONE
+
+
+def add_benchmark(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("benchmark", help="parameters, FLOPs and latency, beside the paper's figures")
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="a run folder, a student/ folder, teacher-name:checkpoint.pt; or, as weights do not matter here, a "
+        "configuration or a teacher's name; without any, the paper's table beside ours",
+    )
+    parser.add_argument("--paper", action="store_true", help="show the paper's table beside ours, too")
+    parser.add_argument(
+        "--size", type=size, default=(352, 1120), metavar="HxW", help="of the image (default: 352x1120, the paper's)"
+    )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="how to run them (default: all)")
+    parser.add_argument("--runs", type=positive, default=20, help="measured runs of each (default: %(default)s)")
+    parser.add_argument("--results", type=Path, nargs="+", metavar="FILE", help="accuracy of each: evaluate's --json")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each model and way")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against latency; needs --results")
+    parser.set_defaults(run=run_benchmark)
+
+
+def run_benchmark(args: argparse.Namespace) -> int:
+    from distill.benchmark import benchmark_command
+
+    benchmark_command(args)
+    return DONE
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

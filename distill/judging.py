@@ -71,7 +71,7 @@ def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
     """Carry out `distill evaluate` and return what it printed."""
     data = data_config(args)
     if args.json:
-        check_writable(args.json)
+        check_writable(args.json, "--json")
     dataset = build.open_dataset(data, "test", split=args.split)
     protocols = choose_protocols(args, data, data.max_depth or dataset.max_depth)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,15 +87,15 @@ def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
     return results
 
 
-def check_writable(path: Path) -> None:
-    """Refuse, before an hour of evaluation rather than after it, a file that cannot be written."""
+def check_writable(path: Path, option: str) -> None:
+    """Refuse, before an hour of work rather than after it, a file that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         usable = not path.is_dir() and os.access(path.parent, os.W_OK)
     except OSError:
         usable = False
     if not usable:
-        raise UserError(f"--json {path} cannot be written; give a file in a folder that can")
+        raise UserError(f"{option} {path} cannot be written; give a file in a folder that can")
 
 
 def evaluate_with_progress(

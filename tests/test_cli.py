@@ -14,7 +14,7 @@ from distill.cli import main, parse
 from distill.data import SceneDataset
 from distill.evaluation import METRICS, PROTOCOLS
 
-VERBS = ("demo", "train", "evaluate", "predict")
+VERBS = ("demo", "train", "evaluate", "predict", "benchmark")
 
 
 def start(*words):

@@ -11,12 +11,13 @@ FOLDERS = ("distill", "teachers", "students", "tools")
 FLOORS = (
     {"distill.errors"},
     {"teachers", "distill.method", "distill.data", "distill.evaluation", "distill.report", "distill.config"},
-    {"students", "distill.engine", "distill.deploy"},
+    {"students", "distill.engine"},
+    {"distill.deploy"},
     {"distill"},  # load_model, and the version
     {"distill.build"},
     {"distill.panels", "distill.judging"},
     {"distill.summary", "distill.predict"},
-    {"distill.run"},
+    {"distill.run", "distill.benchmark"},
     {"distill.demo", "distill.ablation"},
     {"distill.cli"},
     {"distill.__main__"},

@@ -1,0 +1,66 @@
+"""The figures of DisDepth (arXiv 2404.16386) for its students, beside those of the rule that reproduces them.
+
+`fitted` is what the rule in `students.cnn` gives with the global mean inside LG-Conv's attention, which the paper has
+and this code leaves out because it cancels in the softmax. GFLOPs are 2 x multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Size = tuple[int, int]
+
+KITTI: Size = (352, 1120)
+NYU: Size = (480, 640)
+SWIN = "swin_large_patch4_window7_224"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters in millions, and GFLOPs for one image."""
+
+    params_m: float
+    gflops: float
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One model of the paper on one data set; `abs_rel` and `rmse` (metres) are its distilled results."""
+
+    backbone: str
+    lg_conv: bool
+    data: str
+    size: Size
+    paper: Cost
+    fitted: Cost
+    abs_rel: float | None = None
+    rmse: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.backbone.split('_patch')[0]}{' + LG' * self.lg_conv}"
+
+
+PAPER_ROWS = (
+    PaperRow("efficientnet_b5", True, "KITTI", KITTI, Cost(61.9, 122.5), Cost(61.78, 120.7), 0.058, 2.321),
+    PaperRow("efficientnet_b5", True, "NYU", NYU, Cost(61.9, 95.5), Cost(61.78, 94.1), 0.103, 0.369),
+    PaperRow("efficientnet_b3", True, "KITTI", KITTI, Cost(23.1, 61.1), Cost(23.05, 61.2), 0.060, 2.366),
+    PaperRow("efficientnet_b0", True, "KITTI", KITTI, Cost(8.0, 35.7), Cost(8.00, 35.9), 0.065, 2.545),
+    PaperRow("efficientnet_b0", True, "NYU", NYU, Cost(8.0, 27.8), Cost(8.00, 27.9), 0.125, 0.398),
+    PaperRow("efficientnet_b0", False, "KITTI", KITTI, Cost(5.9, 30.4), Cost(5.89, 30.3)),
+    PaperRow("resnet18", True, "KITTI", KITTI, Cost(18.0, 72.2), Cost(17.81, 71.9), 0.056, 2.298),
+    PaperRow("resnet50", True, "KITTI", KITTI, Cost(98.6, 499.7), Cost(98.16, 449.8), 0.054, 2.168),
+    PaperRow(SWIN, False, "KITTI", KITTI, Cost(237.0, 800.0), Cost(236.76, 808.4), 0.050, 2.058),
+    PaperRow(SWIN, False, "NYU", NYU, Cost(237.0, 621.3), Cost(236.76, 627.3), 0.090, 0.338),
+)
+
+
+def paper_row(recipe: Mapping[str, Any] | None, size: Size) -> PaperRow | None:
+    """The paper's row for a student's recipe at this size, None where it has none."""
+    options = (recipe or {}).get("options", {})
+    if not recipe or (options.get("width", 128), options.get("bins", 256)) != (128, 256):
+        return None
+    wanted = (recipe["student"], bool(options.get("lg_conv", False)), tuple(size))
+    return next((row for row in PAPER_ROWS if (row.backbone, row.lg_conv, row.size) == wanted), None)
