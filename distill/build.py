@@ -12,20 +12,18 @@ from typing import Any, Literal
 from rich.progress import Progress
 from torch import nn
 
-from distill.config import MIN_SIDE, Config, DataConfig
+from distill.config import Config, DataConfig
 from distill.data import (
     Augmentation,
     DepthDataset,
-    FolderDataset,
     InMemory,
-    KittiDataset,
-    NyuDataset,
+    PairDataset,
     Sample,
     SceneDataset,
+    Source,
     Subset,
     TrainingSet,
     check_truth,
-    default_split,
     kb_crop,
     mask_nyu_border,
     resize,
@@ -35,6 +33,7 @@ from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.method import LOSSES, METHODS, FixedGhost, Method
+from distill.preflight import preflight
 from students import create_student, load_student
 from teachers import FrozenTeacher, create_teacher, list_teachers
 
@@ -74,15 +73,13 @@ def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path |
         count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
         embedded = kept_scenes if scenes.keep else SceneDataset
         return embedded(scenes.kind, count, seed, scenes.size, scenes.sparse and part == "train")
+    return PairDataset(source(data).find(part, split or getattr(data.split, part)))
+
+
+def source(data: DataConfig) -> Source:
+    """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
-    named, listed = split or getattr(data.split, part), default_split(data.root, part)
-    if named is not None:
-        listed = named if named.exists() else data.root / named
-    if data.name == "folder":
-        split_file = listed if named or listed.exists() else None
-        max_depth = data.max_depth or 80.0
-        return FolderDataset(data.root, max_depth=max_depth, depth_scale=data.depth_scale, split_file=split_file)
-    return KittiDataset(data.root, listed) if data.name == "kitti" else NyuDataset(data.root, listed)
+    return Source(data.name, data.root, data.truth, data.max_depth, data.depth_scale, data.camera)
 
 
 @lru_cache(maxsize=4)
@@ -97,9 +94,7 @@ def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse:
 
 def has_test_half(data: DataConfig) -> bool:
     """Whether there is something to validate with: scenes always, otherwise a test list."""
-    if data.name == "scenes" or data.split.test is not None:
-        return True
-    return data.root is not None and default_split(data.root, "test").exists()
+    return data.name == "scenes" or data.split.test is not None or source(data).has_test_half()
 
 
 def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
@@ -140,7 +135,7 @@ def build_data(config: Config) -> Data:
     """Both halves of the data set, checked, and the protocol they are judged by."""
     data = config.data
     train = open_dataset(data, "train")
-    images_only = isinstance(train, FolderDataset) and all(pair.depth is None for pair in train.pairs)
+    images_only = isinstance(train, PairDataset) and train.contents.images_only
     if data.limit is not None:
         train = Subset(train, data.limit)
     if config.method.name == "supervised" or not images_only:
@@ -151,18 +146,9 @@ def build_data(config: Config) -> Data:
     max_depth = data.max_depth or train.max_depth
     varied = Augmentation(data.crop, data.rotate_deg, data.flip, data.colour, data.brightness)
     training_set = TrainingSet(train, varied, config.seed, preparations(data))
-    check_size(training_set)
+    preflight(training_set, test, data.max_faults)
     protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth)
     return Data(training_set, test, protocol, max_depth)
-
-
-def check_size(training_set: TrainingSet) -> None:
-    """Refuse images that no network takes, by a look at the first as it would be trained on."""
-    first = training_set[(0, 0)]
-    height, width = first.depth.shape
-    if min(height, width) < MIN_SIDE:
-        seen = f"{first.name} is {height}x{width} (height x width)"
-        raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge the images with data.size")
 
 
 # -------------------------------------------------------------------------------------------------------------- models

@@ -13,9 +13,9 @@ FLOORS = (
     {"teachers", "distill.method", "distill.data", "distill.evaluation", "distill.report", "distill.config"},
     {"students", "distill.engine"},
     {"distill.deploy"},
-    {"distill"},  # load_model, and the version
+    {"distill", "distill.preflight"},  # load_model, and the version
     {"distill.build"},
-    {"distill.panels", "distill.judging"},
+    {"distill.panels", "distill.judging", "distill.data_check", "distill.data_prepare"},
     {"distill.summary", "distill.predict"},
     {"distill.run", "distill.benchmark"},
     {"distill.demo", "distill.ablation"},

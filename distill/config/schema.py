@@ -33,7 +33,7 @@ class Section(BaseModel):
 
 
 class SplitFiles(Section):
-    """List files of the two halves of a data set, absolute or relative to `data.root`."""
+    """Lists of the two halves of a data set: files, absolute or relative to `data.root`, or names (docs/data.md)."""
 
     train: Path | None = None
     test: Path | None = None
@@ -73,7 +73,15 @@ class DataConfig(Section):
     flip: Share = Field(0.5, description="Probability of mirroring.")
     colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
     brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
-    depth_scale: PositiveFloat = Field(1000.0, description="Depth units per metre in the PNGs of a folder.")
+    truth: Literal["annotated", "velodyne", "raw", "filled"] | None = Field(
+        None, description="KITTI: annotated or velodyne; NYU's labelled file: raw or filled. By default the first."
+    )
+    depth_scale: PositiveFloat | None = Field(
+        None, description="Depth units per metre of a folder; 1000 by default, 1 for floating-point files."
+    )
+    camera: tuple[PositiveFloat, PositiveFloat, float, float] | None = Field(
+        None, description="fx, fy, cx, cy of a folder's images in pixels."
+    )
     max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
     workers: NonNegativeInt = Field(2, description="Processes that load images; 0 loads in the training process.")
     max_faults: Share = Field(0.01, description="Share of unreadable samples beyond which a run stops.")

@@ -1,20 +1,25 @@
 """Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
 
 from distill.data.augment import Augmentation, resize
-from distill.data.files import DecodeError, default_split
-from distill.data.folder import FolderDataset, check_truth
+from distill.data.files import DecodeError
+from distill.data.folder import FolderDataset
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.kitti_splits import kitti_eigen_split
 from distill.data.memory import InMemory, Subset
 from distill.data.nyu import NyuDataset, mask_nyu_border
+from distill.data.opening import Source
+from distill.data.pairs import Contents, PairDataset
 from distill.data.reading import readable
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
 from distill.data.scenes import SceneDataset
+from distill.data.split_files import default_split
 from distill.data.training_set import EpochBatches, TrainingSet, make_loader
+from distill.data.truth import check_truth
 
 __all__ = [
     "Augmentation",
     "Batch",
+    "Contents",
     "DecodeError",
     "DepthDataset",
     "EpochBatches",
@@ -22,8 +27,10 @@ __all__ = [
     "InMemory",
     "KittiDataset",
     "NyuDataset",
+    "PairDataset",
     "Sample",
     "SceneDataset",
+    "Source",
     "Subset",
     "TrainingSet",
     "check_truth",

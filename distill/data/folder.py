@@ -1,148 +1,131 @@
-"""Pairs of an image and a depth map on disk, and the plainest set of them: a folder of images beside one of depth."""
+"""The plainest set of images with depth: a folder of images beside one of depth, or a list of pairs."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from distill.data.files import (
-    DecodeError,
-    Layout,
-    ListedFiles,
-    check_root,
-    find_listed,
-    read_image,
-    read_pair,
-    wrong_layout,
-)
-from distill.data.sample import DepthDataset, Sample
+from distill.data.disk import Finder, check_root, walk, wrong_layout
+from distill.data.known_lists import UNKNOWN
+from distill.data.pairs import Contents, Pair, PairDataset, PictureReader, name_under
+from distill.data.split_files import Part, SplitLine, default_split, read_split
 from distill.errors import UserError
 
-MIN_DEPTH = 1e-3  # metres; what is not farther counts as not measured, in training and in evaluation
-USUAL_SCALES = (100, 256, 1000, 5000, 10000)  # units per metre that depth PNGs come in
+Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
 IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb"), ("depth", "depths")
-LAYOUT = Layout("RGB-depth", images=("",), depths=("",), signs=("image/", "images/", "rgb/"))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The files of one sample. `depth` is None where there is no ground truth; `intrinsics` is 3x3, in pixels."""
-
-    name: str
-    image: str
-    depth: str | None
-    intrinsics: np.ndarray | None = None
-
-
-class PairDataset:
-    """A `DepthDataset` of image and 16-bit depth files.
-
-    Args:
-        pairs: The files.
-        depth_scale: Units of the depth maps per metre.
-        max_depth: Cap of the ground truth in metres. It is not applied to the samples.
-        without_truth: Names of the listed frames that have no ground truth, for information.
-    """
-
-    def __init__(
-        self, pairs: Sequence[Pair], *, depth_scale: float, max_depth: float, without_truth: Sequence[str] = ()
-    ):
-        self.pairs = tuple(pairs)
-        self.depth_scale, self.max_depth = depth_scale, max_depth
-        self.without_truth = tuple(without_truth)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one pair.
-
-        Raises:
-            DecodeError: If one of its files cannot be read.
-            UserError: If its depth map is not a depth map, or of another size.
-        """
-        pair = self.pairs[index]
-        if pair.depth is None:
-            image = read_image(pair.image)
-            depth = np.zeros(image.shape[:2], np.float32)
-        else:
-            image, depth = read_pair(pair.image, pair.depth, self.depth_scale)
-        return Sample(image, depth, valid=depth > 0, name=pair.name, intrinsics=pair.intrinsics)
-
-
-def split_by_truth(pairs: Sequence[Pair], source: Path) -> tuple[list[Pair], list[str]]:
-    """The pairs that have ground truth, and the names of those that have none."""
-    known = [pair for pair in pairs if pair.depth is not None]
-    if not known:
-        raise UserError(
-            f"no valid ground truth in the whole set: none of the {len(pairs)} frames of {source} has a depth map; "
-            "check the list or folder"
-        )
-    return known, [pair.name for pair in pairs if pair.depth is None]
-
-
-def name_under(root: Path, path: str) -> str:
-    """The path of a file relative to its root, with forward slashes."""
-    return Path(os.path.relpath(path, root)).as_posix()
+HALVES: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
+DEFAULT_MAX_DEPTH = 80.0  # metres
 
 
 class FolderDataset(PairDataset):
     """RGB images with depth maps of the same name: `image/a/7.jpg` belongs to `depth/a/7.png`.
 
-    The image folder may also be called `images` or `rgb`, the depth folder `depths`. Images without a depth map are
-    left out and named in `without_truth`. Without a depth folder, every image of the image folder, or of the root, is
-    a sample whose depth is 0 and valid nowhere: enough to distil from a teacher alone.
+    The image folder may also be called `images` or `rgb`, the depth folder `depths`; depth maps are 16-bit PNG or TIFF,
+    or floating-point TIFF or NumPy files. Images without a depth map are left out and named in `without_truth`. Without
+    a depth folder, every image of the image folder, or of the root, is a sample whose depth is 0 and valid nowhere:
+    enough to distil from a teacher alone.
 
     Args:
         root: The folder that holds both.
         max_depth: Cap of the ground truth in metres.
-        depth_scale: Units of the 16-bit depth maps per metre.
-        split_file: List of `rgb depth` paths relative to the root, instead of pairing by name.
+        depth_scale: Units of the depth maps per metre; None is 1000, and 1 for floating-point files. At less than 128
+            a metre, 8-bit maps are taken as well.
+        split_file: List of `rgb depth` paths relative to the root, or a CSV file, instead of pairing by name.
+        camera: Focal lengths and centre (fx, fy, cx, cy) in pixels of every image whose list names no others.
     """
 
     def __init__(
         self,
         root: str | os.PathLike[str],
         *,
-        max_depth: float,
-        depth_scale: float = 1000.0,
+        max_depth: float = DEFAULT_MAX_DEPTH,
+        depth_scale: float | None = None,
         split_file: str | os.PathLike[str] | None = None,
+        camera: Camera | None = None,
     ):
-        root = Path(root)
-        for label, value in (("max_depth", max_depth), ("depth_scale", depth_scale)):
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"{label} of {root} is {value}, expected a positive number")
-        listed = find_listed(root, Path(split_file), LAYOUT) if split_file is not None else _find_by_name(root)
-        pairs = [Pair(name_under(root, files.image), files.image, files.depth) for files in listed]
-        without_truth: list[str] = []
-        if split_file is not None or _subfolder(root, DEPTH_FOLDERS):
-            pairs, without_truth = split_by_truth(pairs, Path(split_file) if split_file is not None else root)
-        super().__init__(pairs, depth_scale=depth_scale, max_depth=max_depth, without_truth=without_truth)
+        split = None if split_file is None else Path(split_file)
+        super().__init__(find_folder(Path(root), max_depth, depth_scale, split, camera))
 
 
-def _find_by_name(root: Path) -> list[ListedFiles]:
-    check_root(root, LAYOUT)
+def find_folder(
+    root: Path,
+    max_depth: float = DEFAULT_MAX_DEPTH,
+    depth_scale: float | None = None,
+    split_file: Path | None = None,
+    camera: Camera | None = None,
+) -> Contents:
+    """The pairs of a folder, by name or by a list."""
+    check_root(root, f"the RGB-depth folder that holds {' or '.join(SIGNS)}")
+    for label, value in (("max_depth", max_depth), ("depth_scale", depth_scale or 1)):
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"{label} of {root} is {value}, expected a positive number")
+    byte_scale = depth_scale if depth_scale is not None and depth_scale < 128 else None
+    lines = _pair_by_name(root) if split_file is None else read_split(split_file)
+    images, depths = Finder(root, [""]), Finder(root, [""])
+    pairs: list[Pair] = []
+    missing: list[str] = []
+    for line in lines:
+        image, depth = images.find([line.image]), depths.find([line.depth]) if line.depth else None
+        if image is None or (line.depth and depth is None):
+            missing.append(str(line.depth) if image else line.image)
+        else:
+            pairs.append(Pair(line.image, image, depth, camera_matrix(line.camera or camera)))
+    if lines and not images.hits:
+        raise wrong_layout(root, "RGB-depth", SIGNS, f"; none of the {len(lines)} images of {split_file} is in it")
+    return Contents(
+        root=root,
+        source=str(split_file or root),
+        list_name=UNKNOWN,
+        layout="pairs of the same name" if split_file is None else "pairs of a list",
+        truth="depth maps",
+        max_depth=max_depth,
+        pairs=tuple(pairs),
+        missing=tuple(missing),
+        read=PictureReader(depth_scale, byte_scale),
+        images_only=split_file is None and _subfolder(root, DEPTH_FOLDERS) is None,
+    )
+
+
+def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None]:
+    """Where a half of a folder lies, and the list to take: a file of the root, else train/ and test/ (or val/)."""
+    listed = default_split(root, part)
+    inner = next((root / name for name in HALVES[part] if (root / name).is_dir()), root)
+    return (root, listed) if listed.is_file() else (inner, None)
+
+
+def camera_matrix(camera: Camera | None) -> np.ndarray | None:
+    """The 3x3 matrix of (fx, fy, cx, cy)."""
+    if camera is None:
+        return None
+    fx, fy, cx, cy = camera
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
+
+
+def _pair_by_name(root: Path) -> list[SplitLine]:
     image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
     if depth_folder and not image_folder:
-        raise wrong_layout(root, LAYOUT)
+        raise wrong_layout(root, "RGB-depth", SIGNS)
     images = _files_by_stem(image_folder or root, IMAGE_SUFFIXES)
     if not images:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"no images in {image_folder or root}, expected files of the kinds {known}")
-    depths = _files_by_stem(depth_folder, {".png"}) if depth_folder else {}
+    depths = _files_by_stem(depth_folder, DEPTH_SUFFIXES) if depth_folder else {}
     if depth_folder and not images.keys() & depths.keys():
         some = next(iter(depths.values()), "no PNG at all")
         raise UserError(
             f"no image of {image_folder} has a depth map of its name: {next(iter(images))}.png is expected in "
             f"{depth_folder}, which holds {some}; give both the same names"
         )
-    return [ListedFiles(path, depths.get(stem)) for stem, path in images.items()]
+    stems = {stem: depths.get(stem) for stem in images}
+    return [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
 
 
 def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
@@ -153,50 +136,13 @@ def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def _files_by_stem(folder: Path, suffixes: set[str]) -> dict[str, str]:
-    """Every file of these kinds in and below a folder, sorted, by its relative path without the suffix."""
+    """Every file of these kinds in and below a folder, by its relative path without the suffix."""
     files: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+    for path in walk(folder):
+        if path.suffix.lower() not in suffixes:
             continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
             raise UserError(f"{files[stem]} and {path} have one name, expected one file per name: rename one")
         files[stem] = str(path)
     return files
-
-
-def check_truth(dataset: DepthDataset, samples: int = 16) -> None:
-    """Refuse a set whose ground truth cannot be used, by a look at a few evenly spaced samples.
-
-    A wrong depth scale shows itself here: if every value lies beyond the cap, the refusal names the scale that fits.
-    """
-    looked_at = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).round().astype(int)
-    values, unread = [], []
-    for index in looked_at:
-        try:
-            sample = dataset[int(index)]
-        except DecodeError as error:
-            unread.append(str(error))
-            continue
-        depth = sample.depth[sample.valid]
-        if ((depth > MIN_DEPTH) & (depth < dataset.max_depth)).any():
-            return
-        values.append(depth)
-    seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} depth maps looked at)"
-    if len(unread) == len(looked_at):
-        raise UserError(f"{seen}: {unread[0]}")
-    raise UserError(f"{seen}: {_truth_fault(dataset, np.concatenate(values))}")
-
-
-def _truth_fault(dataset: DepthDataset, depth: np.ndarray) -> str:
-    """What is wrong with values (N,) in metres of which none lies between `MIN_DEPTH` and the cap."""
-    expected = f"expected depth between {MIN_DEPTH:g} and {dataset.max_depth:g} m"
-    if not (depth >= dataset.max_depth).any():
-        return f"nothing is measured farther than {MIN_DEPTH:g} m, {expected}; check that these are depth maps"
-    scale = getattr(dataset, "depth_scale", 1.0)
-    needed = scale * float(np.percentile(depth, 99)) / dataset.max_depth
-    fitting = next((usual for usual in USUAL_SCALES if usual > needed), math.ceil(needed))
-    return (
-        f"at {scale:g} units per metre it spans {depth.min():.4g} to {depth.max():.4g} m, {expected}; "
-        f"{fitting:g} units per metre would fit"
-    )

@@ -1,14 +1,11 @@
 """The Eigen split of KITTI, generated from facts: frames per drive, strides and gaps. Nothing is downloaded.
 
-A list is a set of lines `date/drive frame`. Its hash is taken of the sorted lines, so a list in any order, from any
-toolkit, is recognised for what it is.
+A list is a set of lines `date/drive frame`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 
 # Training drives: date, then drive:frames.
 TRAIN_DRIVES = """
@@ -43,18 +40,6 @@ FRAMES_PER_TEST_DRIVE = 25
 SHORT_TEST_DRIVE = {48: 22}  # all of its frames
 WITHOUT_TRUTH_AT_ENDS = 5  # frames at either end of a drive that official ground truth lacks
 
-KNOWN_LISTS = {
-    "c174acd4662a12bf15feb5a3f9e798e8a1cca0f12ddfe87442ca44b990639922": "Eigen test, 697",
-    "f71de3701e12684dce90851f5a1a27e8ab65558e0bda9854f5155b3d562b0a37": "Eigen test with ground truth, 652",
-    "b5a7d8c13dc5ec4ea69a681de6bfdfda7d5431d68957843ed61e89bde9d5f241": "Eigen full training, 22600",
-    "731dec573a3a2fd4b3d393b9bb5a3c6a7597c8a8eb05f9e5aadba0e997149c1f": "Eigen full validation, 888",
-    "a0d5ca231d0413de261a5294f357a735e69434c5352b3d6aa487c5600c774501": "Eigen training and validation, 23488",
-    "cd386083c7a7b616129eb3dfc83732a141c555443894124e4a265d54f4f5d96b": "Eigen training with ground truth, 23158",
-    "1b8f6d4fcda018901c062fb7a57f11bd76a44ae03d2276a5aa7ef82ca926d70f": "Eigen-Zhou training, 21880",
-    "130843a42f26f90e6f68a8ad5ae195122886b43d183dbf080c7112d05a21538a": "Eigen-Zhou validation, 4187",
-    "d633c5c679561e12069dcd695ca6d98b423e1b44f6845f9577ca6898bac7b405": "TIE-KD training, 21007",
-}
-
 
 def kitti_eigen_split(name: str) -> list[str]:
     """Lines `date/drive frame`, sorted, of a part of the Eigen split.
@@ -72,14 +57,9 @@ def kitti_eigen_split(name: str) -> list[str]:
     return sorted(parts[name]())
 
 
-def name_list(lines: Iterable[str]) -> str:
-    """What a list of `date/drive frame` lines is, recognised by its content, or "unknown"."""
-    return KNOWN_LISTS.get(list_digest(lines), "unknown")
-
-
-def list_digest(lines: Iterable[str]) -> str:
-    """SHA-256 of the unique lines in bytewise order, each ended by a newline."""
-    return hashlib.sha256("".join(f"{line}\n" for line in sorted(set(lines))).encode()).hexdigest()
+def eigen_test_drives() -> set[str]:
+    """The `date/drive`s of the test frames."""
+    return {line.partition(" ")[0] for line in test_lines()}
 
 
 def line(date: str, drive: int, frame: int) -> str:

@@ -47,6 +47,7 @@ class Subset:
 
     def __init__(self, dataset: DepthDataset, count: int) -> None:
         self.dataset, self.count, self.max_depth = dataset, min(count, len(dataset)), dataset.max_depth
+        self.depth_scale = getattr(dataset, "depth_scale", 1.0)
 
     def __len__(self) -> int:
         return self.count

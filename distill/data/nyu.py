@@ -8,36 +8,65 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.data.files import Layout, find_listed
-from distill.data.folder import Pair, PairDataset, name_under, split_by_truth
+from distill.data.disk import check_root, wrong_layout
+from distill.data.nyu_camera import DEPTH_SCALE, FRAME, INTRINSICS, MAX_DEPTH, MEASURED
+from distill.data.nyu_hdf5 import LabelledDepth, find_h5, find_labelled, h5_folder, labelled_file
+from distill.data.nyu_pictures import SIGNS, TEST_FOLDER, find_pictures, scene_lines
+from distill.data.pairs import Contents, PairDataset
 from distill.data.sample import Sample
+from distill.data.split_files import Part, default_split, read_split
 from distill.errors import UserError
 
-DEPTH_SCALE = 1000.0  # units per metre
-MAX_DEPTH = 10.0  # metres
-FRAME = (480, 640)  # height, width
-MEASURED = np.s_[45:472, 43:608]  # what the depth camera sees of the colour frame
-TEST_FOLDER = "official_splits/test"
-FOLDERS = ("sync", TEST_FOLDER, "")
-LAYOUT = Layout("NYU Depth V2", images=FOLDERS, depths=FOLDERS, signs=("sync/", f"{TEST_FOLDER}/"))
-# Of the colour camera, from the data set's toolbox.
-INTRINSICS = np.array([[518.8579, 0, 325.58], [0, 519.4696, 253.74], [0, 0, 1]])
+__all__ = ["DEPTH_SCALE", "FRAME", "INTRINSICS", "MAX_DEPTH", "TEST_FOLDER", "NyuDataset", "mask_nyu_border"]
 
 
 class NyuDataset(PairDataset):
-    """The frames of a list file, named by their path.
+    """The frames of a list, named by their path.
 
     Args:
-        root: The folder that holds `sync/` (training) and `official_splits/test/`.
-        split_file: List of `rgb depth focal` lines, relative to one of these or to the root.
+        root: The folder that holds `sync/` and `official_splits/`, or another of the layouts in docs/data.md.
+        split: A list file; or "train" or "test" for every frame that lies where this half of the set does.
+        truth: Of the labelled file, "raw" (default) or "filled".
     """
 
-    def __init__(self, root: str | os.PathLike[str], split_file: str | os.PathLike[str]):
-        root, split_file = Path(root), Path(split_file)
-        listed = find_listed(root, split_file, LAYOUT)
-        pairs = [Pair(name_under(root, files.image), files.image, files.depth, INTRINSICS) for files in listed]
-        known, without_truth = split_by_truth(pairs, split_file)
-        super().__init__(known, depth_scale=DEPTH_SCALE, max_depth=MAX_DEPTH, without_truth=without_truth)
+    def __init__(
+        self, root: str | os.PathLike[str], split: str | os.PathLike[str] = "train", truth: LabelledDepth | None = None
+    ):
+        super().__init__(find_nyu(Path(root), split, truth))
+
+
+def find_nyu(root: Path, split: str | os.PathLike[str], truth: LabelledDepth | None = None) -> Contents:
+    """The files of every line of a list, or of a half of the set."""
+    check_root(root, f"the NYU Depth V2 folder that holds {' or '.join(SIGNS)}")
+    labelled = labelled_file(root)
+    if truth is not None and (labelled is None or split not in ("train", "test")):
+        raise UserError(f"data.truth={truth} chooses a depth of nyu_depth_v2_labeled.mat, which is not what is read")
+    if split not in ("train", "test"):
+        if not Path(split).exists() and not any(has_half(root, part) for part in ("train", "test")):
+            raise wrong_layout(root, "NYU Depth V2", SIGNS)
+        return find_pictures(root, read_split(split), str(split))
+    part: Part = "train" if split == "train" else "test"
+    if truth is None and (lines := list(scene_lines(root, part))):
+        return find_pictures(root, lines, f"all {part}ing frames")
+    if truth is None and (folder := h5_folder(root, part)):
+        return find_h5(root, folder)
+    if labelled:
+        return find_labelled(labelled, part, truth or "raw")
+    raise wrong_layout(root, "NYU Depth V2", SIGNS)
+
+
+def usual_nyu_split(root: Path, part: Part) -> Path | str | None:
+    """The list to take where none is named: a file of the root, else every frame of the half that is on disk."""
+    listed = default_split(root, part)
+    if listed.is_file() or (part == "train" and default_split(root, "test").is_file()):
+        return listed
+    return part if has_half(root, part) else None
+
+
+def has_half(root: Path, part: Part) -> bool:
+    """Whether a half of the set lies here in any of the layouts."""
+    there = root.is_dir() and (next(scene_lines(root, part), None) or h5_folder(root, part) or labelled_file(root))
+    return bool(there)
 
 
 def mask_nyu_border(sample: Sample) -> Sample:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.files import DecodeError, default_split, read_depth, read_image, read_pair, read_split
+from distill.data.files import DecodeError, read_depth, read_image, read_pair
 from distill.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -119,36 +119,6 @@ def test_damage_inside_a_png_is_refused(tmp_path, write_image):
 def test_a_decode_error_travels_between_processes():
     error = pickle.loads(pickle.dumps(DecodeError("a.png", "no such file")))
     assert (error.path, error.why, str(error)) == ("a.png", "no such file", "cannot read a.png: no such file")
-
-
-def test_a_list_is_read_line_by_line(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("/a/1.jpg /a/1.png 518.8579\n\n  b.png None 721.5377\r\nc.png d.png\n")
-    assert read_split(path) == [("a/1.jpg", "a/1.png", 518.8579), ("b.png", None, 721.5377), ("c.png", "d.png", None)]
-
-
-@pytest.mark.parametrize("line", ["a.png", "a.png b.png c.png", "a.png b.png 1 2", "a.png b.png -1", "None a.png 5"])
-def test_a_malformed_line_is_refused_with_its_place(tmp_path, line):
-    path = tmp_path / "list.txt"
-    path.write_text(f"a.png b.png 700\n{line}\n")
-    with pytest.raises(UserError) as refusal:
-        read_split(path)
-    assert str(refusal.value) == (
-        f"{path}:2: '{line}' is not a line of a list file, expected 'rgb_path depth_path [focal_px]', "
-        "depth_path 'None' where there is no ground truth"
-    )
-
-
-def test_a_list_that_is_missing_or_no_text_is_refused(tmp_path, write_image):
-    with pytest.raises(UserError, match=r"list file .*none.txt does not exist, expected lines of 'rgb_path depth_path"):
-        read_split(tmp_path / "none.txt")
-    with pytest.raises(UserError, match="is not readable text"):
-        read_split(write_image(tmp_path / "image.png", NOISE))
-
-
-def test_lists_have_a_usual_name(tmp_path):
-    assert default_split(tmp_path, "train") == tmp_path / "train_files_with_gt.txt"
-    assert default_split(tmp_path, "test") == tmp_path / "test_files_with_gt.txt"
 
 
 def test_every_real_file_is_read(sample_data):

@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distill.data.folder import FolderDataset, check_truth
+from distill.data.files import DecodeError
+from distill.data.folder import FolderDataset, usual_folder_split
+from distill.data.truth import check_truth
 from distill.errors import UserError
 
 GREY = np.full((4, 6, 3), 128, np.uint8)
@@ -61,6 +63,67 @@ def test_a_list_takes_the_place_of_names(tmp_path, write_image):
     dataset = FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt")
     assert [sample.name for sample in dataset] == ["left/1.png"]
     assert dataset.without_truth == ("left/1.png",)
+
+
+def test_a_table_names_pairs_and_cameras(tmp_path, write_image):
+    write_image(tmp_path / "left/1.png", GREY)
+    write_image(tmp_path / "truth/x.png", TWO_METRES)
+    (tmp_path / "train.csv").write_text("image,depth,fx,fy,cx,cy\nleft/1.png,truth/x.png,5,6,2.5,1.5\n")
+    root, listed = usual_folder_split(tmp_path, "train")
+    sample = FolderDataset(root, max_depth=8, split_file=listed)[0]
+    assert sample.intrinsics.tolist() == [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]]
+    assert (sample.depth == 2).all()
+
+
+def test_one_camera_may_be_declared_for_all(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    sample = FolderDataset(tmp_path, max_depth=8, camera=(5, 6, 2.5, 1.5))[0]
+    assert sample.intrinsics.tolist() == [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]]
+
+
+def test_floating_point_depth_is_in_metres_and_has_holes(tmp_path, write_image):
+    metres = np.full((4, 6), 2.5, np.float32)
+    metres[0] = [np.nan, np.inf, -1, 0, 3, 4]
+    write_image(tmp_path / "image/a.jpg", GREY)
+    write_image(tmp_path / "image/b.jpg", GREY)
+    (tmp_path / "depth").mkdir()
+    np.save(tmp_path / "depth/a.npy", metres)
+    write_image(tmp_path / "depth/b.tiff", metres)
+    for sample in FolderDataset(tmp_path, max_depth=8):
+        assert sample.depth[0].tolist() == [0, 0, 0, 0, 3, 4]
+        assert (sample.depth[1:] == 2.5).all()
+    assert FolderDataset(tmp_path, max_depth=8, depth_scale=100)[0].depth.max() == np.float32(0.04)
+
+
+def test_an_array_that_holds_code_is_not_loaded(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    (tmp_path / "depth/a.png").unlink()
+    np.save(tmp_path / "depth/a.npy", np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(DecodeError, match="not a NumPy array, or cut short"):
+        FolderDataset(tmp_path, max_depth=8)[0]
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_halves_may_be_folders(tmp_path, write_image, test):
+    assert usual_folder_split(tmp_path, "test") == (tmp_path, None)
+    fill(tmp_path / "train", write_image, "ab")
+    fill(tmp_path / test, write_image, "c")
+    assert len(FolderDataset(usual_folder_split(tmp_path, "train")[0], max_depth=8)) == 2
+    assert len(FolderDataset(usual_folder_split(tmp_path, "test")[0], max_depth=8)) == 1
+
+
+def test_8_bit_depth_needs_a_scale_that_it_reaches_far_with(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"], raw=np.full((4, 6), 51, np.uint8))
+    with pytest.raises(UserError, match="is a 8-bit picture"):
+        FolderDataset(tmp_path, max_depth=8)[0]
+    assert (FolderDataset(tmp_path, max_depth=8, depth_scale=25.5)[0].depth == 2).all()
+
+
+def test_missing_files_of_a_list_are_counted(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    (tmp_path / "list.txt").write_text("image/a.jpg depth/a.png\nimage/b.jpg depth/b.png\n")
+    with pytest.raises(UserError, match=r"1 of 2 lines of .*list.txt name files that do not exist: image/b.jpg"):
+        FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt")
 
 
 def test_a_folder_that_cannot_be_paired_is_refused(tmp_path, write_image):

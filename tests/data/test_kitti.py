@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distill.data.files import default_split
-from distill.data.folder import check_truth
-from distill.data.kitti import KittiDataset, kb_crop, read_calibration
+from distill.data.kitti import KittiDataset, kb_crop
+from distill.data.kitti_calibration import camera_matrix
+from distill.data.split_files import default_split
+from distill.data.truth import check_truth
 from distill.errors import UserError
 
 DATE, DRIVE = "2011_09_26", "2011_09_26_drive_0001_sync"
@@ -63,6 +64,65 @@ def test_the_right_camera_has_its_own_name_and_intrinsics(root, write_list):
     assert sample.intrinsics[0].tolist() == [700.5, 0, 601.5]
 
 
+# Where toolkits keep the folders of dates, and those of the drives of depth maps.
+LAYOUTS = {
+    "archives": (".", "data_depth_annotated/train"),
+    "flat": (".", "data_depth_annotated"),
+    "BTS, in the root": (".", "."),
+    "val/ in the root": (".", "val"),
+    "NeWCRFs": (".", DATE),
+    "NeWCRFs, apart": (".", f"data_depth_annotated/{DATE}"),
+    "GLPDepth": ("raw_data", "data_depth_annotated/val"),
+    "AdaBins": ("raw", "gts"),
+    "AdaBins, sorted": ("raw", "gts/val"),
+    "MDE-Toolbox": ("input", "gt_depth"),
+    "raw scans only": ("raw", "data_depth_velodyne/train"),
+}
+LISTS = {
+    "BTS": "{image} {depth} 721.5377\n",
+    "leading slashes": "/{image} /{depth}\n",
+    "GLPDepth": "/raw_data/{image} /data_depth_annotated/train/{depth}\n",
+    "monodepth2": f"{DATE}/{DRIVE} {{number}} l\n",
+    "images": "{image}\n",
+}
+
+
+@pytest.fixture
+def lay_out(root):
+    """lay_out(dates, drives): moves the dates and the depth maps of the root elsewhere in it."""
+
+    def move(dates, drives):
+        (root / dates).mkdir(parents=True, exist_ok=True)
+        if dates != ".":
+            (root / DATE).rename(root / dates / DATE)
+        (root / "moved").mkdir()
+        (root / "data_depth_annotated" / DRIVE).rename(root / "moved" / DRIVE)
+        for path in sorted((root / "moved").rglob("*.png")):
+            target = root / drives / path.relative_to(root / "moved")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+
+    return move
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", LISTS)
+def test_every_layout_is_recognised_with_every_list(root, lay_out, write_list, layout, form):
+    lay_out(*LAYOUTS[layout])
+    lines = [LISTS[form].format(image=image_path(n), depth=depth_path(n), number=n).strip() for n in (5, 6)]
+    dataset = KittiDataset(root, write_list(*lines))
+    assert [sample.name for sample in dataset] == [f"{DATE}/{DRIVE} {n:010d}" for n in (5, 6)]
+    assert [sample.depth.max() for sample in dataset] == [5, 6]
+    assert dataset[0].intrinsics[0, 0] == 721.5
+    assert dataset.contents.truth == "official annotated depth"
+
+
+def test_the_layout_is_told(root, lay_out, write_list):
+    lay_out("raw", "gts")
+    dataset = KittiDataset(root, write_list(f"{image_path(5)} {depth_path(5)}"))
+    assert dataset.contents.layout == "KITTI frames in raw/, depth in gts/"
+
+
 @pytest.mark.parametrize("folder", ["data_depth_annotated/train", "data_depth_annotated/val", "."])
 def test_the_drives_of_one_list_may_lie_in_several_places(root, write_list, folder):
     split = write_list(f"{image_path(5)} /{depth_path(5)}", f"/{image_path(6)} {depth_path(6)}")
@@ -72,16 +132,34 @@ def test_the_drives_of_one_list_may_lie_in_several_places(root, write_list, fold
     assert [sample.depth.max() for sample in KittiDataset(root, split)] == [5, 6]
 
 
-@pytest.mark.parametrize("inner", [".", "val", "data_depth_annotated/train"])
-def test_depth_may_have_a_root_of_its_own(root, write_list, inner):
-    split = write_list(f"{image_path(5)} {depth_path(5)}")
-    (root / "elsewhere" / inner).mkdir(parents=True)
-    (root / "data_depth_annotated" / DRIVE).rename(root / "elsewhere" / inner / DRIVE)
-    assert KittiDataset(root, split, depth_root=root / "elsewhere")[0].depth.max() == 5
-    with pytest.raises(UserError, match="1 of 1 lines"):
-        KittiDataset(root, split)
-    with pytest.raises(UserError, match=r"data root .*nowhere does not exist"):
-        KittiDataset(root, split, depth_root=root / "nowhere")
+def test_both_cameras_are_found_by_drive_and_frame(root, write_list):
+    left, right = KittiDataset(root, write_list(f"{DATE}/{DRIVE} 5 l", f"{DATE}/{DRIVE} 6 r"))
+    assert (left.name, right.name) == (f"{DATE}/{DRIVE} 0000000005", image_path(6, "03"))
+    assert (right.depth.max(), right.intrinsics[0, 0]) == (6, 700.5)
+
+
+def test_frames_may_be_kept_as_jpeg(root, write_list, write_image):
+    for frame in (5, 6):
+        path = root / image_path(frame)
+        path.unlink()
+        write_image(path.with_suffix(".jpg"), np.full((6, 8, 3), 40 * frame, np.uint8))
+    dataset = KittiDataset(root, write_list(f"{DATE}/{DRIVE} 5 l", f"{image_path(6)} {depth_path(6)}"))
+    assert [int(sample.image.mean().round()) for sample in dataset] == [200, 240]
+
+
+def test_a_list_that_says_nothing_of_depth_leaves_out_what_has_none(root, write_list):
+    (root / "data_depth_annotated" / depth_path(6)).unlink()
+    dataset = KittiDataset(root, write_list(f"{DATE}/{DRIVE} 5 l", f"{DATE}/{DRIVE} 6 l"))
+    assert dataset.without_truth == (f"{DATE}/{DRIVE} 0000000006",)
+    with pytest.raises(UserError, match=f"1 of 2 lines of .* name files that do not exist: {image_path(7)} "):
+        KittiDataset(root, write_list(f"{DATE}/{DRIVE} 5 l", f"{DATE}/{DRIVE} 7 l"))
+
+
+def test_an_image_with_the_depth_of_another_frame_is_refused(root, write_list):
+    with pytest.raises(UserError, match="image and depth are of different frames; correct the list"):
+        KittiDataset(root, write_list(f"{image_path(5)} {depth_path(6)}"))
+    with pytest.raises(UserError, match="image and depth are of different frames; correct the list"):
+        KittiDataset(root, write_list(f"{image_path(5, '03')} {depth_path(5, '02')}"))
 
 
 def test_without_calibration_there_are_no_intrinsics(root, write_list):
@@ -113,18 +191,9 @@ def test_missing_files_are_counted_and_the_first_three_named(root, write_list):
         KittiDataset(root, split)
     assert str(refusal.value) == (
         f"4 of 6 lines of {split} name files that do not exist: {image_path(7)}, {image_path(8)}, {image_path(9)}, ... "
-        f"(images looked for under {root}, depth under {root}): add the files or drop the lines"
+        f"(found under {root}: KITTI frames in the root, depth in data_depth_annotated/): "
+        "add the files or drop the lines"
     )
-
-
-def test_missing_depth_can_be_skipped(root, write_list):
-    (root / "data_depth_annotated" / depth_path(6)).unlink()
-    split = write_list(*(f"{image_path(n)} {depth_path(n)}" for n in (5, 6)))
-    with pytest.raises(UserError, match=f"1 of 2 lines of {split} name files that do not exist: {depth_path(6)} "):
-        KittiDataset(root, split)
-    dataset = KittiDataset(root, split, skip_missing_depth=True)
-    assert len(dataset) == 1
-    assert dataset.without_truth == ("2011_09_26/2011_09_26_drive_0001_sync 0000000006",)
 
 
 def test_a_missing_root_list_or_layout_is_refused(root, write_list):
@@ -181,4 +250,4 @@ def test_all_real_frames_are_read(sample_data):
         assert 2 < sample.depth[sample.valid].min() < sample.depth.max() < 90
         assert sample.intrinsics.tolist() == [[721.5377, 0, 609.5593], [0, 721.5377, 172.854], [0, 0, 1]]
         assert kb_crop(sample).image.shape == (352, 1216, 3)
-    assert read_calibration(root / DATE / "calib_cam_to_cam.txt", "03")[0, 2] == 609.5593
+    assert camera_matrix(root / DATE, "03")[0, 2] == 609.5593

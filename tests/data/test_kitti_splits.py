@@ -1,11 +1,7 @@
-import gzip
-import os
-from pathlib import Path
-
 import pytest
 
 from distill.data import kitti_eigen_split
-from distill.data.kitti_splits import list_digest, name_list
+from distill.data.known_lists import list_digest
 
 COUNTS = {"test": 697, "test_652": 652, "train": 23158, "trainval": 23488}
 DIGESTS = {
@@ -34,23 +30,6 @@ def test_no_drive_is_both_in_training_and_test():
     assert not drives("trainval") & drives("test")
 
 
-def test_a_list_is_recognised_in_any_order():
-    lines = kitti_eigen_split("test_652")
-    assert name_list(reversed(lines)) == "Eigen test with ground truth, 652"
-    assert name_list(lines[1:]) == "unknown"
-
-
 def test_an_unknown_part_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="test_652"):
         kitti_eigen_split("val")
-
-
-def test_the_public_test_list_names_the_same_frames():
-    samples = os.environ.get("DISTILL_SAMPLE_DATA")
-    if not samples:
-        pytest.skip("DISTILL_SAMPLE_DATA is not set: the public lists are not at hand")
-    text = gzip.decompress((Path(samples) / "splits" / "kitti_eigen_test_files_with_gt.txt.gz").read_bytes()).decode()
-    public = {
-        f"{path[0]}/{path[1]} {Path(path[4]).stem}" for path in (row.split()[0].split("/") for row in text.splitlines())
-    }
-    assert public == set(kitti_eigen_split("test"))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from distill.data.files import default_split
-from distill.data.folder import check_truth
-from distill.data.nyu import NyuDataset, mask_nyu_border
+from distill.data.nyu import TEST_FOLDER, NyuDataset, mask_nyu_border, usual_nyu_split
+from distill.data.split_files import default_split
+from distill.data.truth import check_truth
 from distill.errors import UserError
 
 
@@ -47,15 +47,57 @@ def test_a_wrong_root_is_refused(root):
         NyuDataset(root / "other", default_split(root / "other", "train"))
     assert str(refusal.value) == (
         f"data root {root}/other does not have the NYU Depth V2 layout: it holds nothing, expected sync/ or "
-        "official_splits/test/; name the folder that holds them"
+        "official_splits/test/ or nyu_depth_v2_labeled.mat; name the folder that holds them"
     )
 
 
 def test_missing_frames_are_counted(root):
     split = default_split(root, "train")
     split.write_text(line("kitchen_0028b", 45) + line("kitchen_0028b", 46))
-    with pytest.raises(UserError, match=r"1 of 2 lines of .* do not exist: kitchen_0028b/rgb_00046.jpg \(images"):
+    with pytest.raises(UserError, match=r"1 of 2 lines of .* do not exist: kitchen_0028b/rgb_00046.jpg \(found under"):
         NyuDataset(root, split)
+
+
+def test_without_lists_every_frame_of_a_half_is_taken(root):
+    for part in ("train", "test"):
+        default_split(root, part).unlink()
+    assert [usual_nyu_split(root, part) for part in ("train", "test")] == ["train", "test"]
+    train, test = NyuDataset(root, "train"), NyuDataset(root, "test")
+    assert [sample.name for sample in train] == ["sync/kitchen_0028b/rgb_00045.jpg"]
+    assert [pair.scene for pair in train.pairs] == ["kitchen_0028"]
+    assert [(pair.name, pair.scene) for pair in test.pairs] == [("official_splits/test/bathroom/rgb_00045.jpg", "")]
+
+
+def test_a_flat_root_is_halved_by_the_names_of_its_scenes(root):
+    (root / "sync/kitchen_0028b").rename(root / "kitchen_0028b")
+    (root / TEST_FOLDER / "bathroom").rename(root / "bathroom")
+    for folder in ("sync", TEST_FOLDER):
+        (root / folder).rmdir()
+    train, test = NyuDataset(root, default_split(root, "train")), NyuDataset(root, default_split(root, "test"))
+    assert (train[0].name, test[0].name) == ("kitchen_0028b/rgb_00045.jpg", "bathroom/rgb_00045.jpg")
+    assert [NyuDataset(root, part)[0].name for part in ("train", "test")] == [train[0].name, test[0].name]
+
+
+@pytest.mark.parametrize("inner", [".", "data"])
+def test_dense_depth_s_tables_and_8_bit_maps_are_read(tmp_path, write_image, inner):
+    for part, stem, ends, depth in (
+        ("train", "data/nyu2_train/kitchen_0028b_out/1", (".jpg", ".png"), np.full((6, 8), 51, np.uint8)),
+        ("test", "data/nyu2_test/00045", ("_colors.png", "_depth.png"), np.full((6, 8), 3000, np.uint16)),
+    ):
+        write_image(tmp_path / (stem + ends[0]), np.zeros((6, 8, 3), np.uint8))
+        write_image(tmp_path / (stem + ends[1]), depth)
+        (tmp_path / f"data/nyu2_{part}.csv").write_text(f"{stem}{ends[0]},{stem}{ends[1]}\n")
+    root = tmp_path / inner
+    train, test = (NyuDataset(root, default_split(root, part)) for part in ("train", "test"))
+    assert (train[0].depth == 2).all()  # 51 of 255 steps to 10 m
+    assert (test[0].depth == 3).all()  # millimetres
+    assert train.pairs[0].scene == "kitchen_0028"
+
+
+def test_8_bit_depth_elsewhere_is_refused(root, write_image):
+    write_image(root / "sync/kitchen_0028b/sync_depth_00045.png", np.full((6, 8), 51, np.uint8))
+    with pytest.raises(UserError, match="is a 8-bit picture with 1 channel, expected a 16-bit"):
+        NyuDataset(root, default_split(root, "train"))[0]
 
 
 def test_the_border_is_masked_and_the_image_stays(make_sample):

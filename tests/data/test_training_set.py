@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from distill.data.augment import Augmentation
-from distill.data.files import DecodeError, default_split
+from distill.data.files import DecodeError
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.sample import Batch, Sample
+from distill.data.split_files import default_split
 from distill.data.training_set import EpochBatches, TrainingSet, make_loader
 from distill.errors import UserError
 

@@ -1,0 +1,73 @@
+"""A half of a data set by the name of the set: what `data.name`, `data.root` and `data.split` stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from distill.data.folder import DEFAULT_MAX_DEPTH, Camera, find_folder, usual_folder_split
+from distill.data.kitti import find_kitti
+from distill.data.kitti_lists import EIGEN, SELECTION, usual_kitti_split
+from distill.data.nyu import find_nyu, usual_nyu_split
+from distill.data.pairs import Contents
+from distill.data.split_files import Part
+from distill.errors import UserError
+
+Truth = Literal["annotated", "velodyne", "raw", "filled"]
+TRUTHS = {"kitti": ("annotated", "velodyne"), "nyu": ("raw", "filled"), "folder": ()}
+NAMED_LISTS = {"kitti": (*EIGEN, *SELECTION), "nyu": ("train", "test"), "folder": ()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on disk.
+
+    Args:
+        name: "kitti", "nyu" or "folder".
+        root: Where it lies.
+        truth: Which depth, where there are several: "annotated" or "velodyne" of KITTI, "raw" or "filled" of NYU.
+        max_depth: Cap of a folder's ground truth in metres.
+        depth_scale: Units per metre of a folder's depth maps.
+        camera: (fx, fy, cx, cy) of a folder's images in pixels.
+    """
+
+    name: str
+    root: Path
+    truth: Truth | None = None
+    max_depth: float | None = None
+    depth_scale: float | None = None
+    camera: Camera | None = None
+
+    def find(self, part: Part, split: Path | None = None) -> Contents:
+        """What a half holds, by the list `split` (a path, also relative to the root, or a name) or by what is on disk.
+
+        Raises:
+            UserError: If the data are not there or not what they should be.
+        """
+        if self.truth is not None and self.truth not in TRUTHS[self.name]:
+            known = ", ".join(TRUTHS[self.name]) or "none"
+            raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")
+        given = self._resolved(split) if split else None
+        if self.name == "kitti":
+            found = given or usual_kitti_split(self.root, part) or f"eigen_{part}"
+            return find_kitti(self.root, found, self.truth)  # type: ignore[arg-type]
+        if self.name == "nyu":
+            return find_nyu(self.root, given or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
+        root, listed = (self.root, Path(given)) if given else usual_folder_split(self.root, part)
+        return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, listed, self.camera)
+
+    def has_test_half(self) -> bool:
+        """Whether there is a half to validate on where no list is named."""
+        if not self.root.is_dir():
+            return False
+        if self.name == "folder":
+            return usual_folder_split(self.root, "test") != (self.root, None)
+        usual = usual_kitti_split if self.name == "kitti" else usual_nyu_split
+        return usual(self.root, "test") is not None
+
+    def _resolved(self, split: Path) -> Path | str:
+        """A list as a path that exists, its name, or the path in the root at which it is then missed."""
+        if split.is_file():
+            return split
+        return str(split) if str(split) in NAMED_LISTS[self.name] else self.root / split

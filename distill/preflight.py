@@ -1,0 +1,62 @@
+"""What can be told of a run's data before its first step: every file, every size, and what the halves share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rich.progress import Progress
+
+from distill.config import MIN_SIDE
+from distill.data import DepthDataset, TrainingSet
+from distill.data.survey import Survey, check_apart, check_files
+from distill.data.truth import evenly
+from distill.engine.tracking import console
+from distill.errors import UserError
+
+MOST_SIZES = 16  # of which one image each is made ready for training
+FEW = 3  # names that are told
+
+
+def preflight(training: TrainingSet, test: DepthDataset | None, max_faults: float) -> None:
+    """Refuse data that would stop a run later or make its results worthless.
+
+    Args:
+        max_faults: Share of the images that may be unreadable; these are told.
+
+    Raises:
+        UserError: If more are, a depth map is none, images cannot form a batch, or the halves share images.
+    """
+    found = look_at("training", training.dataset, max_faults)
+    check_shapes(training, found)
+    if test is not None:
+        look_at("test", test, max_faults)
+        check_apart(training.dataset, test)
+
+
+def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | None:
+    """Look at every file of a half, with a bar that tells how far it is."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"looking at the {half} files", total=None)
+        update = partial(progress.update, task)
+        found = check_files(dataset, max_faults, lambda done, total: update(completed=done, total=total))
+    if found and found.faults:
+        some = "; ".join(f"{path} ({why})" for path, why in sorted(found.faults.items())[:FEW])
+        said = f"{len(found.faults)} of {found.files} {half} files cannot be read and are passed over: {some}"
+        console.print(said, style="yellow", highlight=False)
+    return found
+
+
+def check_shapes(training: TrainingSet, found: Survey | None) -> None:
+    """Refuse images that no network takes or that cannot form a batch, by one of each size, ready for training."""
+    examples = sorted(found.examples.items()) if found else []
+    shapes: dict[tuple[int, int], str] = {}
+    for index in [0, *(index for _, index in evenly(examples, MOST_SIZES))]:
+        sample = training[(0, index)]
+        height, width = sample.depth.shape
+        shapes.setdefault((height, width), sample.name)
+        if min(height, width) < MIN_SIDE:
+            seen = f"{sample.name} is {height}x{width} (height x width)"
+            raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge the images with data.size")
+    if len(shapes) > 1:
+        some = ", ".join(f"{name} is {height}x{width}" for (height, width), name in list(shapes.items())[:2])
+        raise UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop")

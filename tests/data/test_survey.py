@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from distill.data.folder import FolderDataset, find_folder
+from distill.data.memory import Subset
+from distill.data.survey import check_apart, check_files, contents_of, measure, shared_scenes, survey
+from distill.errors import UserError
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+TWO_METRES = np.full((4, 6), 2000, np.uint16)
+
+
+@pytest.fixture
+def fill(tmp_path, write_image):
+    """fill(names, image, raw): pairs of that image and depth in a folder, which it returns."""
+
+    def run(names, image=GREY, raw=TWO_METRES):
+        for name in names:
+            write_image(tmp_path / f"image/{name}.png", image)
+            write_image(tmp_path / f"depth/{name}.png", raw)
+        return tmp_path
+
+    return run
+
+
+def test_sizes_bits_and_depth_are_counted(fill):
+    fill("ab")
+    raw = np.repeat(np.uint16([[0, 1000, 3000, 9000]]), 5, axis=0)
+    root = fill("c", np.zeros((5, 4, 3), np.uint8), raw)
+    seen = survey(find_folder(root, max_depth=8), samples=3)
+    assert seen.files == 6
+    assert seen.sizes == {(4, 6): 2, (5, 4): 1}
+    assert seen.examples == {(4, 6): 0, (5, 4): 2}
+    assert seen.bits == {16: 3}
+    assert (seen.faults, seen.wrong) == ({}, ())
+    depths = seen.depths
+    assert (depths.maps, depths.nearest, depths.median, depths.farthest) == (3, 1, 2, 9)
+    assert depths.measured == pytest.approx((24 + 24 + 15) / (24 + 24 + 20))
+    assert depths.in_range == pytest.approx((24 + 24 + 10) / (24 + 24 + 15))
+
+
+def test_nothing_measured_has_no_range():
+    assert measure([], 8) is None
+    assert measure([np.zeros((2, 3), np.float32)], 8) is None
+
+
+def test_files_that_cannot_be_read_are_named_with_the_reason(fill):
+    root = fill("abc")
+    (root / "image/a.png").write_bytes(b"")
+    cut = root / "depth/b.png"
+    cut.write_bytes(cut.read_bytes()[:-5])
+    seen = survey(find_folder(root, max_depth=8))
+    assert seen.faults == {str(root / "image/a.png"): "the file is empty", str(cut): "the file is cut short"}
+
+
+@pytest.mark.parametrize(
+    ("image", "raw", "why"),
+    [
+        (GREY, TWO_METRES.astype(np.uint8), "is a 8-bit picture with 1 channel"),
+        (GREY, GREY, "is a 8-bit picture with 3 channels"),
+        (GREY, TWO_METRES[:3], r"is 3x6 but its image .* is 4x6"),
+    ],
+)
+def test_depth_that_is_none_or_does_not_fit_is_found_anywhere(fill, image, raw, why):
+    fill("abcdefgh")
+    root = fill("e", image, raw)
+    dataset = FolderDataset(root, max_depth=8)
+    with pytest.raises(UserError, match=why):
+        check_files(dataset, max_faults=1)
+    check_files(Subset(dataset, 4), max_faults=0)
+
+
+def test_a_share_of_faults_is_borne(fill):
+    root = fill("abcd")
+    (root / "image/b.png").write_bytes(b"")
+    dataset = FolderDataset(root, max_depth=8)
+    assert list(check_files(dataset, max_faults=0.25).faults) == [str(root / "image/b.png")]
+    with pytest.raises(UserError) as refusal:
+        check_files(dataset, max_faults=0.2)
+    assert str(refusal.value) == (
+        f"1 samples cannot be read (more than data.max_faults allows), the first: {root}/image/b.png "
+        "(the file is empty); repair or remove them, or raise data.max_faults"
+    )
+
+
+def test_progress_is_told(fill):
+    told = []
+    survey(find_folder(fill("abc"), max_depth=8), progress=lambda done, total: told.append((done, total)))
+    assert told == [(6, 6)]
+
+
+def test_halves_that_share_images_are_refused(fill):
+    root = fill("abc")
+    lists = {"train": "ab", "test": "bc"}
+    for part, names in lists.items():
+        (root / f"{part}.txt").write_text("".join(f"image/{name}.png depth/{name}.png\n" for name in names))
+    train, test = (FolderDataset(root, max_depth=8, split_file=root / f"{part}.txt") for part in lists)
+    with pytest.raises(UserError, match=r"1 of 2 test images are training images as well, such as image/b.png: take"):
+        check_apart(train, test)
+    check_apart(Subset(train, 1), test)
+
+
+def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
+    from distill.data.nyu import find_nyu
+
+    for scene in ("sync/kitchen_0001a", "sync/kitchen_0002", "official_splits/test/kitchen_0001b"):
+        write_image(tmp_path / scene / "rgb_00001.jpg", GREY)
+        write_image(tmp_path / scene / "sync_depth_00001.png", TWO_METRES)
+    halves = [find_nyu(tmp_path, part) for part in ("train", "test")]
+    assert shared_scenes(*halves) == ["kitchen_0001"]
+
+
+def test_a_data_set_that_is_none_of_files_is_left_alone():
+    class Numbers:
+        max_depth = 1.0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            raise AssertionError
+
+    assert contents_of(Subset(Numbers(), 2)) is None
+    assert check_files(Numbers(), 0) is None
+    check_apart(Numbers(), Numbers())
