@@ -49,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_predict(commands)
     add_benchmark(commands)
+    add_data(commands)
     return parser
 
 
@@ -106,7 +107,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--scenes", choices=["road", "room"], default="road", help="kind of embedded scenes")
     parser.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
-    parser.add_argument("--depth-scale", type=float, default=1000.0, help="depth units per metre in a folder's PNGs")
+    parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
     parser.set_defaults(run=run_evaluate)
 
@@ -159,6 +160,39 @@ def run_benchmark(args: argparse.Namespace) -> int:
     from distill.benchmark import benchmark_command
 
     benchmark_command(args)
+    return DONE
+
+
+def add_data(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("data", help="what is on disk, what is missing, what to do")
+    verbs = parser.add_subparsers(title="commands", metavar="check|prepare", required=True)
+    check = verbs.add_parser("check", help="tell the layout, count the files, and find what is wrong with them")
+    check.add_argument("--data", required=True, choices=["kitti", "nyu", "folder"])
+    check.add_argument("--root", required=True, type=Path, help="where the data set lies")
+    check.add_argument("--split", type=Path, help="a list file or a list's name (default: both halves)")
+    check.add_argument("--truth", choices=["annotated", "velodyne", "raw", "filled"], help="which depth is meant")
+    check.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
+    check.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the report")
+    check.set_defaults(run=run_data_check)
+    prepare = verbs.add_parser("prepare", help="write NYU's labelled .mat as the pictures that other toolkits read")
+    prepare.add_argument("--root", required=True, type=Path, help="the folder of nyu_depth_v2_labeled.mat")
+    prepare.add_argument("--output", required=True, type=Path, help="a new or empty folder")
+    prepare.add_argument("--truth", choices=["raw", "filled"], help="depth with holes (default) or filled")
+    prepare.set_defaults(run=run_data_prepare)
+
+
+def run_data_check(args: argparse.Namespace) -> int:
+    from distill.data_check import check_command
+
+    check_command(args)
+    return DONE
+
+
+def run_data_prepare(args: argparse.Namespace) -> int:
+    from distill.data_prepare import prepare_command
+
+    prepare_command(args)
     return DONE
 
 

@@ -61,7 +61,7 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
     return raw.astype(np.float32) / units
 
 
-def _not_depth(path: str | os.PathLike[str], raw: np.ndarray, units: float) -> UserError:
+def _not_depth(path: str | os.PathLike[str], raw: np.ndarray, units: np.float32) -> UserError:
     channels = 1 if raw.ndim == 2 else raw.shape[2]
     return UserError(
         f"{path} is a {8 * raw.dtype.itemsize}-bit picture with {channels} channel{'s' * (channels > 1)}, expected a "

@@ -23,9 +23,9 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
     return [items[place] for place in places]
 
 
-def fitting_scale(depth: np.ndarray, scale: float, max_depth: float) -> float:
-    """Units per metre at which values (N,), read at `scale`, would lie below the cap: a usual one if there is any."""
-    needed = scale * float(np.percentile(depth, 99)) / max_depth
+def fitting_scale(farthest: float, scale: float, max_depth: float) -> float:
+    """Units per metre at which a depth in metres, read at `scale`, would lie below the cap: a usual one if any."""
+    needed = scale * farthest / max_depth
     return next((usual for usual in USUAL_SCALES if usual > needed), math.ceil(needed))
 
 
@@ -60,5 +60,5 @@ def _truth_fault(dataset: DepthDataset, depth: np.ndarray) -> str:
     scale = getattr(dataset, "depth_scale", 1.0)
     return (
         f"at {scale:g} units per metre it spans {depth.min():.4g} to {depth.max():.4g} m, {expected}; "
-        f"{fitting_scale(depth, scale, dataset.max_depth):g} units per metre would fit"
+        f"{fitting_scale(float(np.percentile(depth, 99)), scale, dataset.max_depth):g} units per metre would fit"
     )

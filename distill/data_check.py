@@ -1,0 +1,223 @@
+"""`distill data check`: what is on disk, what is missing or wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from distill.data import Contents, Source
+from distill.data.kitti_splits import eigen_test_drives
+from distill.data.known_lists import UNKNOWN, nearest_list
+from distill.data.survey import Survey, shared_images, shared_scenes, survey
+from distill.data.truth import MIN_DEPTH, fitting_scale
+from distill.engine.files import write_json
+from distill.engine.tracking import console
+from distill.errors import UserError
+
+SAMPLES = 32  # depth maps that are read of each half
+FEW = 5  # names that are listed
+MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
+
+
+@dataclass(frozen=True)
+class Half:
+    """A half of a data set, and what was seen of it."""
+
+    name: str
+    contents: Contents
+    seen: Survey
+
+
+def check_command(args: argparse.Namespace) -> None:
+    """Carry out `distill data check`.
+
+    Raises:
+        UserError: If the data cannot be used as they are. The report was printed and written then.
+    """
+    source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale)
+    halves = [look_at(name, contents) for name, contents in find_halves(source, args.split)]
+    report = make_report(source, halves)
+    show(report, halves)
+    if args.json:
+        write_json(args.json, report)
+    if report["problems"]:
+        first = report["problems"][0]
+        more = f" (and {len(report['problems']) - 1} more, see the report)" if len(report["problems"]) > 1 else ""
+        raise UserError(f"{first}{more}")
+
+
+def find_halves(source: Source, split: Path | None) -> Iterator[tuple[str, Contents]]:
+    """The list asked for, or both halves of the set."""
+    if split is not None:
+        yield "split", source.find("test", split)
+        return
+    yield "train", source.find("train")
+    if source.has_test_half():
+        yield "test", source.find("test")
+
+
+def look_at(name: str, contents: Contents) -> Half:
+    """Survey a half, with a bar that tells how far it is."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"looking at {name}", total=None)
+        return Half(
+            name,
+            contents,
+            survey(contents, samples=SAMPLES, progress=lambda n, of: progress.update(task, completed=n, total=of)),
+        )
+
+
+# -------------------------------------------------------------------------------------------------------------- report
+
+
+def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
+    """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known."""
+    report: dict[str, Any] = {"data": source.name, "root": str(source.root)}
+    report["halves"] = {half.name: describe(half) for half in halves}
+    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half)]
+    notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half, source.name)]
+    if len(halves) == 2:
+        train, test = (half.contents for half in halves)
+        scenes, images = shared_scenes(train, test), shared_images(train, test)
+        report["shared"] = {"images": len(images), "scenes": scenes}
+        if images:
+            problems.append(f"{len(images)} test images are training images too, such as {images[0]}: take them out")
+        elif scenes:
+            notes.append(f"training and test share {len(scenes)} scenes, such as {scenes[0]}")
+    else:
+        notes.append("only one half was looked at, so nothing is known of an overlap")
+    return report | {"ok": not problems, "problems": problems, "notes": notes}
+
+
+def describe(half: Half) -> dict[str, Any]:
+    """What is known of one half."""
+    contents, seen = half.contents, half.seen
+    return {
+        "source": contents.source,
+        "list": contents.list_name,
+        "layout": contents.layout,
+        "truth": contents.truth,
+        "lines": contents.lines,
+        "usable": len(contents.usable),
+        "without_truth": len(contents.without_truth),
+        "missing": len(contents.missing),
+        "missing_first": list(contents.missing[:FEW]),
+        "unreadable": len(seen.faults),
+        "unreadable_first": dict(sorted(seen.faults.items())[:FEW]),
+        "sizes": {f"{height}x{width}": count for (height, width), count in seen.sizes.most_common()},
+        "depth_bits": {str(bits): count for bits, count in seen.bits.most_common()},
+        "max_depth": contents.max_depth,
+        "depth": asdict(seen.depths) if seen.depths else None,
+        "scenes": len({pair.scene for pair in contents.usable} - {""}),
+    }
+
+
+def problems_of(half: Half) -> Iterator[str]:
+    """What stands in the way of a run, each with what to do."""
+    contents, seen = half.contents, half.seen
+    try:
+        contents.check()
+    except UserError as error:
+        yield str(error)
+    if seen.faults:
+        path, why = min(seen.faults.items())
+        yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
+    yield from (wrong for wrong in seen.wrong if "cannot read" not in wrong)
+    if contents.usable and not contents.images_only and not seen.wrong:
+        yield from depth_problems(half)
+
+
+def depth_problems(half: Half) -> Iterator[str]:
+    """What is wrong with the sampled depth."""
+    depths, cap = half.seen.depths, half.contents.max_depth
+    if depths is None:
+        yield f"nothing is measured in any of {SAMPLES} depth maps: check that these are depth maps"
+    elif depths.in_range == 0:
+        span = f"{depths.nearest:.4g} to {depths.farthest:.4g} m"
+        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m{scale_hint(half)}"
+
+
+def scale_hint(half: Half) -> str:
+    """Which scale would fit depth that lies beyond the cap."""
+    depths, scale = half.seen.depths, getattr(half.contents.read, "depth_scale", None)
+    if depths is None or scale is None or depths.nearest < half.contents.max_depth:
+        return ""
+    return f"; {fitting_scale(depths.farthest, scale, half.contents.max_depth):g} units per metre would fit"
+
+
+def notes_on(half: Half, dataset: str) -> Iterator[str]:
+    """What should be known of a half that can be used."""
+    contents, depths = half.contents, half.seen.depths
+    if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines)):
+        yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
+    if half.name == "train" and (leaked := test_frames(contents)):
+        yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
+    if contents.without_truth:
+        yield f"{len(contents.without_truth)} frames without ground truth are left out"
+    if contents.images_only:
+        yield "images alone: they can be distilled from a teacher, not evaluated"
+    if depths and 0 < depths.in_range < MOSTLY:
+        yield f"only {depths.in_range:.0%} of the depth lies below {contents.max_depth:g} m: is the unit right?"
+
+
+def test_frames(contents: Contents) -> int:
+    """How many frames are from drives that Eigen's test frames are of."""
+    drives = eigen_test_drives()
+    return sum(pair.scene in drives for pair in contents.usable)
+
+
+# --------------------------------------------------------------------------------------------------------------- table
+
+
+def show(report: dict[str, Any], halves: list[Half]) -> None:
+    """The report as a table, and below it what to do."""
+    out = Console()
+    table = Table(title=f"{report['data']} in {report['root']}", title_justify="left", show_header=True)
+    table.add_column("")
+    for half in halves:
+        table.add_column(half.name, overflow="fold")
+    columns = [rows_of(report["halves"][half.name]) for half in halves]
+    for label in columns[0]:
+        table.add_row(label, *(column[label] for column in columns))
+    out.print(table)
+    for kind, style in (("problems", "red"), ("notes", "yellow")):
+        for text in report[kind]:
+            out.print(f"- {text}", style=style, highlight=False, soft_wrap=True)
+    out.print("ready" if report["ok"] else "not ready", style="green" if report["ok"] else "red")
+
+
+def rows_of(half: dict[str, Any]) -> dict[str, str]:
+    """What the table says of a half, by label."""
+    counts = f"{half['usable']} of {half['lines']}"
+    depth = half["depth"]
+    span = (
+        f"{depth['nearest']:.2f} / {depth['median']:.2f} / {depth['farthest']:.2f} m in {depth['maps']} maps, "
+        f"{depth['measured']:.0%} measured"
+        if depth
+        else "none"
+    )
+    return {
+        "list": f"{half['source']}: {half['list']}",
+        "layout": half["layout"],
+        "ground truth": half["truth"],
+        "usable": counts,
+        "without truth": str(half["without_truth"]),
+        "missing": counted(half["missing"], half["missing_first"]),
+        "unreadable": counted(half["unreadable"], list(half["unreadable_first"])),
+        "scenes": str(half["scenes"]) if half["scenes"] else "unknown",
+        "image sizes": ", ".join(f"{count} of {size}" for size, count in half["sizes"].items()) or "unknown",
+        "depth": ", ".join(f"{count} of {bits} bits" for bits, count in half["depth_bits"].items()) or half["truth"],
+        "nearest / median / farthest": span,
+    }
+
+
+def counted(count: int, first: list[str]) -> str:
+    """A number, and a few of the names behind it."""
+    return f"{count}: {', '.join(first)}{', ...' if count > len(first) else ''}" if count else "none"
