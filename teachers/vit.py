@@ -24,9 +24,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries, keys and values, each (B, heads, N, D / heads) -> the same shape."""
+        return F.scaled_dot_product_attention(q, k, v)
+
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
-        return self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
+        return self.proj(rearrange(self.attend(q, k, v), "b h n d -> b n (h d)"))
 
 
 # (width, heads) -> a module over tokens (B, N, D), such as Attention itself
