@@ -159,6 +159,14 @@ def is_folder(teacher: str) -> bool:
     return teacher not in list_teachers() and Path(teacher).is_dir()
 
 
+def check_models(config: Config) -> None:
+    """Look at names and files of both networks before anything is built."""
+    check_teacher(config)
+    parent = config.student.checkpoint
+    if parent is not None and str(parent) != SHIPPED and not parent.exists():
+        raise UserError(f"student.checkpoint: nothing at {parent}; give the path of the parent's weights, or {SHIPPED}")
+
+
 def check_teacher(config: Config) -> None:
     """Look at the teacher's name and file before anything is built."""
     given = config.teacher
@@ -193,12 +201,12 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
 
 
 def build_student(config: Config, max_depth: float) -> nn.Module:
-    """The student of a run, with random or ImageNet weights."""
+    """The student of a run, with random, ImageNet or inherited weights."""
     given = config.student
     options = given.model_dump(exclude={"backbone"}, exclude_none=True)
     try:
         return create_student(given.backbone, **{"max_depth": max_depth, **options})
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
 
 

@@ -25,7 +25,7 @@ from distill.evaluation import Evaluation, evaluate
 from distill.method import Guide, Method, consult, symptoms, within
 from distill.panels import method_panels
 from distill.report import panel_strip
-from distill.summary import summarise
+from distill.summary import say_inheritance, summarise
 from students import save_student
 from teachers import FrozenTeacher
 
@@ -59,7 +59,7 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
         if folder.finished:
             return output
     data = build.build_data(config)
-    build.check_teacher(config)
+    build.check_models(config)
     accelerator = make_accelerator(config)
     if accelerator.is_main_process:
         folder.claim(resume)
@@ -68,6 +68,7 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
         # Only now: a refusal above leaves an empty folder, in which the corrected command simply starts.
         if accelerator.is_main_process:
             write_atomically(folder.config, dump_config(config))
+            say_inheritance(output, run.method.student)
         loader = make_loader(data.train, run.batches, config.data.workers, pin_memory=accelerator.device.type == "cuda")
         train(run.parts, loader, run.settings, run.state)
         if accelerator.is_main_process:
@@ -283,8 +284,7 @@ def finish(run: Run) -> None:
     """The student's folder, the results and the report; then the run counts as done."""
     if run.state.best_step == 0:
         keep_student(run, None)
-    device = run.parts.accelerator.device
-    summarise(run.folder.path, run.config, run.data, run.method, run.teacher, device)
+    summarise(run.folder.path, run.config, run.data, run.method, run.teacher, run.parts.accelerator.device)
     done = {"step": run.state.step, "best_step": run.state.best_step, "skipped_steps": run.state.skipped}
     write_json(run.folder.done, done | {"unreadable": sorted(run.state.faults)})
     say_losses(run.state)

@@ -1,11 +1,11 @@
-"""What a finished run says of itself: `results.json` and `report.html`."""
+"""What a run says of itself: `inheritance.json` at its start, `results.json` and `report.html` when it is finished."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from distill.config import Config, dump_config
 from distill.data import Sample, readable
 from distill.deploy.latency import median_latency_ms
 from distill.engine.files import write_json
+from distill.engine.tracking import console
 from distill.evaluation import Evaluation, Protocol, evaluate
 from distill.method import Method
 from distill.panels import method_panels, pick
@@ -47,6 +48,14 @@ class Judged:
             "parameters": self.parameters,
             "latency_ms": self.latency_ms,
         }
+
+
+def say_inheritance(folder: Path, student: nn.Module) -> None:
+    """Print, and keep, which weights a DPT student took from its parent; others have none to tell of."""
+    report = getattr(student, "inheritance", None)
+    if report is not None:
+        console.print(str(report), highlight=False)
+        write_json(folder / "inheritance.json", asdict(report))
 
 
 def judge(name: str, model: nn.Module, config: Config, data: build.Data, device: torch.device) -> Judged:

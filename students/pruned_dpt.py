@@ -1,13 +1,35 @@
-"""A DPT as a student: fewer blocks, other heads, a smaller internal image (the acceleration thesis' family)."""
+"""A DPT as a student: fewer blocks, other heads, attention and stem, a smaller internal image.
+
+The family of the thesis "Accelerating Dense Prediction Transformers for fast monocular depth estimation" (2022).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from teachers import DPT, DPT_CONFIGS
-from teachers.dpt import init_output
+import torch
+from torch import nn
 
+from students.efficientnet_stem import EfficientNetStem
+from students.inherit import (
+    IMAGENET_STEMS,
+    OUTPUT,
+    Checkpoint,
+    Inheritance,
+    Parent,
+    inherit,
+    load_imagenet_stem,
+    read_parent,
+)
+from students.performer import DEFAULT_FEATURES, PerformerAttention
+from teachers import DPT, DPT_CONFIGS
+from teachers.dpt import DPTConfig, init_output
+from teachers.vit import Attention, AttentionFactory
+
+ATTENTIONS = ("standard", "performer")
+STEMS = ("resnet50", "efficientnet_b0")
 START_SHARE = 0.2  # a DPT without weights starts from a constant depth, this share of its largest
 
 
@@ -18,16 +40,23 @@ class DPTStudent(DPT):
         name: The parent, one of `teachers.list_teachers()`.
         heads: Attention heads; the width must be divisible by them. None keeps the parent's.
         hooks: Tapped blocks, counted from 0; no block after the last one exists. None keeps the parent's.
-        attention: "standard".
-        stem: "resnet50", the parent's own.
-        resolution_scale: The encoder works on an image of this share of both sides.
-        pretrained: Must be False: an encoder's ImageNet weights cannot be had by name.
-        min_depth, max_depth: Limits in metres that the output is clamped to. Without weights the raw output is
-            the inverse depth above that of `max_depth`.
+        attention: "standard", or "performer": the same weights, estimated by random features in linear time.
+        random_features: Their number, for "performer" (256).
+        stem: "resnet50", the parent's own, or "efficientnet_b0". None keeps the parent's, which may have none.
+        resolution_scale: The encoder works on an image of this share of both sides, at least 32 pixels each.
+        checkpoint: The parent's weights, inherited wherever they have a place: a file, a state dict, the folder of a
+            trained DPT student, or the name of a DPT that ships its weights. `inheritance` then says what was taken.
+        pretrained: Start the stem from ImageNet weights, whatever the checkpoint says of it.
+        min_depth, max_depth: Limits in metres that the output is clamped to.
+        scale, shift, invert: The meaning of the raw output, as of a teacher. None keeps the parent's as far as its
+            checkpoint tells; without one the raw output is the inverse depth above that of `max_depth`.
 
     Raises:
-        ValueError: If the name or an option does not fit.
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If the name or an option does not fit, or the checkpoint is another network's.
     """
+
+    inheritance: Inheritance | None = None
 
     def __init__(
         self,
@@ -36,30 +65,92 @@ class DPTStudent(DPT):
         heads: int | None = None,
         hooks: tuple[int, ...] | None = None,
         attention: str = "standard",
-        stem: str = "resnet50",
+        random_features: int | None = None,
+        stem: str | None = None,
         resolution_scale: float = 1.0,
+        checkpoint: Checkpoint | None = None,
         pretrained: bool = False,
         min_depth: float = 1e-3,
         max_depth: float = 80.0,
+        scale: float | None = None,
+        shift: float | None = None,
+        invert: bool | None = None,
     ) -> None:
-        if pretrained:
-            raise ValueError(f"there are no ImageNet weights for {name} by name; use pretrained=false")
-        if (attention, stem) != ("standard", "resnet50"):
-            raise ValueError(f"attention={attention!r}, stem={stem!r}: only 'standard' and 'resnet50' are known")
-        parent = DPT_CONFIGS[name]
-        config = replace(
-            parent,
-            heads=heads or parent.heads,
-            hooks=tuple(hooks or parent.hooks),
-            resolution_scale=resolution_scale,
-            min_depth=min_depth,
-            max_depth=max_depth,
-            invert=True,
-            scale=8.0 / max_depth,
-            shift=1.0 / max_depth,
+        config = student_config(
+            name, heads=heads, hooks=hooks, resolution_scale=resolution_scale, min_depth=min_depth, max_depth=max_depth
         )
-        super().__init__(config)
-        init_output(self, START_SHARE * max_depth)
-        options: dict[str, Any] = {"heads": config.heads, "hooks": list(config.hooks)}
-        options |= {"resolution_scale": resolution_scale, "min_depth": min_depth, "max_depth": max_depth}
+        kind, factory = choose_stem(name, stem, pretrained), choose_attention(attention, random_features)
+        parent = None if checkpoint is None else read_parent(name, checkpoint)
+        config = replace(config, **convention(parent, max_depth, {"scale": scale, "shift": shift, "invert": invert}))
+        super().__init__(config, stem=build_stem(config, kind, pretrained), attention=factory)
+        if parent is None:
+            init_output(self, START_SHARE * max_depth)
+        else:
+            self.inheritance = inherit(self, parent)
+        if pretrained and kind != "efficientnet_b0":
+            load_imagenet_stem(self, name)
+        options: dict[str, Any] = {"heads": config.heads, "hooks": list(config.hooks), "attention": attention}
+        options |= {"random_features": random_features, "stem": kind, "resolution_scale": resolution_scale}
+        options |= {key: getattr(config, key) for key in ("min_depth", "max_depth", *OUTPUT)}
         self.recipe: dict[str, Any] = {"student": name, "options": options}
+
+    def redraw(self, seed: int) -> None:
+        """Take new random features in every Performer block, the same ones for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, PerformerAttention):
+                module.redraw(generator)
+
+
+def student_config(name: str, **changes: Any) -> DPTConfig:
+    """The parent's configuration with what is not None changed, if its weights have a place for that."""
+    own = DPT_CONFIGS[name]
+    changes = {key: tuple(value) if key == "hooks" else value for key, value in changes.items() if value is not None}
+    config = replace(own, **changes)
+    if config.heads < 1:
+        raise ValueError(f"heads must be at least 1, got {config.heads}")
+    if config.hooks[-1] > own.hooks[-1]:
+        raise ValueError(f"hooks={config.hooks}: {name} has blocks 0 to {own.hooks[-1]} only")
+    return config
+
+
+def choose_attention(kind: str, random_features: int | None) -> AttentionFactory:
+    """What makes the attention of each block."""
+    if kind not in ATTENTIONS:
+        raise ValueError(f"unknown attention {kind!r}, known are {', '.join(ATTENTIONS)}")
+    if kind == "performer":
+        return partial(PerformerAttention, features=DEFAULT_FEATURES if random_features is None else random_features)
+    if random_features is not None:
+        raise ValueError("random_features needs attention='performer'; exact attention has none")
+    return Attention
+
+
+def choose_stem(name: str, kind: str | None, pretrained: bool) -> str | None:
+    """The stem's name, None where the parent works on the image itself."""
+    if kind is not None and kind not in STEMS:
+        raise ValueError(f"unknown stem {kind!r}, known are {', '.join(STEMS)}")
+    if DPT_CONFIGS[name].stem is None and kind is not None:
+        raise ValueError(f"{name} works on the image itself and takes no stem, got {kind!r}; leave stem out")
+    if pretrained and kind != "efficientnet_b0" and name not in IMAGENET_STEMS:
+        raise ValueError(f"there are no ImageNet weights for {name} by name; use pretrained=false")
+    return STEMS[0] if kind is None and DPT_CONFIGS[name].stem else kind
+
+
+def build_stem(config: DPTConfig, kind: str | None, pretrained: bool) -> nn.Module | None:
+    """A stem in place of the parent's own, None where that one stays."""
+    if config.stem is None or kind != "efficientnet_b0":
+        return None
+    return EfficientNetStem(config.stem.channels, pretrained=pretrained)
+
+
+def convention(parent: Parent | None, max_depth: float, given: dict[str, Any]) -> dict[str, Any]:
+    """Scale, shift and inversion of the raw output: as given, as the parent's, or for a network without weights."""
+    given = {key: value for key, value in given.items() if value is not None}
+    if parent is None:
+        return {"scale": 8.0 / max_depth, "shift": 1.0 / max_depth, "invert": True} | given
+    if parent.output is None and (given.get("invert") is None or (given["invert"] and len(given) < len(OUTPUT))):
+        raise ValueError(
+            f"{parent.source} does not say what its raw output means: give scale, shift and invert "
+            "(DPT's KITTI weights: 6.016e-5, 0.00579, true; NYUv2: 3.05e-4, 0.1378, true), or invert=false for metres"
+        )
+    return (parent.output or {}) | given

@@ -112,14 +112,25 @@ class StudentConfig(Section):
     lg_scope: Literal["3x3", "kxk", "late"] | None = Field(
         None, description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."
     )
-    pretrained: bool = Field(True, description="Start from ImageNet weights.")
+    pretrained: bool | None = Field(
+        None, description="Start a CNN (where None does so too) or a DPT's stem from ImageNet weights."
+    )
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
     width: PositiveInt | None = Field(None, description="Channels of the decoder's last map (128).")
     bins: PositiveInt | None = Field(None, description="Depth bins (256).")
     heads: PositiveInt | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
-    resolution_scale: PositiveFloat | None = Field(None, description="Of a DPT: share of both sides it works on.")
+    attention: Literal["standard", "performer"] | None = Field(None, description="Of a DPT: exact, or in linear time.")
+    random_features: PositiveInt | None = Field(None, description="Of performer attention: their number (256).")
+    stem: Literal["resnet50", "efficientnet_b0"] | None = Field(None, description="Of DPT-Hybrid; resnet50 is its own.")
+    resolution_scale: float | None = Field(None, gt=0, le=1, description="Of a DPT: share of both sides it works on.")
+    checkpoint: Path | None = Field(
+        None, description="Of a DPT: weights to inherit: a file, a trained DPT's folder, or dpt_micro for the shipped."
+    )
+    scale: float | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
+    shift: float | None = None
+    invert: bool | None = None
 
 
 class MethodConfig(Section):

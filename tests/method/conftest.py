@@ -1,6 +1,8 @@
 """A student, a teacher and a batch of a few thousand numbers."""
 
 import copy
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from students import create_student
+from students.performer import PerformerAttention
 from teachers import DPT, DPTConfig, FrozenTeacher
+from teachers.dpt import init_output
 from teachers.stem import StemConfig
 
 TINY_DPT = DPTConfig(
@@ -76,15 +80,19 @@ def make_student(kind):
     if kind == "cnn":
         options = {"pretrained": False, "lg_conv": True, "width": 8, "bins": 8, "min_depth": 0.5, "max_depth": 60.0}
         return create_student("test_resnet", **options)
+    if kind == "performer":
+        model = DPT(replace(TINY_DPT, resolution_scale=0.5), attention=partial(PerformerAttention, features=8))
+        init_output(model, depth=10.0)
+        return model
     return DPT(TINY_DPT)
 
 
-STUDENTS = {kind: make_student(kind) for kind in ("toy", "cnn", "dpt")}
+STUDENTS = {kind: make_student(kind) for kind in ("toy", "cnn", "dpt", "performer")}
 
 
 @pytest.fixture(params=STUDENTS)
 def any_student(request):
-    """Every kind of student in turn: a toy, a CNN with LG-Conv, a DPT. In training mode."""
+    """Every kind of student in turn: a toy, a CNN with LG-Conv, a DPT, one on half the image. In training mode."""
     return copy.deepcopy(STUDENTS[request.param]).train()
 
 

@@ -12,6 +12,8 @@ STUDENTS = {
     "mobilenet_lg": ("mobilenetv3_small_050", {"lg_conv": True, "bins": 8}),
     "convnext": ("test_convnext", {"bins": 8}),
     "dpt": ("dpt_micro", {"heads": 1, "hooks": (0, 1)}),
+    "dpt_performer": ("dpt_micro", {"hooks": (0, 1), "attention": "performer", "random_features": 32}),
+    "dpt_efficientnet": ("dpt_micro", {"hooks": (0, 1), "stem": "efficientnet_b0"}),
     "dpt_reduced": ("dpt_micro", {"heads": 10, "hooks": (0, 1), "resolution_scale": 0.5}),
 }
 
