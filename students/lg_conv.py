@@ -40,13 +40,12 @@ class LGConv(nn.Module):
         self.local = local
         self.reduce = nn.Conv2d(local.in_channels, width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.attend = nn.Conv2d(width, self.heads, 1, bias=False)
-        self.gate = nn.Conv2d(width, self.heads, 1)
-        self.gate_mean = nn.Linear(width, self.heads, bias=False)
+        self.scores = nn.Conv2d(width, 2 * self.heads, 1, bias=False)  # who speaks, then who listens
+        self.gate_mean = nn.Linear(width, self.heads)
         self.expand = nn.Conv2d(width, local.out_channels, 1, bias=False)
         self.norm_out = nn.BatchNorm2d(local.out_channels)
         nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="relu")
-        for layer in (self.attend, self.gate, self.gate_mean):
+        for layer in (self.scores, self.gate_mean):
             nn.init.normal_(layer.weight, std=0.01)
         nn.init.constant_(self.norm_out.weight, GLOBAL_SCALE)
         self.register_load_state_dict_pre_hook(self._adopt_plain_weights)
@@ -58,20 +57,19 @@ class LGConv(nn.Module):
             if prefix + name in state:
                 state[f"{prefix}local.{name}"] = state.pop(prefix + name)
 
-    def summarise(self, t: Tensor) -> Tensor:
-        """Attention-pooled vectors v (B, h) of t (B, h, H, W); never in float16, whose sums overflow."""
-        scores = self.attend(t).flatten(2)
+    def summarise(self, t: Tensor, scores: Tensor) -> Tensor:
+        """Vectors v (B, h) of t (B, h, H, W), pooled by scores (B, M, H, W); never in float16, whose sums overflow."""
         dtype = torch.float32 if t.dtype == torch.float16 else t.dtype
-        attention = scores.to(dtype).softmax(dim=-1).to(dtype)
+        attention = scores.flatten(2).to(dtype).softmax(dim=-1).to(dtype)
         values = rearrange(t.to(dtype), "b (m k) h w -> b m k (h w)", m=self.heads)
         # Not a matrix product, which autocast would take back to float16.
         return (attention.unsqueeze(2) * values).sum(dim=-1).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         t = F.relu(self.norm(self.reduce(x)))
-        v = self.summarise(t)
-        received = self.gate(t)
-        if self.stride > 1:  # behind the convolution, with which the mean commutes: 8 times fewer channels
+        speaking, received = self.scores(t).split(self.heads, dim=1)
+        v = self.summarise(t, speaking)
+        if self.stride > 1:  # behind the convolution, with which the mean commutes: fewer channels
             received = F.avg_pool2d(received, self.stride, ceil_mode=True)
         gate = torch.sigmoid(received + self.gate_mean(t.mean(dim=(2, 3)))[:, :, None, None])
         message = v.to(gate.dtype)[:, :, None, None] * gate.repeat_interleave(HEAD_WIDTH, dim=1)

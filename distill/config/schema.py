@@ -54,8 +54,8 @@ class ScenesConfig(Section):
     kind: Literal["road", "room"] = "road"
     train: PositiveInt = Field(300, description="Training scenes.")
     test: PositiveInt = Field(60, description="Held-out scenes.")
-    size: Size = (96, 320)
-    keep: bool = Field(True, description="Render each once and keep it: 8 bytes a pixel, 0.25 MB at 96x320.")
+    size: Size = (64, 224)
+    keep: bool = Field(True, description="Render each once and keep it: 8 bytes a pixel, 0.11 MB at 64x224.")
     sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
 
 

@@ -39,7 +39,7 @@ SCENE_KINDS = {"road": street, "room": interior}
 def render(
     kind: str,
     seed: int,
-    size: tuple[int, int] = (96, 320),
+    size: tuple[int, int] = (64, 224),
     device: torch.device | str = "cpu",
     intrinsics: np.ndarray | None = None,
 ) -> Scene:

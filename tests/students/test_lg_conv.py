@@ -24,10 +24,15 @@ def layer(inputs=20, outputs=12, stride=1, groups=1, **options):
     for norm in (conv.norm, conv.norm_out):
         nn.init.normal_(norm.running_mean)
         nn.init.uniform_(norm.running_var, 0.5, 2)
-    for weights in (conv.attend, conv.gate, conv.gate_mean):
+    for weights in (conv.scores, conv.gate_mean):
         nn.init.normal_(weights.weight)
     nn.init.ones_(conv.norm_out.weight)
     return conv
+
+
+def pool(conv, t):
+    """The vectors that attention pools from t."""
+    return conv.summarise(t, conv.scores(t)[:, : conv.heads])
 
 
 def naive(conv, x):
@@ -39,7 +44,7 @@ def naive(conv, x):
     g = t.mean(dim=(1, 2))
     vectors = []
     for m in range(conv.heads):
-        scores = (conv.attend.weight[m, :, 0, 0, None, None] * t).sum(0)
+        scores = (conv.scores.weight[m, :, 0, 0, None, None] * t).sum(0)
         shares = scores.exp() / scores.exp().sum()
         vectors.append(torch.stack([(shares * t[8 * m + k]).sum() for k in range(8)]))
     for i in range(height):
@@ -47,7 +52,8 @@ def naive(conv, x):
             here = t[:, step * i : step * (i + 1), step * j : step * (j + 1)].mean(dim=(1, 2))
             parts = []
             for m in range(conv.heads):
-                score = conv.gate.weight[m, :, 0, 0] @ here + conv.gate_mean.weight[m] @ g + conv.gate.bias[m]
+                score = conv.scores.weight[conv.heads + m, :, 0, 0] @ here
+                score = score + conv.gate_mean.weight[m] @ g + conv.gate_mean.bias[m]
                 parts.append(vectors[m] / (1 + (-score).exp()))
             out[:, i, j] = conv.expand.weight[:, :, 0, 0] @ torch.cat(parts)
     return local + conv.norm_out(out[None])[0]
@@ -77,20 +83,20 @@ def test_a_depthwise_convolution_can_be_wrapped():
 def test_attention_sums_to_1():
     conv = layer()
     constant = torch.full((2, 16, 3, 5), 0.7, dtype=torch.float64)
-    assert_close(conv.summarise(constant), torch.full((2, 16), 0.7, dtype=torch.float64))
+    assert_close(pool(conv, constant), torch.full((2, 16), 0.7, dtype=torch.float64))
 
 
 def test_attention_of_equal_scores_is_the_mean():
     conv, t = layer(), seeded(2, 16, 3, 5).abs()
-    nn.init.zeros_(conv.attend.weight)
-    assert_close(conv.summarise(t), t.mean(dim=(2, 3)))
+    nn.init.zeros_(conv.scores.weight)
+    assert_close(pool(conv, t), t.mean(dim=(2, 3)))
 
 
 def test_what_is_constant_over_positions_does_not_change_the_attention():
     """Why g is left out of the attention: a softmax over positions cancels it."""
     conv, t = layer(), seeded(1, 16, 3, 5)
     offset = seeded(1, 16, 1, 1)
-    assert_close(conv.summarise(t + offset), conv.summarise(t) + offset.flatten(1))
+    assert_close(pool(conv, t + offset), pool(conv, t) + offset.flatten(1))
 
 
 def test_every_position_hears_from_the_farthest():
@@ -112,7 +118,7 @@ def test_padding_and_size_are_those_of_the_local_convolution():
 def test_sums_do_not_overflow_in_float16():
     conv = LGConv(nn.Conv2d(16, 8, 3, padding=1)).half().eval()
     t = torch.full((1, 8, 64, 64), 6e4, dtype=torch.float16)  # a sum of two such values is infinite
-    assert_close(conv.summarise(t), torch.full((1, 8), 6e4), rtol=1e-3, atol=0)
+    assert_close(pool(conv, t), torch.full((1, 8), 6e4), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -122,9 +128,9 @@ def test_large_maps_are_summed_as_exactly_in_half_precision(dtype):
     conv = LGConv(nn.Conv2d(16, 8, 3, padding=1)).eval()
     t = seeded(1, 8, 176, 304, dtype=torch.float32).abs().to(dtype)
     with torch.autocast("cpu", dtype):
-        v = conv.summarise(t)
+        v = pool(conv, t)
     assert v.dtype == (torch.float32 if dtype == torch.float16 else v.dtype)
-    assert_close(v.float(), conv.summarise(t.float()), rtol=1e-3 if dtype == torch.float16 else 1e-2, atol=0)
+    assert_close(v.float(), pool(conv, t.float()), rtol=1e-3 if dtype == torch.float16 else 1e-2, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -173,7 +179,7 @@ def test_a_plain_checkpoint_loads_into_a_wrapped_backbone_without_losing_a_key(n
     assert wrap_lg_conv(wrapped) > 0
     left = wrapped.load_state_dict({k: v + 1 for k, v in plain.state_dict().items()}, strict=False)
     assert left.unexpected_keys == []
-    branch = ("reduce", "norm", "attend", "gate", "gate_mean", "expand", "norm_out")
+    branch = ("reduce", "norm", "scores", "gate_mean", "expand", "norm_out")
     assert all(key.split(".")[-2] in branch for key in left.missing_keys)
     loaded = {k.replace(".local.", "."): v for k, v in wrapped.state_dict().items()}
     assert all(torch.equal(loaded[k], v + 1) for k, v in plain.state_dict().items())
