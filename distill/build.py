@@ -223,6 +223,7 @@ def build_method(
         options = {
             "teacher_channels": teacher.feature_channels,
             "kd_weight": given.kd_weight,
+            "kd_normalise": given.kd_normalise,
             "warmup_steps": warmup_steps(config, steps, per_epoch),
         }
     if name == "disdepth":

@@ -140,6 +140,9 @@ class MethodConfig(Section):
     fam: bool = Field(True, description="Acclimate the teacher's features; off is classical feature distillation.")
     lam: bool = Field(True, description="Weigh positions by their learnt importance. Needs fam.")
     kd_weight: NonNegativeFloat = Field(0.05, description="Weight of feature distillation.")
+    kd_normalise: bool = Field(
+        False, description="Compare features after standardising each channel, so that their scale does not weigh."
+    )
     output_weight: NonNegativeFloat = Field(1.0, description="Weight of the teacher's depth in `output`.")
     warmup_epochs: NonNegativeFloat = Field(7.0, description="Epochs (of 25) before feature distillation begins.")
     warmup_steps: NonNegativeInt | None = Field(None, description="The same in steps; wins over warmup_epochs.")

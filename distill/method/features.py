@@ -32,16 +32,23 @@ class FeatureMethod(Method):
 
     Args:
         kd_weight: lambda_kd.
+        kd_normalise: Compare standardised maps; see `attentive_kd_loss`.
         warmup_steps: Steps before the student is pulled.
     """
 
     needs_features = True
 
     def __init__(
-        self, student: Any, task_loss: DepthLoss = silog_loss, *, kd_weight: float = 0.05, warmup_steps: int = 0
+        self,
+        student: Any,
+        task_loss: DepthLoss = silog_loss,
+        *,
+        kd_weight: float = 0.05,
+        kd_normalise: bool = False,
+        warmup_steps: int = 0,
     ) -> None:
         super().__init__(student, task_loss)
-        self.kd_weight, self.warmup_steps = kd_weight, warmup_steps
+        self.kd_weight, self.kd_normalise, self.warmup_steps = kd_weight, kd_normalise, warmup_steps
 
     def encode(self, image: Tensor, logs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The student's four maps, once for the task and once for distillation, whose gradients `logs` will compare."""
@@ -59,10 +66,9 @@ class FeatureDistillation(FeatureMethod):
         task_loss: DepthLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
-        kd_weight: float = 0.05,
-        warmup_steps: int = 0,
+        **pull: Any,
     ) -> None:
-        super().__init__(student, task_loss, kd_weight=kd_weight, warmup_steps=warmup_steps)
+        super().__init__(student, task_loss, **pull)
         pairs = zip(channels_of(student), teacher_channels, strict=True)
         self.projections = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
 
@@ -74,7 +80,7 @@ class FeatureDistillation(FeatureMethod):
         task, kd = self.task_loss(pred, target, mask), pred.new_zeros(())
         for project, mine, theirs in zip(self.projections, pulled, require_features(guide), strict=True):
             mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
-            kd = kd + attentive_kd_loss(mine, theirs)
+            kd = kd + attentive_kd_loss(mine, theirs, normalise=self.kd_normalise)
         # Weighted by 0 rather than skipped while warming up: every process must use every parameter.
         weight = self.kd_weight if step >= self.warmup_steps else 0.0
         logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
@@ -112,11 +118,10 @@ class DisDepth(FeatureMethod):
 
     Args:
         teacher_channels: Channels of the teacher's four maps.
-        kd_weight: lambda_kd.
-        warmup_steps: Steps before the student is pulled towards the teacher.
         lam: Weigh positions by LAM; without it A = 1.
         window: Side of the attention windows at strides 4 and 8.
         ghost: What decodes the teacher's maps; by default the student's decoder of this very step.
+        pull: Options of `FeatureMethod`.
     """
 
     def __init__(
@@ -125,13 +130,12 @@ class DisDepth(FeatureMethod):
         task_loss: DepthLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
-        kd_weight: float = 0.05,
-        warmup_steps: int = 0,
         lam: bool = True,
         window: int = 8,
         ghost: FixedGhost | None = None,
+        **pull: Any,
     ) -> None:
-        super().__init__(student, task_loss, kd_weight=kd_weight, warmup_steps=warmup_steps)
+        super().__init__(student, task_loss, **pull)
         channels = channels_of(student)
         windows = (window, window, None, None)
         self.fam = nn.ModuleList(
@@ -171,11 +175,10 @@ class DisDepth(FeatureMethod):
         for level, stride in zip(levels, STRIDES, strict=True):
             logs |= level.describe(stride)
         if step >= self.warmup_steps:
-            kd = torch.stack(
-                [attentive_kd_loss(f, level.z, level.attention) for f, level in zip(pulled, levels, strict=True)]
-            ).sum()
-            result.image_loss = self.kd_weight * kd
-            logs["kd"] = kd.detach()
+            pairs = zip(pulled, levels, strict=True)
+            kd = torch.stack([attentive_kd_loss(f, z.z, z.attention, normalise=self.kd_normalise) for f, z in pairs])
+            result.image_loss = self.kd_weight * kd.sum()
+            logs["kd"] = kd.detach().sum()
         return result
 
     @torch.no_grad()

@@ -56,7 +56,9 @@ def silog_loss(
     return alpha * (spread.clamp(min=EPS).sqrt() if sqrt else spread)
 
 
-def attentive_kd_loss(features: Tensor, acclimated: Tensor, attention: Tensor | None = None) -> Tensor:
+def attentive_kd_loss(
+    features: Tensor, acclimated: Tensor, attention: Tensor | None = None, *, normalise: bool = False
+) -> Tensor:
     """Squared distance between a student's features and the acclimated teacher's, weighted by attention.
 
         KD = mean || A * Z - A * F ||^2      over images, channels and positions (DisDepth, section 3.4)
@@ -67,6 +69,8 @@ def attentive_kd_loss(features: Tensor, acclimated: Tensor, attention: Tensor | 
         features: F, the student's map, (B, C, H, W).
         acclimated: Z, the teacher's map in the student's shape, (B, C, H, W).
         attention: A, importance of each position, (B, 1, H, W) with mean 1. None weighs all alike.
+        normalise: Bring each channel of F and Z to mean 0 and deviation 1 over images and positions first. A decoder
+            that begins with a norm leaves Z's scale free, and with it the weight of this loss; this takes it out.
 
     Returns:
         Scalar, in float32.
@@ -78,7 +82,16 @@ def attentive_kd_loss(features: Tensor, acclimated: Tensor, attention: Tensor | 
         raise ValueError(
             f"features are {tuple(features.shape)}, acclimated {tuple(acclimated.shape)}: they must be equal"
         )
-    gap = features.float() - acclimated.detach().float()
+    features, acclimated = features.float(), acclimated.detach().float()
+    if normalise:
+        features, acclimated = standardise(features), standardise(acclimated)
+    gap = features - acclimated
     if attention is not None:
         gap = attention.detach().float() * gap
     return gap.square().mean()
+
+
+def standardise(x: Tensor) -> Tensor:
+    """Each channel of (B, C, H, W) with mean 0 and deviation 1 over images and positions."""
+    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+    return (x - mean) * (variance + 1e-5).rsqrt()

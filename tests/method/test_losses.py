@@ -220,3 +220,21 @@ def test_distance_of_half_precision_maps_does_not_overflow(dtype):
 def test_maps_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"features are \(1, 1, 1, 2\), acclimated \(1, 2, 1, 2\): they must be equal"):
         attentive_kd_loss(maps(1, 2), maps(1, 2, 3, 4))
+
+
+def test_normalised_distillation_is_2_minus_twice_the_correlation():
+    generator = torch.Generator().manual_seed(0)
+    f, z = (torch.randn(3, 2, 5, 7, generator=generator, dtype=torch.float64) for _ in range(2))
+    rows = [torch.stack([x[:, c].flatten() for x in (f, z)]) for c in range(2)]
+    expected = 2 - 2 * sum(torch.corrcoef(pair)[0, 1] for pair in rows) / 2
+    assert attentive_kd_loss(f, z, normalise=True).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_normalised_distillation_ignores_scale_and_offset_of_either_map():
+    generator = torch.Generator().manual_seed(0)
+    f, z, gain = (torch.randn(shape, generator=generator) for shape in ((2, 3, 8, 8), (2, 3, 8, 8), (1, 3, 1, 1)))
+    attention = torch.rand(2, 1, 8, 8, generator=generator)
+    plain = attentive_kd_loss(f, z, attention, normalise=True)
+    assert_close(
+        attentive_kd_loss(5 * f + 2, z * gain.abs() * 30 - 1, attention, normalise=True), plain, rtol=1e-3, atol=0
+    )

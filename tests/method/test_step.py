@@ -407,6 +407,14 @@ def test_a_teacher_on_another_grid_is_brought_to_the_students(disdepth, teacher,
     assert torch.isfinite(result.loss)
 
 
+@pytest.mark.parametrize("name", ["feature", "disdepth"])
+def test_maps_can_be_compared_without_their_scale(name, student, teacher, batch):
+    plain, normalised = (new(name, copy.deepcopy(student), kd_normalise=flag) for flag in (False, True))
+    kd = [take(method, teacher, batch).logs["kd"] for method in (plain, normalised)]
+    assert not torch.isclose(*kd)
+    assert kd[1] <= 4 * 4 * (1 if name == "feature" else plain.lam[0].limit ** 2)
+
+
 def test_a_fixed_ghost_takes_the_place_of_the_students_decoder(student, teacher, batch):
     trained = copy.deepcopy(student)
     method = new("disdepth", student, ghost=FixedGhost(trained))
