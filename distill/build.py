@@ -18,6 +18,7 @@ from distill.data import (
     DepthDataset,
     InMemory,
     PairDataset,
+    PartlyLabelled,
     Sample,
     SceneDataset,
     Source,
@@ -138,6 +139,9 @@ def build_data(config: Config) -> Data:
     images_only = isinstance(train, PairDataset) and train.contents.images_only
     if data.limit is not None:
         train = Subset(train, data.limit)
+    if data.labelled is not None:
+        view = PartlyLabelled if METHODS[config.method.name].needs_teacher else Subset
+        train = view(train, data.labelled)
     if config.method.name == "supervised" or not images_only:
         check_truth(train)
     test = open_dataset(data, "test") if has_test_half(data) else None

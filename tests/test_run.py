@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 import distill
-from distill import run
+from distill import build, run
 from distill.config import load_config
 from distill.engine.checkpoint import Checkpoints
 from students import create_student
@@ -173,6 +173,17 @@ def test_images_without_ground_truth_are_distilled(train, own_streets):
     assert read_json(folder / "results.json") == []
     assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 4
     distill.load_model(folder)
+
+
+def test_what_is_not_labelled_is_left_out_without_a_teacher_and_taught_with_one(config_file):
+    sizes, labelled = {}, {}
+    for method in ("supervised", "disdepth"):
+        config = load_config(config_file, ["data.labelled=3", f"method.name={method}"])
+        data = build.build_data(config)
+        sizes[method] = len(data.train)
+        labelled[method] = sum(bool(data.train[(0, i)].valid.any()) for i in range(len(data.train)))
+    assert sizes == {"supervised": 3, "disdepth": 8}
+    assert labelled == {"supervised": 3, "disdepth": 3}
 
 
 def test_a_batch_in_portions_trains(train):

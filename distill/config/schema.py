@@ -67,6 +67,11 @@ class DataConfig(Section):
     split: Annotated[SplitFiles, BeforeValidator(as_split)] = SplitFiles()
     scenes: ScenesConfig = ScenesConfig()
     limit: PositiveInt | None = Field(None, description="Use only the first so many training images.")
+    labelled: PositiveInt | None = Field(
+        None,
+        description="Use the depth of the first so many training images only: the teacher alone teaches the others, "
+        "which a method without a teacher leaves out.",
+    )
     size: Size | None = Field(None, description="Resize images to this before anything else; depth follows by nearest.")
     crop: Size | None = Field(None, description="Random crop of training images.")
     rotate_deg: NonNegativeFloat = Field(0.0, description="Random rotation within plus and minus this.")

@@ -5,7 +5,7 @@ from distill.data.files import DecodeError
 from distill.data.folder import FolderDataset
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.kitti_splits import kitti_eigen_split
-from distill.data.memory import InMemory, Subset
+from distill.data.memory import InMemory, PartlyLabelled, Subset
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.opening import Source
 from distill.data.pairs import Contents, PairDataset
@@ -28,6 +28,7 @@ __all__ = [
     "KittiDataset",
     "NyuDataset",
     "PairDataset",
+    "PartlyLabelled",
     "Sample",
     "SceneDataset",
     "Source",

@@ -1,10 +1,12 @@
-"""Views of a data set: one that is read once and then kept in memory, and its first samples only."""
+"""Views of a data set: read once and kept in memory, its first samples only, the depth of its first samples only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from distill.data.sample import DepthDataset, Sample
@@ -56,3 +58,19 @@ class Subset:
         if not -self.count <= index < self.count:
             raise IndexError(index)
         return self.dataset[index]
+
+
+class PartlyLabelled:
+    """A data set whose first `count` samples have their depth, the others none, as if nobody had measured it."""
+
+    def __init__(self, dataset: DepthDataset, count: int) -> None:
+        self.dataset, self.count, self.max_depth = dataset, count, dataset.max_depth
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if index % len(self) < self.count:
+            return sample
+        return replace(sample, depth=np.zeros_like(sample.depth), valid=np.zeros_like(sample.valid))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distill.data import InMemory, SceneDataset
+from distill.data import InMemory, PartlyLabelled, SceneDataset
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -33,3 +33,15 @@ def test_progress_is_told_after_every_sample():
     done = []
     InMemory(SceneDataset("room", 3, seed=3, size=(32, 64)), workers=0, progress=done.append)
     assert done == [1, 2, 3]
+
+
+def test_samples_behind_the_labelled_ones_lose_their_depth_and_nothing_else():
+    scenes = SceneDataset("road", 3, seed=3, size=(32, 64))
+    view = PartlyLabelled(scenes, 2)
+    assert (len(view), view.max_depth) == (3, scenes.max_depth)
+    assert [bool(sample.valid.any()) for sample in view] == [True, True, False]
+    assert not view[2].depth.any()
+    for index in range(3):
+        np.testing.assert_array_equal(view[index].image, scenes[index].image)
+    np.testing.assert_array_equal(view[1].depth, scenes[1].depth)
+    assert scenes[2].valid.any()
