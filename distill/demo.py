@@ -43,6 +43,8 @@ def demo_config() -> Path:
 def demo(output: Path) -> list[Row]:
     """Train a twin without and a student with distillation, compare both with the teacher, write one page.
 
+    The twin learns from the measured streets alone, the student also from those that only the teacher has an idea of.
+
     The page is `report.html`, one row of its pictures `pictures.png`.
 
     Safe to interrupt and to run again: what is done is not done twice.
@@ -101,9 +103,10 @@ def write_demo_page(
 ) -> None:
     teacher, student, twin = (one.results.metrics["rmse"] for one in judged)
     lead = (
-        f"A DPT teaches a small CNN on {len(data.train)} streets with sparse depth. On {len(judged[0].results.images)} "
-        f"streets that none of them has seen, the teacher's RMSE is {teacher:.2f} m, the distilled student's "
-        f"{student:.2f} m, and that of its twin, trained alike without a teacher, {twin:.2f} m."
+        f"A DPT teaches a small CNN on {len(data.train)} streets, {config.data.labelled} of them with depth as a lidar "
+        f"measures it. On {len(judged[0].results.images)} streets that none of them has seen, the teacher's RMSE is "
+        f"{teacher:.2f} m, the distilled student's {student:.2f} m, and {twin:.2f} m that of its twin, trained alike on "
+        "the measured streets without a teacher."
     )
     labelled = {"distilled": output / "student", "twin": output / "twin"}
     write_page(

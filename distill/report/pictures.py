@@ -180,18 +180,20 @@ def _check_limits(low: float, high: float) -> None:
 
 
 def panel_strip(panel: Panel) -> np.ndarray:
-    """All pictures of a panel in one, each under its label: wide ones in a column, others in a row, scales below.
+    """All pictures of a panel in one, each under its label: wide ones in two columns, others in a row, scales below.
 
-    The first picture's size, enlarged to at least 240 pixels' width, is everyone's.
+    The first picture's size, enlarged to at least 320 pixels' width, is everyone's.
     """
     if not panel.pictures:
         raise ValueError(f"panel {panel.name!r} has no pictures")
     height, width = next(iter(panel.pictures.values())).shape[:2]
-    zoom = max(1.0, 240 / width)
+    zoom = max(1.0, 320 / width)
     size = (round(height * zoom), round(width * zoom))
-    column = width >= 2 * height
-    cells = [_labelled(resize_to(picture, size), label) for label, picture in panel.pictures.items()]
-    montage = np.concatenate([_margin(cell) for cell in cells], axis=0 if column else 1)
+    cells = [_margin(_labelled(resize_to(picture, size), label)) for label, picture in panel.pictures.items()]
+    columns = min(2, len(cells)) if width >= 2 * height else len(cells)
+    cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % columns)
+    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    montage = np.concatenate(rows)
     for scale in panel.scales:
         montage = scale_bar(montage, scale)
     return montage
