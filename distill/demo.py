@@ -105,8 +105,8 @@ def write_demo_page(
     lead = (
         f"A DPT teaches a small CNN on {len(data.train)} streets, {config.data.labelled} of them with depth as a lidar "
         f"measures it. On {len(judged[0].results.images)} streets that none of them has seen, the teacher's RMSE is "
-        f"{teacher:.2f} m, the distilled student's {student:.2f} m, and {twin:.2f} m that of its twin, trained alike on "
-        "the measured streets without a teacher."
+        f"{teacher:.2f} m, the distilled student's {student:.2f} m, and {twin:.2f} m that of its twin, trained alike "
+        "on the measured streets without a teacher."
     )
     labelled = {"distilled": output / "student", "twin": output / "twin"}
     write_page(
