@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from distill.data.files import DecodeError
 from distill.data.sample import DepthDataset, Sample
 
 
-def readable(dataset: DepthDataset) -> Iterator[Sample]:
-    """Every sample in order; in place of one that cannot be read, an empty one whose `faults` name the file."""
-    for index in range(len(dataset)):
+def readable(dataset: DepthDataset, indices: Iterable[int] | None = None) -> Iterator[Sample]:
+    """Every sample or those of `indices`; in place of one that cannot be read, an empty one whose `faults` name it."""
+    for index in range(len(dataset)) if indices is None else indices:
         try:
             yield dataset[index]
         except DecodeError as error:

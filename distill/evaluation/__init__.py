@@ -1,18 +1,29 @@
 """How good a depth map is: the metrics of one image, the named protocols that decide what counts, and their mean."""
 
-from distill.evaluation.evaluator import Evaluation, ImageScore, evaluate
-from distill.evaluation.metrics import LOWER_IS_BETTER, METRICS, depth_metrics, mean_absolute_error
+from distill.evaluation.breakdown import error_bounds
+from distill.evaluation.evaluator import Network, Outcome, Prediction, eval_mode, evaluate, gather, interleave, judge
+from distill.evaluation.metrics import LOWER_IS_BETTER, MEASURES, METRICS, depth_metrics, mean_absolute_error
 from distill.evaluation.protocols import PROTOCOLS, Protocol, SizeError
+from distill.evaluation.scores import Evaluation, ImageScore
 
 __all__ = [
     "LOWER_IS_BETTER",
+    "MEASURES",
     "METRICS",
     "PROTOCOLS",
     "Evaluation",
     "ImageScore",
+    "Network",
+    "Outcome",
+    "Prediction",
     "Protocol",
     "SizeError",
     "depth_metrics",
+    "error_bounds",
+    "eval_mode",
     "evaluate",
+    "gather",
+    "interleave",
+    "judge",
     "mean_absolute_error",
 ]

@@ -1,89 +1,54 @@
-"""Run a model over images with known depth and judge it by one protocol."""
+"""Run a model over images with known depth and judge it by one protocol, or by several at once."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.evaluation.metrics import METRICS, as_tensor
+from distill.evaluation.breakdown import depth_edges, error_counts, part_masks
+from distill.evaluation.metrics import measure
 from distill.evaluation.protocols import Protocol, SizeError
+from distill.evaluation.scores import Evaluation, ImageScore, Part, Size
 
 if TYPE_CHECKING:
     from distill.data.sample import Sample
 
-MEASURES = (*METRICS, "mae")
-
-Size = tuple[int, int]
 Model = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class ImageScore:
-    """One image's metrics, the nine and "mae", with the pixels that counted and how many of them were not finite."""
+class Prediction:
+    """What is predicted of one image, in metres, as `Protocol.score` takes it.
 
-    name: str
-    metrics: dict[str, float]
-    pixels: int
-    repaired: int
+    `depth` is (h, w); `flipped` that of the mirrored image, still mirrored, where there is one; `view` is the size of
+    what the model was shown, to which a depth of another size is resized.
+    """
+
+    depth: Any
+    flipped: Any = None
+    view: Size | None = None
+
+
+Predict = Callable[["Sample"], Prediction]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a model achieved on a set of images.
+class Outcome:
+    """What became of one sample: a score by each protocol, None where no pixel of it counts; or unreadable files."""
 
-    Attributes:
-        skipped: Names of images without a pixel of truth that counts.
-        faults: Names that could not be read. What stood in their place was not judged.
-        seconds: Time spent in the model.
-        input_size: (H, W) to which every image was resized for the model; None where none was.
-    """
-
-    protocol: Protocol
-    images: tuple[ImageScore, ...]
-    skipped: tuple[str, ...] = ()
+    name: str
+    scores: tuple[ImageScore | None, ...] = ()
     faults: tuple[str, ...] = ()
-    seconds: float = 0.0
-    input_size: Size | None = None
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The mean over images of the nine metrics and "mae"; NaN where there is no image."""
-        count = len(self.images) or math.nan
-        return {name: math.fsum(image.metrics[name] for image in self.images) / count for name in MEASURES}
-
-    @property
-    def repaired(self) -> int:
-        """Pixels that counted although the model gave NaN or infinity there."""
-        return sum(image.repaired for image in self.images)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, in types that JSON knows."""
-        return {
-            "protocol": self.protocol.name,
-            "fingerprint": self.protocol.fingerprint,
-            "settings": asdict(self.protocol),
-            "input_size": list(self.input_size) if self.input_size else None,
-            "images": len(self.images),
-            "skipped": len(self.skipped),
-            "metrics": self.metrics,
-            "repaired": self.repaired,
-            "seconds": self.seconds,
-            "skipped_names": list(self.skipped),
-            "faults": list(self.faults),
-            "per_image": [
-                {"name": image.name, "pixels": image.pixels, "repaired": image.repaired, **image.metrics}
-                for image in self.images
-            ],
-        }
 
 
 def evaluate(
@@ -96,6 +61,7 @@ def evaluate(
     size: Size | None = None,
     progress: Callable[[int, str], object] | None = None,
     autocast: torch.dtype | None = None,
+    min_side: int = 1,
 ) -> Evaluation:
     """Judge a model on every sample that has ground truth, one image at a time.
 
@@ -107,59 +73,119 @@ def evaluate(
         size: (H, W) to which images are resized for the model. Its predictions are resized back.
         progress: Called after every sample with how many are done and the last one's name.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
+        min_side: Pixels that the model needs both ways.
 
     Raises:
-        UserError: If no sample could be judged, or a frame does not suit the protocol.
+        UserError: If no sample could be judged, a frame does not suit the protocol, or an image is too small.
         ValueError: If the model's output has another shape than promised.
     """
     protocol = protocol if tta is None else protocol.with_(tta=tta)
-    judge = _Judge(model, protocol, torch.device(device), size, autocast)
-    images: list[ImageScore] = []
-    skipped: list[str] = []
-    faults: list[str] = []
-    with _eval_mode(model):
-        for done, sample in enumerate(samples, start=1):
-            if sample.faults:  # the sample stands in for these, and is judged in its own place
-                faults += sample.faults
-            elif score := judge(sample):
-                images.append(score)
-            else:
-                skipped.append(sample.name)
+    network = Network(model, protocol, torch.device(device), size, autocast, min_side)
+    outcomes = []
+    with eval_mode(model):
+        for outcome in judge(network, samples, [protocol]):
+            outcomes.append(outcome)
             if progress:
-                progress(done, sample.name)
-    if not images:
-        what = f"{len(skipped)} without ground truth in range, {len(faults)} unreadable"
-        raise UserError(f"nothing to evaluate by {protocol.name}: {what}. Give images with their depth")
-    return Evaluation(protocol, tuple(images), tuple(skipped), tuple(faults), judge.seconds, size)
+                progress(len(outcomes), outcome.name)
+    return gather(outcomes, [protocol], network.seconds, size)[0]
+
+
+def judge(predict: Predict, samples: Iterable[Sample], protocols: Sequence[Protocol]) -> Iterator[Outcome]:
+    """Predict every sample once and score it by every protocol; what is held of it is a few numbers.
+
+    Raises:
+        SizeError: If a frame does not suit a protocol.
+    """
+    for sample in samples:
+        if sample.faults:  # the sample stands in for these, and is judged in its own place
+            yield Outcome(sample.name, faults=tuple(sample.faults))
+            continue
+        try:
+            places = [protocol.places(sample.depth) for protocol in protocols]
+        except SizeError as error:
+            raise SizeError(f"{sample.name}: {error}") from None
+        if not any(map(len, places)):  # costs the model no time
+            yield Outcome(sample.name, (None,) * len(protocols))
+            continue
+        prediction, edges = predict(sample), depth_edges(sample.depth)
+        pairs = zip(protocols, places, strict=True)
+        yield Outcome(sample.name, tuple(_score(sample, prediction, edges, *pair) for pair in pairs))
+
+
+def _score(
+    sample: Sample, prediction: Prediction, edges: np.ndarray, protocol: Protocol, places: np.ndarray
+) -> ImageScore | None:
+    """One image's score by one protocol; None where none of its pixels counts."""
+    if not len(places):
+        return None
+    given = prediction
+    judged = protocol.judged(given.depth, sample.depth, given.flipped, view=given.view, places=places)
+    pred, target = judged.pred, judged.target
+    parts = {}
+    for name, mask in part_masks(judged, edges, protocol.max_depth).items():
+        of_part = target[mask]
+        if len(of_part):
+            parts[name] = Part(len(of_part), measure(pred[mask], of_part))
+    repaired, errors = int(judged.broken.sum()), tuple(error_counts(judged))
+    return ImageScore(sample.name, measure(pred, target), len(target), repaired, parts, errors)
+
+
+def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:
+    """The outcomes of all samples in their order, where process r of n judged the samples r, r + n, r + 2n ..."""
+    return [outcome for turn in zip_longest(*parts) for outcome in turn if outcome is not None]
+
+
+def gather(
+    outcomes: Iterable[Outcome],
+    protocols: Sequence[Protocol],
+    seconds: float = 0.0,
+    size: Size | None = None,
+    without_truth: Sequence[str] = (),
+) -> list[Evaluation]:
+    """The outcomes of all samples as one result by each protocol; `without_truth` are images known to have none.
+
+    Raises:
+        UserError: If no sample was judged.
+    """
+    outcomes = list(outcomes)
+    faults = tuple(fault for outcome in outcomes for fault in outcome.faults)
+    read = [outcome for outcome in outcomes if not outcome.faults]
+    results = []
+    for i, protocol in enumerate(protocols):
+        images = tuple(score for outcome in read if (score := outcome.scores[i]) is not None)
+        skipped = (*(outcome.name for outcome in read if outcome.scores[i] is None), *without_truth)
+        if not images:
+            what = f"{len(skipped)} without ground truth in range, {len(faults)} unreadable"
+            raise UserError(f"nothing to evaluate by {protocol.name}: {what}. Give images with their depth")
+        results.append(Evaluation(protocol, images, skipped, faults, seconds, size))
+    return results
 
 
 @dataclass
-class _Judge:
-    """Takes a sample to its score, and adds up the time spent in the model."""
+class Network:
+    """Takes a sample to a model's prediction, and adds up the time spent in the model.
+
+    Of `protocol` only counts what the model is shown: KITTI's cut or all, and the mirrored image or not.
+    """
 
     model: Model
     protocol: Protocol
     device: torch.device
-    size: Size | None
-    autocast: torch.dtype | None
+    size: Size | None = None
+    autocast: torch.dtype | None = None
+    min_side: int = 1
     seconds: float = 0.0
 
     @torch.inference_mode()
-    def __call__(self, sample: Sample) -> ImageScore | None:
-        """The sample's score; None where none of its pixels counts."""
-        try:
-            if not self.protocol.select(sample.depth).any():
-                return None
-        except SizeError as error:
-            raise SizeError(f"{sample.name}: {error}") from None
-        image = _as_image(sample.image, self.device)
-        rows, cols = self.protocol.input_window(*image.shape[-2:])
-        shown = image[..., rows, cols]
-        view = (shown.shape[-2], shown.shape[-1])
+    def __call__(self, sample: Sample) -> Prediction:
+        rows, cols = self.protocol.input_window(*sample.depth.shape)
+        shown = as_image(sample.image[rows, cols], self.device)
+        height, width = shown.shape[-2:]
+        if self.size is None and min(height, width) < self.min_side:
+            seen = f"{sample.name} is {height}x{width} (height x width)"
+            raise UserError(f"{seen}, expected at least {self.min_side} both ways; enlarge images by an input size")
         depths = self._predict(shown)
-        scores = self.protocol.score(depths[0], sample.depth, *depths[1:], view=view)
-        metrics = {name: scores[name] for name in MEASURES}
-        return ImageScore(sample.name, metrics, int(scores["pixels"]), int(scores["repaired"]))
+        return Prediction(depths[0], depths[1] if len(depths) > 1 else None, (height, width))
 
     def _predict(self, image: Tensor) -> Tensor:
         """Depth (1, h, w) of an image (1, 3, H, W), or (2, h, w) with its mirror image's, at the model's own size."""
@@ -179,9 +205,9 @@ class _Judge:
         return depth[:, 0].float()
 
 
-def _as_image(image: Any, device: torch.device) -> Tensor:
+def as_image(image: np.ndarray, device: torch.device) -> Tensor:
     """RGB (H, W, 3), uint8 or float in [0, 1], as float32 (1, 3, H, W) in [0, 1]."""
-    tensor = as_tensor(image, device).permute(2, 0, 1)[None]
+    tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
     return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
 
 
@@ -191,8 +217,8 @@ def _wait_for(device: torch.device) -> None:
 
 
 @contextmanager
-def _eval_mode(model: Model) -> Iterator[None]:
-    """Eval mode inside; afterwards every part is as it was, also one that was in another mode than the rest."""
+def eval_mode(model: object) -> Iterator[None]:
+    """Eval mode inside, of a module; afterwards every part is as it was, also one in another mode than the rest."""
     if not isinstance(model, nn.Module):
         yield
         return

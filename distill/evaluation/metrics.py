@@ -6,16 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Array = Tensor | np.ndarray
+from distill.evaluation.arrays import Array, as_array, beside, float64, library, numbers
 
 METRICS = ("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
-LOWER_IS_BETTER = frozenset({*METRICS[3:], "mae"})
+MEASURES = (*METRICS, "mae")
+LOWER_IS_BETTER = frozenset(MEASURES[3:])
 THRESHOLD = 1.25
-
-NO_FLOAT64 = frozenset({"mps"})  # devices that refuse the dtype; their metrics are computed on the CPU
 
 
 def depth_metrics(pred: Array, target: Array, valid: Array) -> dict[str, float]:
@@ -42,44 +39,51 @@ def depth_metrics(pred: Array, target: Array, valid: Array) -> dict[str, float]:
     Raises:
         ValueError: If the three shapes differ.
     """
-    p, t = _valid_pixels(pred, target, valid)
-    if not len(p):
-        return dict.fromkeys(METRICS, math.nan)
-    gap, error = p.log() - t.log(), p - t
-    # The ratios of a negative prediction are negative, hence below every threshold.
-    ratio = torch.maximum(p / t, t / p).where(p > 0, math.inf)
-    values = [
-        *((ratio < THRESHOLD**k).double().mean() for k in (1, 2, 3)),
-        (error.abs() / t).mean(),
-        (error.square() / t).mean(),
-        error.square().mean().sqrt(),
-        gap.square().mean().sqrt(),
-        gap.abs().mean() / math.log(10),
-        # mean(g^2) - mean(g)^2 as the mean square of g - mean(g), which rounding cannot push below 0.
-        100 * (gap - gap.mean()).square().mean().sqrt(),
-    ]
-    return dict(zip(METRICS, torch.stack(values).tolist(), strict=True))  # one transfer from the device
+    measures = measure(*_valid_pixels(pred, target, valid))
+    return {name: measures[name] for name in METRICS}
 
 
 def mean_absolute_error(pred: Array, target: Array, valid: Array) -> float:
     """Mean |pred - target| in metres over the valid pixels of one image, shapes as in `depth_metrics`."""
-    p, t = _valid_pixels(pred, target, valid)
-    return (p - t).abs().mean().item()
+    return measure(*_valid_pixels(pred, target, valid))["mae"]
 
 
-def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:
-    """A tensor of what was given, which may be a mirrored or read-only numpy array, on `device` where one is named."""
-    if isinstance(array, Tensor):
-        return array.detach().to(device or array.device)
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device or "cpu")
+def measure(p: Any, t: Any) -> dict[str, float]:
+    """`MEASURES` of predictions and truth in metres, both (N,), computed in float64 where they lie."""
+    count = len(p)
+    if not count:
+        return dict.fromkeys(MEASURES, math.nan)
+    p, t, xp = float64(p), float64(t), library(p)
+    with np.errstate(all="ignore"):
+        error, ratio = p - t, p / t
+        relative, gap = error / t, xp.log(ratio)
+        spread = gap - gap.mean()  # not mean(g^2) - mean(g)^2, which rounding can push below 0
+        # The ratios of a negative prediction are negative, hence below every threshold.
+        farther = xp.where(p > 0, xp.maximum(ratio, t / p), math.inf)
+        sums = numbers(
+            [
+                *(xp.count_nonzero(farther < THRESHOLD**k) for k in (1, 2, 3)),
+                abs(relative).sum(),
+                error @ relative,
+                error @ error,
+                gap @ gap,
+                abs(gap).sum(),
+                spread @ spread,
+                abs(error).sum(),
+            ]
+        )
+    d1, d2, d3, abs_rel, sq_rel, square, square_log, log, variance, mae = (value / count for value in sums)
+    rmse, rmse_log, silog = math.sqrt(square), math.sqrt(square_log), 100 * math.sqrt(variance)
+    values = (d1, d2, d3, abs_rel, sq_rel, rmse, rmse_log, log / math.log(10), silog, mae)
+    return dict(zip(MEASURES, values, strict=True))
 
 
-def _valid_pixels(pred: Array, target: Array, valid: Array) -> tuple[Tensor, Tensor]:
-    """The valid pixels of both maps as float64 vectors, on the device of `pred` or, failing float64, the CPU."""
-    p = as_tensor(pred)
-    device = torch.device("cpu") if p.device.type in NO_FLOAT64 else p.device
-    p, t, mask = p.to(device), as_tensor(target, device), as_tensor(valid, device).bool()
+def _valid_pixels(pred: Array, target: Array, valid: Array) -> tuple[Any, Any]:
+    """The valid pixels of both maps, where `pred` lies."""
+    p = as_array(pred)
+    t, mask = beside(as_array(target), p), beside(as_array(valid), p)
     if not p.shape == t.shape == mask.shape:
         shapes = [tuple(x.shape) for x in (p, t, mask)]
         raise ValueError(f"pred, target and valid must share one shape, got {shapes}")
-    return p[mask].double(), t[mask].double()
+    mask = mask != 0
+    return p[mask], t[mask]

@@ -15,16 +15,24 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from distill.errors import UserError
-from distill.evaluation.metrics import Array, as_tensor, depth_metrics, mean_absolute_error
+from distill.evaluation.arrays import Array, as_map, beside, flat_nonzero
+from distill.evaluation.metrics import measure
+from distill.evaluation.pixels import (
+    KB_SIZE,
+    Pixels,
+    Window,
+    as_size,
+    holds_kb,
+    kb_window,
+    median_ratio,
+    merge,
+    repair,
+    resize,
+    take,
+)
 
-Window = tuple[slice, slice]
-
-KB_SIZE = (352, 1216)  # the frame of the KITTI benchmark: bottom aligned, horizontally centred
+NUMBERS = "limits in float32, metrics in float64"
 NYU_SIZE = (480, 640)
 NYU_EIGEN: Window = (slice(45, 471), slice(41, 601))
 FRACTIONS = {  # of height, height, width, width
@@ -33,13 +41,13 @@ FRACTIONS = {  # of height, height, width, width
 }
 OPTIONS: dict[str, tuple] = {  # what this code knows how to do; a new one comes with its branch below
     "crop": ("garg", "eigen", None),
-    "frame": ("full", "kb"),
+    "frame": ("full", "kb", "cut"),
     "tta": ("none", "flip", "flip-edge", "flip-plain"),
     "interpolation": ("bilinear",),
     "align_corners": (False, True),
     "averaging": ("mean of images",),
-    "limits": ("strict",),
-    "median_scaling": (False,),
+    "limits": ("strict", "inclusive"),
+    "median_scaling": (False, True),
 }
 
 
@@ -56,11 +64,14 @@ class Protocol:
         ground_truth: Where the true depth comes from, in words.
         max_depth: Cap in metres: beyond it the truth does not count and a prediction is cut.
         crop: Window that counts: "garg", "eigen", or None for the whole frame.
-        frame: "full": the crop's fractions are taken of the whole frame; "kb": of its 352x1216 KITTI-benchmark cut.
+        frame: "full": the crop's fractions are taken of the whole frame; "kb": of its 352x1216 KITTI-benchmark cut;
+            "cut": the frames themselves are such cuts, and no others are judged.
         min_depth: Least depth in metres. The truth counts where min_depth < truth < max_depth, compared in float32.
-        tta: What is made of a second prediction, for the mirrored image: `_merge` tells the kinds apart.
+        tta: What is made of a second prediction, for the mirrored image: `pixels.merge` tells the kinds apart.
         interpolation, align_corners: How a prediction of another resolution is brought to the frame's.
-        averaging, limits, median_scaling: Part of the fingerprint, so that a second kind can be told from the first.
+        averaging: The score of a data set is the mean over its images. Part of the fingerprint.
+        limits: "strict", or "inclusive": a truth on a limit counts (Depth-Anything-V2).
+        median_scaling: Give each prediction the truth's median before it is cut to the limits (monodepth2).
 
     Raises:
         UserError: If an option is not among the known ones, or the limits make no range.
@@ -90,8 +101,10 @@ class Protocol:
             raise UserError(
                 f"limits in metres must be 0 < min_depth < max_depth, got {self.min_depth}, {self.max_depth}"
             )
-        if self.frame == "kb" and self.dataset != "kitti":
-            raise UserError(f"frame 'kb' is a cut of KITTI's frames, and the dataset is {self.dataset!r}: use 'full'")
+        if self.frame != "full" and self.dataset != "kitti":
+            raise UserError(
+                f"frame {self.frame!r} is a cut of KITTI's frames, and the dataset is {self.dataset!r}: use 'full'"
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -111,8 +124,8 @@ class Protocol:
 
     def input_window(self, height: int, width: int) -> Window:
         """The part of an image that a model is shown: KITTI's 352x1216 cut where it fits, else all of it."""
-        if self.dataset == "kitti" and _holds_kb(height, width):
-            return _kb_window(height, width)
+        if self.dataset == "kitti" and holds_kb(height, width):
+            return kb_window(height, width)
         return slice(0, height), slice(0, width)
 
     def window(self, height: int, width: int) -> Window:
@@ -122,11 +135,13 @@ class Protocol:
             SizeError: If frames of this size cannot be judged.
         """
         top, left = 0, 0
+        if self.frame == "cut" and (height, width) != KB_SIZE:
+            raise SizeError(f"{self.name} judges frames cut to 352x1216, got {height}x{width}: use kitti_eigen_garg_kb")
         if self.frame == "kb":
-            if not _holds_kb(height, width):
+            if not holds_kb(height, width):
                 full = self.name.replace("_kb", "_full")
                 raise SizeError(f"{self.name} cuts frames to 352x1216, got {height}x{width}: use {full}")
-            (rows, cols), (height, width) = _kb_window(height, width), KB_SIZE
+            (rows, cols), (height, width) = kb_window(height, width), KB_SIZE
             top, left = rows.start, cols.start
         if self.crop is None:
             return slice(top, top + height), slice(left, left + width)
@@ -138,17 +153,22 @@ class Protocol:
         rows = slice(top + int(r0 * height), top + int(r1 * height))  # int() truncates, as every reference does
         return rows, slice(left + int(c0 * width), left + int(c1 * width))
 
-    def select(self, target: Array) -> Tensor:
-        """The pixels that count, bool (H, W): inside the window, and strictly within the limits in float32.
+    def places(self, target: Array) -> Any:
+        """Where the pixels are that count, (N,): indices of the flattened map (H, W).
 
-        float32 decides for a truth on the limit: 1/1000 is not above 0.001 there, but would be in float64.
+        They lie inside the window, and within the limits as float32 decides: 1/1000 is not above 0.001 there, but would
+        be in float64.
         """
-        depth = _depth_map(target, "target")
-        rows, cols = self.window(*depth.shape)
-        selected = torch.zeros_like(depth, dtype=torch.bool)
-        inside = depth[rows, cols]
-        selected[rows, cols] = (inside > self.min_depth) & (inside < self.max_depth)
-        return selected
+        depth = as_map(target, "target")
+        (rows, cols), width = self.window(*depth.shape), depth.shape[1]
+        band = depth[rows]  # not depth[rows, cols], of which every index would have to be moved
+        if self.limits == "strict":
+            inside = (band > self.min_depth) & (band < self.max_depth)
+        else:
+            inside = (band >= self.min_depth) & (band <= self.max_depth)
+        inside[:, : cols.start] = False
+        inside[:, cols.stop :] = False
+        return flat_nonzero(inside) + rows.start * width
 
     def score(
         self, pred: Array, target: Array, flipped: Array | None = None, *, view: tuple[int, int] | None = None
@@ -172,60 +192,65 @@ class Protocol:
         Raises:
             ValueError: If a shape does not fit, or the protocol's TTA lacks `flipped`.
         """
-        raw = _depth_map(pred, "pred")
-        truth = _depth_map(target, "target", raw.device)
-        layers = self._merge(raw, None if flipped is None else _depth_map(flipped, "flipped", raw.device))
-        if view is not None and layers.shape[1:] != view:  # at equal size 0 * inf would still turn inf into NaN
-            layers = self._resize(layers, view)
-        depth, broken = self._place(layers, truth.shape)
-        # A float32 clamp leaves NaN alone, so this is: below -> min, above and inf -> max, NaN -> min.
-        depth = depth.clamp(self.min_depth, self.max_depth).nan_to_num(nan=self.min_depth)
-        valid = self.select(truth)
-        return {
-            **depth_metrics(depth, truth, valid),
-            "mae": mean_absolute_error(depth, truth, valid),
-            "pixels": int(valid.sum()),
-            "repaired": int((valid & (broken > 0)).sum()),
-        }
+        judged = self.judged(pred, target, flipped, view=view)
+        counts = {"pixels": len(judged.target), "repaired": int(judged.broken.sum())}
+        return measure(judged.pred, judged.target) | counts
 
-    def _merge(self, pred: Tensor, flipped: Tensor | None) -> Tensor:
-        """Both predictions made one, and a map that is 1 where either was not finite, as (2, H, W).
+    def judged(
+        self,
+        pred: Array,
+        target: Array,
+        flipped: Array | None = None,
+        *,
+        view: tuple[int, int] | None = None,
+        places: Array | None = None,
+    ) -> Pixels:
+        """The pixels of one image that count, as `score` judges them; `places` spares finding them again."""
+        (depth, broken), truth = self.combined(pred, flipped, view), as_map(target, "target")
+        self._check_size(depth.shape, truth.shape)
+        where = self.places(truth) if places is None else places
+        t, where = beside(truth.ravel()[where], depth), beside(where, depth)
+        p, faults = take(depth, where, truth.shape), take(broken, where, truth.shape) != 0
+        if self.median_scaling:
+            p = p * median_ratio(p, t)
+        return Pixels(repair(p, (self.min_depth, self.max_depth)), t, where, faults)
 
-        "flip" cuts both to the limits, then averages (AdaBins); one NaN of the two makes the pixel NaN. "flip-plain"
-        (MDE-Toolbox) is the same arithmetic; its NaN would drop the image from the mean, here it counts as min_depth.
-        "flip-edge" (NeWCRFs) blends without cutting first.
-        """
-        if flipped is None:
-            if self.tta != "none":
-                raise ValueError(f"tta {self.tta!r} needs the prediction for the mirrored image as well: pass flipped")
-            return torch.stack([pred, (~pred.isfinite()).float()])
-        if flipped.shape != pred.shape:
-            raise ValueError(f"pred and flipped must be of one size, got {_size(pred.shape)}, {_size(flipped.shape)}")
-        other = flipped.flip(-1)
-        broken = ~(pred.isfinite() & other.isfinite())
-        if self.tta == "flip-edge":
-            merged = _edge_blend(pred, other)
-        else:
-            merged = 0.5 * (pred.clamp(self.min_depth, self.max_depth) + other.clamp(self.min_depth, self.max_depth))
-        return torch.stack([merged, broken.float()])
+    def combined(
+        self, pred: Array, flipped: Array | None = None, view: tuple[int, int] | None = None
+    ) -> tuple[Any, Any]:
+        """One depth map (H, W) in metres of what a model gave, and where it gave anything that was not finite."""
+        raw = as_map(pred, "pred")
+        mirrored = None if flipped is None else beside(as_map(flipped, "flipped"), raw)
+        self._check_pair(raw, mirrored)
+        depth, broken = merge(raw, mirrored, self.tta, (self.min_depth, self.max_depth))
+        if view is not None and depth.shape != view:  # at equal size 0 * inf would still turn inf into NaN
+            depth, broken = (resize(x, view, self.interpolation, self.align_corners) for x in (depth, broken))
+        return depth, broken
 
-    def _resize(self, layers: Tensor, size: tuple[int, int]) -> Tensor:
-        """Layers (C, h, w) at another resolution, (C, H, W)."""
-        mode, corners = self.interpolation, self.align_corners
-        return F.interpolate(layers[None], size=size, mode=mode, align_corners=corners)[0]
+    def describe(self) -> str:
+        """Everything that decides a number, in one line."""
+        crop = f"{self.crop.capitalize()} crop" if self.crop else "no crop"
+        frame = {"full": "the full frame", "kb": "the 352x1216 cut", "cut": "frames of 352x1216"}[self.frame]
+        less = "<" if self.limits == "strict" else "<="
+        scaled = ", median scaling" if self.median_scaling else ""
+        corners = "on" if self.align_corners else "off"
+        return (
+            f"{self.ground_truth}; {crop} of {frame}; {self.min_depth:g} {less} truth {less} {self.max_depth:g} m; "
+            f"TTA {self.tta}{scaled}; {self.interpolation}, align_corners {corners}; {self.averaging}; {NUMBERS}"
+        )
 
-    def _place(self, layers: Tensor, frame: torch.Size) -> Tensor:
-        """Layers of the frame, or of KITTI's cut of it pasted into zeros, as layers of the frame."""
-        height, width = frame
-        if layers.shape[1:] == frame:
-            return layers
-        if self.dataset == "kitti" and layers.shape[1:] == KB_SIZE and _holds_kb(height, width):
-            rows, cols = _kb_window(height, width)
-            pasted = layers.new_zeros(len(layers), height, width)
-            pasted[:, rows, cols] = layers
-            return pasted
+    def _check_pair(self, pred: Any, flipped: Any) -> None:
+        if flipped is None and self.tta != "none":
+            raise ValueError(f"tta {self.tta!r} needs the prediction for the mirrored image as well: pass flipped")
+        if flipped is not None and flipped.shape != pred.shape:
+            sizes = f"{as_size(pred.shape)}, {as_size(flipped.shape)}"
+            raise ValueError(f"pred and flipped must be of one size, got {sizes}")
+
+    def _check_size(self, given: tuple[int, ...], frame: tuple[int, ...]) -> None:
+        if given == frame or (self.dataset == "kitti" and given == KB_SIZE and holds_kb(*frame)):
+            return
         also = " or its 352x1216 cut" if self.dataset == "kitti" else ""
-        raise ValueError(f"pred is {_size(layers.shape[1:])}, but the frame is {_size(frame)}: give all of it{also}")
+        raise ValueError(f"pred is {as_size(given)}, but the frame is {as_size(frame)}: give all of it{also}")
 
 
 class Protocols(dict[str, Protocol]):
@@ -240,6 +265,9 @@ def _named(*protocols: Protocol) -> Protocols:
 
 
 _LIDAR = "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, Eigen test split"
+_SELECTION = (
+    "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, 1000 validation crops of depth_selection"
+)
 _KINECT = "Kinect depth, filled in, metres = PNG / 1000, Eigen test split"
 
 PROTOCOLS = _named(
@@ -247,43 +275,12 @@ PROTOCOLS = _named(
     Protocol("kitti_eigen_garg_kb", "kitti", _LIDAR, 80, crop="garg", frame="kb"),
     Protocol("kitti_eigen_crop_full", "kitti", _LIDAR, 80, crop="eigen"),
     Protocol("kitti_eigen_crop_kb", "kitti", _LIDAR, 80, crop="eigen", frame="kb"),
+    Protocol("kitti_selection", "kitti", _SELECTION, 80, frame="cut"),
     Protocol("nyu_eigen", "nyu", _KINECT, 10, crop="eigen"),
     Protocol("scenes_road", "scenes", "rendered, exact", 80),
     Protocol("scenes_room", "scenes", "rendered, exact", 10),
     Protocol("folder", "folder", "as given", 80),
 )
-
-
-def _holds_kb(height: int, width: int) -> bool:
-    return height >= KB_SIZE[0] and width >= KB_SIZE[1]
-
-
-def _kb_window(height: int, width: int) -> Window:
-    top, left = height - KB_SIZE[0], (width - KB_SIZE[1]) // 2
-    return slice(top, height), slice(left, left + KB_SIZE[1])
-
-
-def _edge_blend(pred: Tensor, other: Tensor) -> Tensor:
-    """The mean of both (H, W), giving way over the outer 10 % of the width to `other` at the left, `pred` at the right.
-
-    The three terms stay apart: 0 * inf is NaN, so that an infinite pixel of either map ends as min_depth.
-    """
-    x = torch.linspace(0, 1, pred.shape[-1], device=pred.device)
-    left = 1 - (20 * (x - 0.05)).clamp(0, 1)
-    right = left.flip(-1)
-    return left * other + right * pred + (1 - left - right) * 0.5 * (pred + other)
-
-
-def _depth_map(array: Array, name: str, device: torch.device | None = None) -> Tensor:
-    """What was given as a float32 tensor (H, W)."""
-    tensor = as_tensor(array).float().to(device)  # float32 first: not every device has float64
-    if tensor.ndim != 2:
-        raise ValueError(f"{name} must be one depth map (H, W), got shape {tuple(tensor.shape)}")
-    return tensor
-
-
-def _size(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _unknown(what: str, given: object, known: Iterable[object]) -> UserError:

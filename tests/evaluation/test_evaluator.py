@@ -10,7 +10,7 @@ from torch import nn
 
 from distill.data.sample import Sample
 from distill.errors import UserError
-from distill.evaluation import METRICS, PROTOCOLS, Evaluation, evaluate
+from distill.evaluation import METRICS, PROTOCOLS, Evaluation, Network, evaluate, gather, interleave, judge
 
 ROAD, ROOM = PROTOCOLS["scenes_road"], PROTOCOLS["scenes_room"]
 KITTI = PROTOCOLS["kitti_eigen_garg_full"]
@@ -216,6 +216,63 @@ def test_the_result_is_json_with_the_promised_keys():
     assert image == {"name": "a", "pixels": result.images[0].pixels, "repaired": 0, **result.images[0].metrics}
     assert written["settings"]["max_depth"] == 80
     assert written["input_size"] is None
+
+
+def test_parts_are_means_over_the_images_that_have_them():
+    near, far = np.full((24, 32), 10, np.float32), np.full((24, 32), 40, np.float32)
+    samples = [sample("a", depth=near), sample("b", depth=far), sample("c", depth=0.5 * near)]
+    result = evaluate(lambda x: 0 * x[:, :1] + 20, samples, ROAD)
+    assert set(result.breakdown) == {"0-20 m", "20-50 m", "elsewhere"}
+    close = result.breakdown["0-20 m"]
+    assert (close["images"], close["pixels"]) == (2, 2 * 24 * 32)
+    assert close["metrics"]["abs_rel"] == pytest.approx((1 + 3) / 2)
+    assert result.breakdown["20-50 m"]["metrics"]["rmse"] == pytest.approx(20)
+    assert result.breakdown["elsewhere"]["metrics"] == result.metrics
+    assert sum(result.errors) == 3 * 24 * 32
+    written = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert written["breakdown"] == result.breakdown
+    assert len(written["error_histogram"]["relative_error"]) + 1 == len(written["error_histogram"]["pixels"])
+
+
+def test_the_worst_images_come_first():
+    samples = [
+        sample(name, depth=np.full((24, 32), depth, np.float32)) for name, depth in zip("abc", (9, 2, 5), strict=True)
+    ]
+    result = evaluate(lambda x: 0 * x[:, :1] + 10, samples, ROAD)
+    assert [image.name for image in result.worst(2)] == ["b", "c"]
+
+
+def test_several_protocols_share_one_prediction():
+    protocols = [PROTOCOLS[name] for name in ("kitti_eigen_garg_kb", "kitti_eigen_crop_full")]
+    samples = [sample("a", 1, (375, 1242)), sample("b", 2, (370, 1224), depth=np.zeros((370, 1224), np.float32))]
+    model = Model()
+    outcomes = list(judge(Network(model, protocols[0], torch.device("cpu")), samples, protocols))
+    assert len(model.shown) == 1
+    for protocol, result in zip(protocols, gather(outcomes, protocols), strict=True):
+        alone = evaluate(Model(), samples, protocol)
+        assert (result.metrics, result.skipped) == (alone.metrics, alone.skipped) == (alone.metrics, ("b",))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_uneven_shares_of_processes_give_the_same_result(processes):
+    samples = [empty("x"), *(sample(str(i), i) for i in range(4))]
+    network = Network(Model(), ROAD, torch.device("cpu"))
+    parts = [list(judge(network, samples[rank::processes], [ROAD])) for rank in range(processes)]
+    assert [outcome.name for outcome in interleave(parts)] == [one.name for one in samples]
+    together, alone = gather(interleave(parts), [ROAD])[0], evaluate(Model(), samples, ROAD)
+    assert together.as_dict() | {"seconds": 0} == alone.as_dict() | {"seconds": 0}
+
+
+def test_frames_known_to_have_no_truth_are_counted_and_named():
+    network = Network(Model(), ROAD, torch.device("cpu"))
+    (result,) = gather(judge(network, [sample("a"), empty("b")], [ROAD]), [ROAD], without_truth=["c", "d"])
+    assert (result.skipped, result.as_dict()["skipped"]) == (("b", "c", "d"), 3)
+
+
+def test_an_image_smaller_than_the_model_takes_is_refused_unless_it_is_enlarged():
+    with pytest.raises(UserError, match=r"^a is 24x32 \(height x width\), expected at least 32 both ways"):
+        evaluate(Model(), [sample("a")], ROAD, min_side=32)
+    assert evaluate(Model(), [sample("a")], ROAD, min_side=32, size=(32, 64)).images
 
 
 def test_a_result_without_images_has_no_mean():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def test_a_protocol_holds_what_its_name_says():
         "kitti_eigen_garg_kb": 80,
         "kitti_eigen_crop_full": 80,
         "kitti_eigen_crop_kb": 80,
+        "kitti_selection": 80,
         "nyu_eigen": 10,
         "scenes_road": 80,
         "scenes_room": 10,
@@ -85,8 +87,57 @@ def test_limits_are_strict_in_float32():
     millimetre = np.float32(1) / np.float32(1000)
     truth = np.array([[0, millimetre, 0.002, 9.999, 10, 11, np.nan, np.inf, -1]], np.float32)
     assert float(millimetre) > 1e-3  # after an upcast to float64 it would count
-    assert ROOM.select(truth).tolist() == [[False, False, True, True, False, False, False, False, False]]
-    assert ROOM.select(truth.astype(np.float64)).sum() == 2
+    assert ROOM.places(truth).tolist() == [2, 3]
+    assert ROOM.places(truth.astype(np.float64)).tolist() == [2, 3]
+    assert ROOM.places(torch.from_numpy(truth)).tolist() == [2, 3]
+
+
+def test_inclusive_limits_count_a_truth_on_them():
+    truth = np.array([[0, np.float32(1) / np.float32(1000), 5, 10, 10.001, np.nan]], np.float32)
+    assert ROOM.with_(limits="inclusive").places(truth).tolist() == [1, 2, 3]
+
+
+def test_places_are_indices_of_the_flattened_frame():
+    truth = depths(0, 375, 1242)
+    truth[::2] = 0
+    rows, cols = PROTOCOLS["kitti_eigen_garg_kb"].window(375, 1242)
+    counted = np.zeros_like(truth, bool)
+    counted[rows, cols] = truth[rows, cols] > 0
+    assert np.array_equal(PROTOCOLS["kitti_eigen_garg_kb"].places(truth), np.flatnonzero(counted))
+
+
+def test_the_selection_is_judged_whole_and_takes_no_full_frames():
+    selection = PROTOCOLS["kitti_selection"]
+    assert corners(selection.window(352, 1216)) == (0, 352, 0, 1216)
+    with pytest.raises(SizeError, match=r"cut to 352x1216, got 375x1242: use kitti_eigen_garg_kb$"):
+        selection.window(375, 1242)
+
+
+def test_median_scaling_forgives_a_wrong_scale_and_only_that():
+    scaled, truth = ROAD.with_(median_scaling=True), depths(0, 20, 31)
+    pred = truth * depths(1, 20, 31, low=0.8, high=1.2)
+    once = scaled.score(pred, truth)
+    assert once == pytest.approx(scaled.score(7 * pred, truth), rel=1e-6)
+    ratio = np.median(truth) / np.median(pred)
+    assert once == pytest.approx(ROAD.score(ratio * pred, truth), rel=1e-6)
+    assert 0 < once["abs_rel"] < ROAD.score(7 * pred, truth)["abs_rel"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_median_scaling_leaves_pixels_that_are_not_finite_to_the_repair(bad):
+    scaled, truth = ROAD.with_(median_scaling=True), depths(0, 20, 31)
+    pred = 2 * truth
+    pred[:5] = bad
+    judged = scaled.score(pred, truth)
+    assert judged["repaired"] == 5 * 31
+    assert 15 / 20 <= judged["d1"] < 1 == scaled.score(2 * truth, truth)["d1"]
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, math.nan, math.inf])
+def test_a_prediction_without_a_positive_median_is_not_scaled(value):
+    truth = depths(0, 20, 31)
+    pred = np.full_like(truth, value)
+    assert ROAD.with_(median_scaling=True).score(pred, truth) == ROAD.score(pred, truth)
 
 
 def test_predictions_are_cut_to_the_limits():
@@ -129,7 +180,7 @@ def test_arrays_and_tensors_score_alike():
         assert arrays == tensors == mixed
 
 
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.startswith("kitti")])
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.startswith("kitti_eigen")])
 @pytest.mark.parametrize("frame", [(375, 1242), (376, 1241), (352, 1216)])
 def test_a_prediction_of_the_cut_scores_as_the_full_frame_does(name, frame):
     protocol = PROTOCOLS[name]
@@ -225,6 +276,27 @@ def test_a_flip_protocol_wants_the_mirrored_prediction():
         ROAD.with_(tta="flip").score(np.ones((4, 4)), np.ones((4, 4)))
 
 
+def test_the_documentation_lists_every_protocol_with_its_fingerprint():
+    text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
+    lines = [f"| `{name}` | `{protocol.fingerprint}` |" for name, protocol in PROTOCOLS.items()]
+    assert [line for line in lines if line not in text] == []
+
+
+def test_a_protocol_says_everything_that_decides_a_number():
+    said = PROTOCOLS["kitti_eigen_garg_kb"].with_(tta="flip", max_depth=50, median_scaling=True).describe()
+    for part in (
+        "accumulated lidar",
+        "Garg crop of the 352x1216 cut",
+        "0.001 < truth < 50 m",
+        "TTA flip, median scaling",
+        "bilinear, align_corners off",
+        "mean of images",
+        "limits in float32, metrics in float64",
+    ):
+        assert part in said
+    assert "0.001 <= truth <= 10 m" in PROTOCOLS["nyu_eigen"].with_(limits="inclusive").describe()
+
+
 CHANGES = {
     "dataset": "other",
     "ground_truth": "raw lidar",
@@ -234,8 +306,10 @@ CHANGES = {
     "tta": "flip",
     "align_corners": True,
     "frame": "kb",
+    "limits": "inclusive",
+    "median_scaling": True,
 }
-SINGLE = {"interpolation", "averaging", "limits", "median_scaling"}  # of these only one kind is known so far
+SINGLE = {"interpolation", "averaging"}  # of these only one kind is known so far
 
 
 def test_every_field_but_the_name_is_in_the_fingerprint():
@@ -267,7 +341,8 @@ def test_a_fingerprint_is_twelve_digits_that_ignore_name_and_spelling():
         (lambda: ROAD.with_(cap=80), "unknown protocol option 'cap'.*max_depth"),
         (lambda: ROAD.with_(max_depth=0), "0 < min_depth < max_depth"),
         (lambda: ROAD.with_(frame="kb"), "KITTI's frames.*'scenes': use 'full'"),
-        (lambda: ROAD.with_(median_scaling=True), "unknown median_scaling True"),
+        (lambda: ROAD.with_(frame="cut"), "KITTI's frames.*'scenes': use 'full'"),
+        (lambda: ROAD.with_(median_scaling="yes"), "unknown median_scaling 'yes'"),
     ],
 )
 def test_a_mistake_is_told_with_what_would_have_worked(mistake, message):

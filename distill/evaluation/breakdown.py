@@ -1,0 +1,58 @@
+"""Where a prediction is wrong: metrics by distance and at depth edges, and how the errors are spread."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+
+from distill.evaluation.arrays import as_integers, beside, float64, library
+from distill.evaluation.pixels import Pixels
+
+NEAR_CAP = 15.0  # metres; a protocol whose cap is nearer is broken down like a room, any other like a street
+ROOM, STREET = (3.0,), (20.0, 50.0)
+EDGE_RATIO, EDGE_WINDOW = 1.25, 5  # a depth edge: the truth jumps by this factor within so many pixels squared
+EDGES, ELSEWHERE = "depth edges", "elsewhere"
+STEP, BINS = 0.05, 20  # of the histogram of (p - t) / t, half of the bins on either side of 0
+
+
+def distance_bounds(max_depth: float) -> list[float]:
+    """Limits of the distance classes in metres: 0, 3, 10 for rooms, 0, 20, 50, 80 for streets, up to the cap."""
+    inner = ROOM if max_depth <= NEAR_CAP else STREET
+    return [0.0, *(bound for bound in inner if bound < max_depth), max_depth]
+
+
+def depth_edges(truth: np.ndarray) -> np.ndarray:
+    """Pixels of a true depth map (H, W) beside which another surface begins, bool (H, W).
+
+    These are measured pixels around which, in a square of `EDGE_WINDOW`, the farthest measurement is more than
+    `EDGE_RATIO` times the nearest: both sides of an edge, in sparse lidar and in dense maps alike.
+    """
+    window = np.ones((EDGE_WINDOW, EDGE_WINDOW), np.uint8)
+    measured = np.isfinite(truth) & (truth > 0)
+    depth = np.where(measured, truth, 0).astype(np.float32)
+    nearest = cv2.erode(np.where(measured, depth, np.float32(np.inf)), window)
+    return measured & (cv2.dilate(depth, window) / EDGE_RATIO > nearest)
+
+
+def part_masks(judged: Pixels, edges: np.ndarray, max_depth: float) -> dict[str, Any]:
+    """The judged pixels of an image by distance of the truth, and by whether they lie at a depth edge (H, W)."""
+    truth, at_edge = judged.target, beside(edges, judged.places).ravel()[judged.places]
+    bounds = pairwise(distance_bounds(max_depth))
+    by_distance = {f"{near:g}-{far:g} m": (truth > near) & (truth <= far) for near, far in bounds}
+    return {**by_distance, EDGES: at_edge, ELSEWHERE: ~at_edge}
+
+
+def error_counts(judged: Pixels) -> list[int]:
+    """How many pixels have a relative error (p - t) / t in each of `BINS` bins, which `error_bounds` divides."""
+    xp = library(judged.pred)
+    p, t = float64(judged.pred), float64(judged.target)
+    bins = xp.clip(xp.floor((p - t) / t / STEP) + BINS // 2, 0, BINS - 1)
+    return xp.bincount(as_integers(bins), minlength=BINS).tolist()
+
+
+def error_bounds() -> list[float]:
+    """The inner limits of the bins, (BINS - 1,): what is below the first or above the last is in the outer bins."""
+    return [round(STEP * (i - BINS // 2), 10) for i in range(1, BINS)]

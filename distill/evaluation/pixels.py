@@ -1,0 +1,113 @@
+"""From the maps of one image to the pixels that are judged: two predictions made one, resized, placed and repaired.
+
+Every map stays where it lies: the truth is searched on the CPU, a GPU's prediction is only asked for the places found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.evaluation.arrays import beside, float64, library
+
+Window = tuple[slice, slice]
+
+KB_SIZE = (352, 1216)  # the frame of the KITTI benchmark: bottom aligned, horizontally centred
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of one image that count.
+
+    Attributes:
+        pred, target: Depth in metres, float32 (N,), within the protocol's limits.
+        places: Where they are in the flattened frame, (N,).
+        broken: Which predictions were not finite before they were repaired, bool (N,).
+    """
+
+    pred: Any
+    target: Any
+    places: Any
+    broken: Any
+
+
+def holds_kb(height: int, width: int) -> bool:
+    return height >= KB_SIZE[0] and width >= KB_SIZE[1]
+
+
+def kb_window(height: int, width: int) -> Window:
+    """KITTI's 352x1216 cut of a frame."""
+    top, left = height - KB_SIZE[0], (width - KB_SIZE[1]) // 2
+    return slice(top, height), slice(left, left + KB_SIZE[1])
+
+
+def merge(pred: Any, flipped: Any, tta: str, limits: tuple[float, float]) -> tuple[Any, Any]:
+    """A prediction and that of the mirrored image, both (H, W), as one; and where either was not finite, bool.
+
+    "flip" cuts both to the limits, then averages (AdaBins); one NaN of the two makes the pixel NaN. "flip-plain"
+    (MDE-Toolbox) is the same arithmetic; its NaN would drop the image from the mean, here it counts as the least depth.
+    "flip-edge" (NeWCRFs) blends without cutting first.
+    """
+    xp = library(pred)
+    if flipped is None:
+        return pred, ~xp.isfinite(pred)
+    other = xp.fliplr(flipped)
+    broken = ~(xp.isfinite(pred) & xp.isfinite(other))
+    if tta == "flip-edge":
+        return edge_blend(pred, other), broken
+    return 0.5 * (xp.clip(pred, *limits) + xp.clip(other, *limits)), broken
+
+
+def edge_blend(pred: Any, other: Any) -> Any:
+    """The mean of both (H, W), giving way over the outer 10 % of the width to `other` at the left, `pred` at the right.
+
+    The three terms stay apart: 0 * inf is NaN, so that an infinite pixel of either map ends as the least depth.
+    """
+    x = beside(np.linspace(0, 1, pred.shape[-1], dtype=np.float32), pred)
+    left = 1 - library(x).clip(20 * (x - 0.05), 0, 1)
+    right = library(x).flip(left, (0,))
+    with np.errstate(invalid="ignore"):
+        return left * other + right * pred + (1 - left - right) * 0.5 * (pred + other)
+
+
+def resize(depth: Any, size: tuple[int, int], mode: str, align_corners: bool) -> Any:
+    """A map (h, w) at another resolution, (H, W), float32."""
+    tensor = depth if isinstance(depth, Tensor) else torch.from_numpy(np.ascontiguousarray(depth))
+    larger = F.interpolate(tensor.float()[None, None], size=size, mode=mode, align_corners=align_corners)[0, 0]
+    return beside(larger, depth)
+
+
+def take(depth: Any, places: Any, frame: tuple[int, int]) -> Any:
+    """A map's values at flat places of a frame; where it is KITTI's cut of that frame, 0 outside of the cut."""
+    if depth.shape == frame:
+        return depth.ravel()[places]
+    rows, cols = kb_window(*frame)
+    row, col = places // frame[1] - rows.start, places % frame[1] - cols.start
+    inside = (row >= 0) & (col >= 0) & (col < KB_SIZE[1])
+    values = depth[row * inside, col * inside]
+    values[~inside] = 0
+    return values
+
+
+def repair(values: Any, limits: tuple[float, float]) -> Any:
+    """Depth cut to the limits as BTS does: below -> least, beyond and +inf -> largest, NaN -> least."""
+    xp = library(values)
+    return xp.nan_to_num(xp.clip(values, *limits), nan=limits[0])
+
+
+def median_ratio(pred: Any, target: Any) -> float:
+    """The factor that gives predictions (N,) the truth's median (monodepth2); 1 where they have no positive one."""
+    xp = library(pred)
+    finite = pred[xp.isfinite(pred)]
+    middle = float(xp.quantile(float64(finite), 0.5)) if len(finite) else 0.0
+    return float(xp.quantile(float64(target), 0.5)) / middle if middle > 0 else 1.0
+
+
+def as_size(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))

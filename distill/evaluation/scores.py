@@ -1,0 +1,118 @@
+"""What a model achieved: the scores of single images, their mean, where the errors are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from distill.evaluation.breakdown import BINS, error_bounds
+from distill.evaluation.metrics import MEASURES
+from distill.evaluation.protocols import Protocol
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pixels of one image, such as the far ones: how many there are, and their metrics."""
+
+    pixels: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image's metrics, the nine and "mae", with the pixels that counted and how many of them were not finite.
+
+    `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
+    their relative error, in the bins of `breakdown.error_bounds`.
+    """
+
+    name: str
+    metrics: dict[str, float]
+    pixels: int
+    repaired: int
+    parts: dict[str, Part] = field(default_factory=dict)
+    errors: tuple[int, ...] = (0,) * BINS
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model achieved on a set of images.
+
+    Attributes:
+        skipped: Names of images without a pixel of truth that counts.
+        faults: Names that could not be read. What stood in their place was not judged.
+        seconds: Time spent in the model.
+        input_size: (H, W) to which every image was resized for the model; None where none was.
+    """
+
+    protocol: Protocol
+    images: tuple[ImageScore, ...]
+    skipped: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    seconds: float = 0.0
+    input_size: Size | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean over images of the nine metrics and "mae"; NaN where there is no image."""
+        return mean_of([image.metrics for image in self.images])
+
+    @property
+    def repaired(self) -> int:
+        """Pixels that counted although the model gave NaN or infinity there."""
+        return sum(image.repaired for image in self.images)
+
+    @property
+    def breakdown(self) -> dict[str, dict[str, Any]]:
+        """By part: how many "images" have such pixels, how many "pixels" these are, and the mean "metrics" of these."""
+        names = dict.fromkeys(name for image in self.images for name in image.parts)
+        found = {name: [image.parts[name] for image in self.images if name in image.parts] for name in names}
+        return {
+            name: {
+                "images": len(given),
+                "pixels": sum(part.pixels for part in given),
+                "metrics": mean_of([part.metrics for part in given]),
+            }
+            for name, given in found.items()
+        }
+
+    @property
+    def errors(self) -> list[int]:
+        """Pixels of all images by their relative error, in the bins of `breakdown.error_bounds`."""
+        return [sum(counts) for counts in zip(*(image.errors for image in self.images), strict=True)]
+
+    def worst(self, count: int) -> list[ImageScore]:
+        """The images with the largest abs_rel, worst first."""
+        return sorted(self.images, key=lambda image: image.metrics["abs_rel"], reverse=True)[:count]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON knows."""
+        return {
+            "protocol": self.protocol.name,
+            "fingerprint": self.protocol.fingerprint,
+            "settings": asdict(self.protocol),
+            "input_size": list(self.input_size) if self.input_size else None,
+            "images": len(self.images),
+            "skipped": len(self.skipped),
+            "metrics": self.metrics,
+            "repaired": self.repaired,
+            "seconds": self.seconds,
+            "skipped_names": list(self.skipped),
+            "faults": list(self.faults),
+            "breakdown": self.breakdown,
+            "error_histogram": {"relative_error": error_bounds(), "pixels": self.errors},
+            "per_image": [
+                {"name": image.name, "pixels": image.pixels, "repaired": image.repaired, **image.metrics}
+                for image in self.images
+            ],
+        }
+
+
+def mean_of(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every measure, exactly rounded, so that the order of images is of no matter; NaN of nothing."""
+    count = len(metrics) or math.nan
+    return {name: math.fsum(one[name] for one in metrics) / count for name in MEASURES}

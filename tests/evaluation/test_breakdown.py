@@ -1,0 +1,71 @@
+"""Errors by distance, at depth edges, and by size."""
+
+import numpy as np
+import pytest
+import torch
+
+from distill.evaluation import PROTOCOLS, error_bounds
+from distill.evaluation.breakdown import EDGES, ELSEWHERE, depth_edges, distance_bounds, error_counts, part_masks
+
+ROAD = PROTOCOLS["scenes_road"]
+
+
+def judged(pred, truth, protocol=ROAD):
+    return protocol.judged(np.asarray(pred, np.float32), np.asarray(truth, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("cap", "bounds"),
+    [(80, [0, 20, 50, 80]), (50, [0, 20, 50]), (30, [0, 20, 30]), (10, [0, 3, 10]), (15, [0, 3, 15]), (2, [0, 2])],
+)
+def test_distances_end_at_the_cap(cap, bounds):
+    assert distance_bounds(cap) == bounds
+
+
+def test_an_edge_is_both_sides_of_a_jump():
+    truth = np.full((9, 20), 10, np.float32)
+    truth[:, 10:] = 13
+    assert np.array_equal(np.flatnonzero(depth_edges(truth)[4]), [8, 9, 10, 11])
+    truth[:, 10:] = 12.5  # exactly a quarter more is no jump
+    assert not depth_edges(truth).any()
+
+
+def test_edges_of_sparse_truth_are_measured_pixels_only():
+    truth = np.zeros((9, 20), np.float32)
+    truth[4, [2, 8, 10, 16]] = [10, 10, 30, 30]
+    truth[0, 0] = np.nan
+    assert np.flatnonzero(depth_edges(truth)).tolist() == [4 * 20 + 8, 4 * 20 + 10]
+
+
+def test_nothing_measured_has_no_edges():
+    assert not depth_edges(np.zeros((9, 20), np.float32)).any()
+
+
+def test_every_pixel_is_in_one_distance_and_either_at_an_edge_or_not():
+    truth = np.random.default_rng(0).uniform(0.5, 90, (30, 40)).astype(np.float32)
+    pixels = judged(truth, truth)
+    masks = part_masks(pixels, depth_edges(truth), 80)
+    assert list(masks) == ["0-20 m", "20-50 m", "50-80 m", EDGES, ELSEWHERE]
+    assert (sum(masks[name].astype(int) for name in list(masks)[:3]) == 1).all()
+    assert (masks[EDGES] ^ masks[ELSEWHERE]).all()
+    assert masks["20-50 m"].sum() == ((truth > 20) & (truth <= 50)).sum()
+
+
+def test_errors_are_counted_by_sign_and_size():
+    truth = np.full((1, 7), 10, np.float32)
+    pred = np.array([[10, 10.4, 9.9, 4, 80, 0, 14.4]])
+    counts = dict(zip([*error_bounds(), "beyond"], error_counts(judged(pred, truth)), strict=True))
+    filled = {bound: count for bound, count in counts.items() if count}
+    # Bins are named by their upper bound: 9.9 is within -5 %, a perfect pixel is the first of the positive ones.
+    assert filled == {-0.45: 2, 0.0: 1, 0.05: 2, 0.45: 1, "beyond": 1}
+
+
+def test_tensors_are_broken_down_as_arrays_are():
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(1, 70, (20, 30)).astype(np.float32)
+    pixels = judged(truth * rng.uniform(0.5, 1.5, truth.shape), truth)
+    tensors = type(pixels)(*(torch.from_numpy(x) for x in (pixels.pred, pixels.target, pixels.places, pixels.broken)))
+    assert error_counts(tensors) == error_counts(pixels)
+    edges = depth_edges(truth)
+    for name, mask in part_masks(tensors, edges, 80).items():
+        assert np.array_equal(mask.numpy(), part_masks(pixels, edges, 80)[name])
