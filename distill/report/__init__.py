@@ -1,6 +1,7 @@
 """What a person looks at after a run: tables, depth pictures, curves, and the page that gathers them."""
 
 from distill.report.curves import line_chart, read_metrics, run_charts
+from distill.report.errors import breakdown_html, breakdown_table, error_chart, errors_section
 from distill.report.page import write_page
 from distill.report.pictures import (
     Panel,
@@ -18,12 +19,16 @@ from distill.report.pictures import (
     scale_bar,
     weight_scale,
 )
+from distill.report.side_by_side import Column, side_by_side
 from distill.report.tables import Row, html_table, markdown_table, results_table
 
 __all__ = [
+    "Column",
     "Panel",
     "Row",
     "Scale",
+    "breakdown_html",
+    "breakdown_table",
     "colour_limits",
     "colourise",
     "colourise_error",
@@ -31,7 +36,9 @@ __all__ = [
     "depth_scale",
     "encode_jpeg",
     "encode_png",
+    "error_chart",
     "error_scale",
+    "errors_section",
     "html_table",
     "line_chart",
     "markdown_table",
@@ -41,6 +48,7 @@ __all__ = [
     "results_table",
     "run_charts",
     "scale_bar",
+    "side_by_side",
     "weight_scale",
     "write_page",
 ]

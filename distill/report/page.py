@@ -39,6 +39,7 @@ def write_page(
     charts: Sequence[str],
     panels: Sequence[Panel],
     worst: Sequence[Panel] = (),
+    more: Sequence[Section] = (),
     config_text: str = "",
     environment: Mapping[str, str] | None = None,
     command: str = "",
@@ -50,6 +51,7 @@ def write_page(
         lead: One sentence that says how the run went.
         rows: The final table, all measured by `protocol` (its name).
         worst: Panels of the images that went worst.
+        more: Parts that follow the results.
         notes: Remarks below the table.
 
     Raises:
@@ -57,6 +59,7 @@ def write_page(
     """
     sections = [
         Section("results", "Results", _results(rows, protocol, notes)),
+        *more,
         Section("pictures", "Pictures", "".join(map(_panel, panels))),
         Section("worst", "Worst images", "".join(map(_panel, worst))),
         Section("curves", "Curves", _charts(charts)),
