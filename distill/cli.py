@@ -94,21 +94,38 @@ def run_train(args: argparse.Namespace) -> int:
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("evaluate", help="judge a model by a named protocol")
-    parser.add_argument("model", metavar="MODEL", help="a run folder, a student/ folder, or teacher-name:checkpoint.pt")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run folder, a student/ folder, teacher-name:checkpoint.pt, or a folder of predicted depth maps",
+    )
     parser.add_argument("--data", required=True, choices=["kitti", "nyu", "folder", "scenes"])
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--protocol", help="default: the data set's own")
     which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
-    parser.add_argument("--tta", choices=["none", "flip", "flip-edge"], help="average with the mirrored image")
+    parser.add_argument(
+        "--tta",
+        choices=["none", "flip", "flip-edge", "flip-plain"],
+        help="average with the mirrored image as AdaBins (flip), NeWCRFs (flip-edge) or MDE-Toolbox (flip-plain) does",
+    )
+    parser.add_argument("--median-scaling", action="store_true", help="give each prediction the truth's median first")
     parser.add_argument(
         "--size", type=size, metavar="HxW", help="resize images for the model (default: as it was trained)"
     )
     parser.add_argument("--scenes", choices=["road", "room"], default="road", help="kind of embedded scenes")
-    parser.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
+    parser.add_argument("--max-depth", type=float, help="cap in metres (default: the protocol's)")
     parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: errors, worst images")
+    parser.add_argument(
+        "--save-predictions", type=Path, metavar="DIR", help="write every depth map, to be evaluated again"
+    )
+    parser.add_argument(
+        "--save-as", choices=["npy", "png"], default="npy", help="exact, or 16-bit pictures (default: %(default)s)"
+    )
+    parser.add_argument("--prediction-scale", type=float, help="units per metre of a folder of predicted PNGs")
     parser.set_defaults(run=run_evaluate)
 
 

@@ -4,24 +4,57 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from distill import build
-from distill.config import DataConfig, parse_config
-from distill.data import DepthDataset, readable
+from distill.config import MIN_SIDE, DataConfig, parse_config
+from distill.data import DepthDataset, check_truth, readable
 from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.errors import UserError
-from distill.evaluation import Evaluation, Protocol, evaluate
-from distill.report import Row, results_table
+from distill.evaluation import (
+    Evaluation,
+    Network,
+    Outcome,
+    Protocol,
+    SizeError,
+    eval_mode,
+    gather,
+    interleave,
+    judge,
+)
+from distill.evaluation.evaluator import Predict
+from distill.judged_page import write_judged_page
+from distill.predictions import Recorder, StoredPredictions, holds_predictions
+from distill.report import Column, Row, breakdown_table, results_table, side_by_side
 
 # depth = 1 / (scale * output + shift) of DPT's published metric weights
 PUBLISHED_CONVERSION = {"kitti": (6.016e-5, 0.00579), "nyu": (3.05e-4, 0.1378)}
+LOST = 0.9  # share of pixels beyond the histogram's last limit from which units are suspected
+UNITS = "check the units (--depth-scale, --prediction-scale), or judge a model of relative depth by --median-scaling"
+PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre in a toolkit's 16-bit predictions
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is judged: how a sample's depth is predicted, by which model where there is one, and its input size."""
+
+    predict: Predict
+    model: nn.Module | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return getattr(self.predict, "seconds", 0.0)
 
 
 def data_config(args: argparse.Namespace) -> DataConfig:
@@ -38,11 +71,26 @@ def data_config(args: argparse.Namespace) -> DataConfig:
     return parse_config({"data": data}, "options").data
 
 
-def choose_protocols(args: argparse.Namespace, data: DataConfig, max_depth: float) -> list[Protocol]:
-    """The one protocol asked for, or all of the data set's."""
-    if not args.all_protocols:
-        return [build.choose_protocol(data, args.protocol, args.tta, max_depth)]
-    return [build.choose_protocol(data, name, args.tta, max_depth) for name in build.own_protocols(data)]
+def choose_protocols(args: argparse.Namespace, data: DataConfig, dataset: DepthDataset) -> list[Protocol]:
+    """The one protocol asked for, or all of the data set's that take its frames."""
+    names = build.own_protocols(data) if args.all_protocols else [args.protocol]
+    cap = data.max_depth or dataset.max_depth
+    chosen = [build.choose_protocol(data, name, args.tta, cap) for name in names]
+    if args.max_depth is not None:
+        chosen = [protocol.with_(max_depth=args.max_depth) for protocol in chosen]
+    if args.median_scaling:
+        chosen = [protocol.with_(median_scaling=True) for protocol in chosen]
+    suitable = [protocol for protocol in chosen if takes(protocol, dataset)] if args.all_protocols else chosen
+    return suitable or chosen
+
+
+def takes(protocol: Protocol, dataset: DepthDataset) -> bool:
+    """Whether a protocol judges frames of the size of the first that can be read."""
+    first = next((sample for sample in readable(dataset) if not sample.faults), None)
+    try:
+        return first is None or protocol.window(*first.depth.shape) is not None
+    except SizeError:
+        return False
 
 
 def trained_size(model: str) -> tuple[int, int] | None:
@@ -67,24 +115,77 @@ def open_for(model: str, data: DataConfig) -> nn.Module:
     return build.open_model(model)
 
 
-def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
-    """Carry out `distill evaluate` and return what it printed."""
-    data = data_config(args)
-    if args.json:
-        check_writable(args.json, "--json")
-    dataset = build.open_dataset(data, "test", split=args.split)
-    protocols = choose_protocols(args, data, data.max_depth or dataset.max_depth)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_for(args.model, data).to(device)
+def open_judged(args: argparse.Namespace, data: DataConfig, protocol: Protocol, state: PartialState) -> Judged:
+    """The model, or the folder of predictions, that the command names."""
+    if holds_predictions(args.model):
+        if args.size:
+            raise UserError(f"--size is for models, and {args.model} holds predictions: leave it out")
+        scale = args.prediction_scale or PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE)
+        stored = StoredPredictions(Path(args.model), scale, protocol)
+        return Judged(stored, None, stored.size)
+    model = open_for(args.model, data).to(state.device)
     size = args.size or trained_size(args.model)
     if size:
         console.print(f"images are resized to {size[0]}x{size[1]} for the model, predictions back", highlight=False)
-    results = [evaluate_with_progress(model, dataset, protocol, device, size) for protocol in protocols]
-    show(args.model, results)
-    if args.json:
-        content = [one.as_dict() for one in results]
-        write_json(args.json, content if args.all_protocols else content[0])
+    return Judged(Network(model, protocol, state.device, size, min_side=MIN_SIDE), model, size)
+
+
+def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
+    """Carry out `distill evaluate` and return what it printed."""
+    data = data_config(args)
+    for option in ("json", "report"):
+        if path := getattr(args, option):
+            check_writable(path, f"--{option}")
+    state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
+    dataset = build.open_dataset(data, "test", split=args.split)
+    protocols = choose_protocols(args, data, dataset)
+    judged = open_judged(args, data, protocols[0], state)
+    predict = recorded(args, data, judged, protocols[0], state) if args.save_predictions else judged.predict
+    outcomes = judge_all(judged, predict, dataset, protocols, state)
+    try:
+        results = gather(outcomes, protocols, judged.seconds, judged.size, getattr(dataset, "without_truth", ()))
+    except UserError:
+        if not all(outcome.faults for outcome in outcomes):
+            check_truth(dataset)  # may know why, such as a wrong scale
+        raise
+    if state.is_main_process:
+        show(args.model, results)
+        if args.json:
+            content = [one.as_dict() for one in results]
+            write_json(args.json, content if args.all_protocols else content[0])
+        if args.report:
+            names = [outcome.name for outcome in outcomes]
+            write_judged_page(args.report, args.model, results, dataset, names, judged.predict)
     return results
+
+
+def recorded(
+    args: argparse.Namespace, data: DataConfig, judged: Judged, protocol: Protocol, state: PartialState
+) -> Recorder:
+    """The same predictions, written as they are made."""
+    scale = PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE) if args.save_as == "png" else None
+    recorder = Recorder(judged.predict, args.save_predictions, protocol, scale)
+    if state.is_main_process:
+        check_writable(args.save_predictions / "any", "--save-predictions")
+        recorder.describe(model=args.model, data=data.name, input_size=judged.size)
+    return recorder
+
+
+def judge_all(
+    judged: Judged, predict: Predict, dataset: DepthDataset, protocols: Sequence[Protocol], state: PartialState
+) -> list[Outcome]:
+    """The outcome of every sample, in their order; each process predicts its share of them."""
+    if isinstance(judged.predict, StoredPredictions):
+        judged.predict.check([pair.name for pair in getattr(dataset, "pairs", ())])
+    mine = range(state.process_index, len(dataset), state.num_processes)
+    shown = console.is_terminal and state.is_main_process
+    outcomes = []
+    with Progress(console=console, transient=True, disable=not shown) as progress, eval_mode(judged.model):
+        task = progress.add_task(protocols[0].name, total=len(mine))
+        for outcome in judge(predict, readable(dataset, mine), protocols):
+            outcomes.append(outcome)
+            progress.advance(task)
+    return interleave(gather_object([outcomes]))
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -98,33 +199,49 @@ def check_writable(path: Path, option: str) -> None:
         raise UserError(f"{option} {path} cannot be written; give a file in a folder that can")
 
 
-def evaluate_with_progress(
-    model: nn.Module, dataset: DepthDataset, protocol: Protocol, device: torch.device, size: tuple[int, int] | None
-) -> Evaluation:
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(protocol.name, total=len(dataset))
-        return evaluate(
-            model,
-            readable(dataset),
-            protocol,
-            device=device,
-            size=size,
-            progress=lambda done, _: progress.update(task, completed=done),
-        )
+# -------------------------------------------------------------------------------------------------------------- output
 
 
-def show(model: str, results: list[Evaluation]) -> None:
-    """One table a protocol, and what should be known about the images beside it."""
+def show(model: str, results: Sequence[Evaluation]) -> None:
+    """The table, several protocols side by side, and what should be known about them and the images."""
     out = Console()
-    for one in results:
+    if len(results) == 1:
+        (one,) = results
         row = Row(model, one.metrics, one.protocol.fingerprint)
         out.print(results_table([row], f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"))
-        if one.skipped:
-            out.print(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
-        if one.faults:
-            out.print(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
-        if one.repaired:
-            out.print(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
+        out.print(breakdown_table(one.breakdown))
+    else:
+        out.print(side_by_side([as_column(one) for one in results], model))
+    for one in results:
+        out.print(f"{one.protocol.name} ({one.protocol.fingerprint}): {one.protocol.describe()}", highlight=False)
+    for line in dict.fromkeys(remark for one in results for remark in remarks(one)):
+        out.print(line, highlight=False)
+
+
+def as_column(one: Evaluation) -> Column:
+    facts = {
+        "fingerprint": one.protocol.fingerprint,
+        "images": str(len(one.images)),
+        "pixels": str(sum(image.pixels for image in one.images)),
+    }
+    return Column(one.protocol.name, facts, one.metrics)
+
+
+def remarks(one: Evaluation) -> list[str]:
+    """What was left out, what was repaired, and where to look first."""
+    found = []
+    if one.skipped:
+        found.append(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
+    if one.faults:
+        found.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
+    if one.repaired:
+        found.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
+    nearer, farther = (one.errors[i] / max(sum(one.errors), 1) for i in (0, -1))
+    if max(nearer, farther) > LOST:
+        side = "near" if nearer > farther else "far"
+        found.append(f"{max(nearer, farther):.0%} of pixels are predicted much too {side}: {UNITS}")
+    found.append(f"worst by abs_rel: {shorten(tuple(image.name for image in one.worst(3)))}")
+    return found
 
 
 def shorten(names: tuple[str, ...]) -> str:
