@@ -15,6 +15,7 @@ from torch import nn
 from distill.config import Config, DataConfig
 from distill.data import (
     Augmentation,
+    Contents,
     DepthDataset,
     InMemory,
     PairDataset,
@@ -29,6 +30,7 @@ from distill.data import (
     mask_nyu_border,
     resize,
 )
+from distill.data.kitti import SELECTED
 from distill.engine.optimisation import warmup_steps
 from distill.engine.tracking import console
 from distill.errors import UserError
@@ -40,6 +42,7 @@ from teachers import FrozenTeacher, create_teacher, list_teachers
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
 DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
+USUAL_TRUTHS = {"official annotated depth", "filled depth", "depth maps"}  # what the protocols' own words mean
 MAX_VALIDATIONS = 10
 SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
 SHIPPED = "dpt_micro"  # the one DPT that has weights of its own
@@ -110,23 +113,37 @@ def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
     return steps
 
 
-def own_protocols(data: DataConfig) -> list[str]:
+def contents_of(dataset: DepthDataset | None) -> Contents | None:
+    """What the list of a data set of files stands for, also behind a `Subset`; None of rendered ones."""
+    return getattr(getattr(dataset, "dataset", dataset), "contents", None)
+
+
+def own_protocols(data: DataConfig, dataset: DepthDataset | None = None) -> list[str]:
     """Names of the protocols that belong to a data set."""
     if data.name == "scenes":
         return [f"scenes_{data.scenes.kind}"]
-    return [name for name, protocol in PROTOCOLS.items() if protocol.dataset == data.name]
+    contents = contents_of(dataset)
+    if data.name == "kitti" and contents and contents.pairs and SELECTED.search(contents.pairs[0].image):
+        return ["kitti_selection"]
+    return [name for name, one in PROTOCOLS.items() if one.dataset == data.name and name != "kitti_selection"]
 
 
-def choose_protocol(data: DataConfig, name: str | None, tta: str | None, max_depth: float) -> Protocol:
-    """The protocol of that name, by default the data set's own, with its options applied.
+def choose_protocol(
+    data: DataConfig, name: str | None, tta: str | None, max_depth: float, dataset: DepthDataset | None = None
+) -> Protocol:
+    """The protocol of that name, by default the data set's own, with its options and the kind of ground truth applied.
 
     Raises:
         UserError: If there is none, or it belongs to another data set; a folder may hold any.
     """
-    own = own_protocols(data)
-    protocol = PROTOCOLS[name or DEFAULT_PROTOCOL.get(data.name, own[0])]
+    own, contents = own_protocols(data, dataset), contents_of(dataset)
+    usual = DEFAULT_PROTOCOL.get(data.name, own[0])
+    protocol = PROTOCOLS[name or (usual if usual in own else own[0])]
     if data.name != "folder" and protocol.name not in own:
-        raise UserError(f"protocol {protocol.name} does not judge {data.name}, expected one of {', '.join(own)}")
+        what = "KITTI's depth_selection" if own == ["kitti_selection"] else data.name
+        raise UserError(f"protocol {protocol.name} does not judge {what}, expected one of {', '.join(own)}")
+    if contents and contents.truth not in USUAL_TRUTHS:  # so that its numbers are not taken for the usual ones
+        protocol = protocol.with_(ground_truth=contents.truth)
     if tta is not None:
         protocol = protocol.with_(tta=tta)
     return protocol.with_(max_depth=max_depth) if protocol.dataset == "folder" else protocol
@@ -151,7 +168,7 @@ def build_data(config: Config) -> Data:
     varied = Augmentation(data.crop, data.rotate_deg, data.flip, data.colour, data.brightness)
     training_set = TrainingSet(train, varied, config.seed, preparations(data))
     preflight(training_set, test, data.max_faults)
-    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth)
+    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth, test)
     return Data(training_set, test, protocol, max_depth)
 
 

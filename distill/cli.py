@@ -102,6 +102,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", required=True, choices=["kitti", "nyu", "folder", "scenes"])
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
+    parser.add_argument(
+        "--truth", choices=["annotated", "velodyne", "raw", "filled"], help="which depth, where there are several"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--protocol", help="default: the data set's own")
     which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")

@@ -18,6 +18,8 @@ from torch import nn
 from distill import build
 from distill.config import MIN_SIDE, DataConfig, parse_config
 from distill.data import DepthDataset, check_truth, readable
+from distill.data.files import INTEGER_SCALE
+from distill.data.known_lists import UNKNOWN
 from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.errors import UserError
@@ -63,6 +65,7 @@ def data_config(args: argparse.Namespace) -> DataConfig:
         "name": args.data,
         "root": str(args.root) if args.root else None,
         "scenes": {"kind": args.scenes},
+        "truth": args.truth,
         "depth_scale": args.depth_scale,
         "max_depth": args.max_depth,
     }
@@ -73,9 +76,9 @@ def data_config(args: argparse.Namespace) -> DataConfig:
 
 def choose_protocols(args: argparse.Namespace, data: DataConfig, dataset: DepthDataset) -> list[Protocol]:
     """The one protocol asked for, or all of the data set's that take its frames."""
-    names = build.own_protocols(data) if args.all_protocols else [args.protocol]
+    names = build.own_protocols(data, dataset) if args.all_protocols else [args.protocol]
     cap = data.max_depth or dataset.max_depth
-    chosen = [build.choose_protocol(data, name, args.tta, cap) for name in names]
+    chosen = [build.choose_protocol(data, name, args.tta, cap, dataset) for name in names]
     if args.max_depth is not None:
         chosen = [protocol.with_(max_depth=args.max_depth) for protocol in chosen]
     if args.median_scaling:
@@ -149,9 +152,11 @@ def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
             check_truth(dataset)  # may know why, such as a wrong scale
         raise
     if state.is_main_process:
-        show(args.model, results)
+        contents = build.contents_of(dataset)
+        listed = contents.list_name if contents and contents.list_name != UNKNOWN else None
+        show(args.model, results, listed)
         if args.json:
-            content = [one.as_dict() for one in results]
+            content = [{"model": args.model, "list": listed, **one.as_dict()} for one in results]
             write_json(args.json, content if args.all_protocols else content[0])
         if args.report:
             names = [outcome.name for outcome in outcomes]
@@ -202,13 +207,17 @@ def check_writable(path: Path, option: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- output
 
 
-def show(model: str, results: Sequence[Evaluation]) -> None:
-    """The table, several protocols side by side, and what should be known about them and the images."""
+def show(model: str, results: Sequence[Evaluation], listed: str | None) -> None:
+    """The table, several protocols side by side, and what should be known about them and the images.
+
+    `listed` is what the list of images is known as, if it is.
+    """
     out = Console()
     if len(results) == 1:
         (one,) = results
         row = Row(model, one.metrics, one.protocol.fingerprint)
-        out.print(results_table([row], f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"))
+        title = f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"
+        out.print(results_table([row], f"{title} of {listed}" if listed else title))
         out.print(breakdown_table(one.breakdown))
     else:
         out.print(side_by_side([as_column(one) for one in results], model))

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import socket
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -180,12 +181,33 @@ def test_every_protocol_is_told_with_all_that_decides_it(evaluated, finished, ti
     assert "rows do not compare" in said
 
 
-def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, finished, tmp_path):
-    line = write_frame(tmp_path, "2011_09_26", "0000000005", (352, 1216), 12.0, 256)
-    (tmp_path / "test_files_with_gt.txt").write_text(line)
-    found = evaluated(finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_selection")
+def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, refused, finished, tmp_path):
+    folder = tmp_path / "depth_selection" / "val_selection_cropped"
+    write_frame(folder, "any", "frame", (352, 1216), 12.0, 256)
+    for kind, made in (("image", "any/frame.jpg"), ("groundtruth_depth", "any_depth/frame.png")):
+        target = folder / kind / f"2011_09_26_drive_0002_sync_{kind}_0000000005_image_02.png"
+        target.parent.mkdir()
+        (folder / made).rename(target)
+    (found,) = evaluated(finished, "--data", "kitti", "--root", tmp_path, "--all-protocols")
     assert found["per_image"][0]["pixels"] == (352 - 118) * 1216  # every third row is a hole
     assert found["fingerprint"] == PROTOCOLS["kitti_selection"].fingerprint
+    said = refused("evaluate", finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_eigen_garg_kb")
+    assert "kitti_eigen_garg_kb does not judge KITTI's depth_selection, expected one of kitti_selection" in said
+
+
+def test_another_kind_of_truth_has_another_fingerprint(tmp_path):
+    from distill.build import choose_protocol
+    from distill.config import DataConfig
+
+    def judged(truth):
+        contents = SimpleNamespace(truth=truth, pairs=())
+        data = DataConfig(name="kitti", root=tmp_path)
+        return choose_protocol(data, None, None, 80.0, SimpleNamespace(contents=contents))
+
+    assert judged("official annotated depth") == PROTOCOLS["kitti_eigen_garg_kb"]
+    scans = judged("single Velodyne scans")
+    assert scans.fingerprint != PROTOCOLS["kitti_eigen_garg_kb"].fingerprint
+    assert scans.describe().startswith("single Velodyne scans; Garg crop")
 
 
 def test_median_scaling_and_the_plain_flip_are_options(evaluated, finished, streets):

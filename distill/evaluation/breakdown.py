@@ -24,6 +24,11 @@ def distance_bounds(max_depth: float) -> list[float]:
     return [0.0, *(bound for bound in inner if bound < max_depth), max_depth]
 
 
+def part_names(max_depth: float) -> list[str]:
+    """The parts that `part_masks` divides into, in order."""
+    return [*(f"{near:g}-{far:g} m" for near, far in pairwise(distance_bounds(max_depth))), EDGES, ELSEWHERE]
+
+
 def depth_edges(truth: np.ndarray) -> np.ndarray:
     """Pixels of a true depth map (H, W) beside which another surface begins, bool (H, W).
 
@@ -40,9 +45,8 @@ def depth_edges(truth: np.ndarray) -> np.ndarray:
 def part_masks(judged: Pixels, edges: np.ndarray, max_depth: float) -> dict[str, Any]:
     """The judged pixels of an image by distance of the truth, and by whether they lie at a depth edge (H, W)."""
     truth, at_edge = judged.target, beside(edges, judged.places).ravel()[judged.places]
-    bounds = pairwise(distance_bounds(max_depth))
-    by_distance = {f"{near:g}-{far:g} m": (truth > near) & (truth <= far) for near, far in bounds}
-    return {**by_distance, EDGES: at_edge, ELSEWHERE: ~at_edge}
+    by_distance = [(truth > near) & (truth <= far) for near, far in pairwise(distance_bounds(max_depth))]
+    return dict(zip(part_names(max_depth), [*by_distance, at_edge, ~at_edge], strict=True))
 
 
 def error_counts(judged: Pixels) -> list[int]:

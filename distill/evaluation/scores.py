@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from distill.evaluation.breakdown import BINS, error_bounds
+from distill.evaluation.breakdown import BINS, error_bounds, part_names
 from distill.evaluation.metrics import MEASURES
 from distill.evaluation.protocols import Protocol
 
@@ -69,7 +69,7 @@ class Evaluation:
     @property
     def breakdown(self) -> dict[str, dict[str, Any]]:
         """By part: how many "images" have such pixels, how many "pixels" these are, and the mean "metrics" of these."""
-        names = dict.fromkeys(name for image in self.images for name in image.parts)
+        names = part_names(self.protocol.max_depth)
         found = {name: [image.parts[name] for image in self.images if name in image.parts] for name in names}
         return {
             name: {
@@ -78,6 +78,7 @@ class Evaluation:
                 "metrics": mean_of([part.metrics for part in given]),
             }
             for name, given in found.items()
+            if given
         }
 
     @property

@@ -25,7 +25,8 @@ def side_by_side(columns: Sequence[Column], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left", caption="measured differently: rows do not compare")
     table.add_column("")
     for column in columns:
-        table.add_column(Text(column.name.replace("_", "_\n", column.name.count("_") - 1)), justify="right")
+        *start, first, last = column.name.rsplit("_", 2)
+        table.add_column(Text("".join(f"{one}_\n" for one in start) + f"{first}_{last}"), justify="right")
     for row in dict.fromkeys(name for column in columns for name in column.facts):
         table.add_row(row, *(Text(column.facts.get(row, ABSENT)) for column in columns))
     table.add_section()
