@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from distill import build
-from distill.config import Config, dump_config, parse_config
+from distill.config import Config, dump_config
 from distill.data import Batch, EpochBatches, make_loader, readable
 from distill.engine.checkpoint import Checkpoints, random_states, restore_random_states
 from distill.engine.files import write_atomically, write_json
@@ -55,7 +55,7 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
     """
     folder = RunFolder(output)
     if resume and folder.config.is_file():
-        check_same(config, folder)
+        folder.check_same(config)
         if folder.finished:
             return output
     data = build.build_data(config)
@@ -78,30 +78,6 @@ def train_run(config: Config, output: Path, resume: bool = False) -> Path:
         if accelerator.is_main_process:
             folder.release()
     return output
-
-
-def check_same(config: Config, folder: RunFolder) -> None:
-    """Refuse to continue a run under another configuration, naming the keys that differ."""
-    former = flatten(parse_config(load_yaml(folder.config), str(folder.config)).model_dump(mode="json"))
-    given = flatten(config.model_dump(mode="json"))
-    differing = [k for k in given if given[k] != former.get(k) and k != "output"]
-    if differing:
-        said = "; ".join(f"{k} was {former.get(k)!r}, now {given[k]!r}" for k in differing[:5])
-        raise UserError(f"{folder.path} was started with another configuration ({said}); choose another --output")
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(path.read_text())
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def make_accelerator(config: Config) -> Accelerator:

@@ -163,3 +163,11 @@ def test_without_acclimation_and_attention_disdepth_is_accepted(load):
     method = load("data: {name: scenes}", "method.fam=false", "method.lam=false").method
     assert not method.fam
     assert not method.lam
+
+
+def test_a_key_that_stands_twice_is_refused_and_not_overwritten(refused, tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("data: {name: scenes}\ntrain:\n  steps: 3\n  steps: 4\n")
+    said = refused("train", path)
+    assert said.startswith(f"{path} is not valid YAML: 'steps' stands there twice")
+    assert "line 3" in said

@@ -1,15 +1,27 @@
 """The configuration of a run: `schema` declares every key, `loading` reads files and overrides."""
 
-from distill.config.loading import apply_override, dump_config, load_config, parse_config
-from distill.config.schema import MIN_SIDE, Config, DataConfig, OptimConfig
+from distill.config.loading import (
+    apply_override,
+    dump_config,
+    load_config,
+    parse_config,
+    parse_section,
+    read_yaml,
+    set_value,
+)
+from distill.config.schema import MIN_SIDE, Config, DataConfig, OptimConfig, Section
 
 __all__ = [
     "MIN_SIDE",
     "Config",
     "DataConfig",
     "OptimConfig",
+    "Section",
     "apply_override",
     "dump_config",
     "load_config",
     "parse_config",
+    "parse_section",
+    "read_yaml",
+    "set_value",
 ]

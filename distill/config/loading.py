@@ -11,8 +11,21 @@ from typing import Annotated, Any
 import yaml
 from pydantic import ValidationError
 
-from distill.config.schema import Config
+from distill.config.schema import Config, Section
 from distill.errors import UserError
+
+AnySection = typing.TypeVar("AnySection", bound=Section)
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[typing.Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -21,9 +34,20 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     Raises:
         UserError: If the file is missing or no YAML, or a key or value is wrong; one line with what would work.
     """
-    path = Path(path)
+    content = read_yaml(Path(path))
+    for override in overrides:
+        apply_override(content, override)
+    return parse_config(content, str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        UserError: If the file is missing, no YAML, or no mapping.
+    """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = UniqueKeys(path.read_text()).get_single_data()
     except FileNotFoundError as error:
         raise UserError(f"no configuration at {path}; see configs/ for examples") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -32,17 +56,20 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as 'data:', got {type(content).__name__}")
-    for override in overrides:
-        apply_override(content, override)
-    return parse_config(content, str(path))
+    return content
 
 
 def parse_config(content: dict[str, Any], source: str) -> Config:
     """Validate a nested mapping; `source` names it in errors."""
+    return parse_section(Config, content, source)
+
+
+def parse_section(kind: type[AnySection], content: dict[str, Any], source: str) -> AnySection:
+    """Validate a nested mapping as `kind`."""
     try:
-        return Config.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{source}: {'; '.join(explain(item) for item in error.errors()[:3])}") from None
+        raise UserError(f"{source}: {'; '.join(explain(item, kind) for item in error.errors()[:3])}") from None
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:
@@ -50,7 +77,16 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"an override must be section.key=value, got {override!r}")
-    *sections, last = key.strip().split(".")
+    try:
+        parsed = parse_value(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
+    set_value(content, key.strip(), parsed)
+
+
+def set_value(content: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at `section.key` of a nested mapping; mappings on the way are copied, not changed."""
+    *sections, last = key.split(".")
     place = content
     for name in sections:
         inner = {} if place.get(name) is None else place[name]
@@ -60,10 +96,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
             )
         place[name] = dict(inner)
         place = place[name]
-    try:
-        place[last] = parse_value(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
+    place[last] = value
 
 
 def parse_value(text: str) -> Any:
@@ -77,11 +110,11 @@ def parse_value(text: str) -> Any:
     return value
 
 
-def explain(error: Any) -> str:
-    """One validation error of pydantic as one sentence with its fix."""
+def explain(error: Any, kind: type[Section]) -> str:
+    """One validation error of pydantic in a `kind` as one sentence with its fix."""
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return unknown_key(error["loc"])
+        return unknown_key(error["loc"], kind)
     if error["type"] == "missing":
         return f"{place} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -91,12 +124,12 @@ def explain(error: Any) -> str:
     return f"{place}={error['input']!r}: {message}"
 
 
-def unknown_key(location: tuple[Any, ...]) -> str:
-    """What an unknown key should have been."""
+def unknown_key(location: tuple[Any, ...], kind: type[Section]) -> str:
+    """What an unknown key of a `kind` should have been."""
     *parents, key = location
-    section: Any = Config
+    section: Any = kind
     for name in parents:
-        section = section_type(section.model_fields[name].annotation) if name in section.model_fields else Config
+        section = section_type(section.model_fields[name].annotation) if name in section.model_fields else kind
     known = list(section.model_fields)
     near = difflib.get_close_matches(str(key), known, n=1)
     hint = f", did you mean {near[0]}?" if near else ""

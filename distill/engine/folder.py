@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
+from distill.config import Config, load_config
 from distill.engine.files import write_atomically
 from distill.errors import UserError
 
@@ -23,6 +25,15 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.done.is_file()
+
+    def check_same(self, config: Config) -> None:
+        """Refuse to continue the run in here under another configuration, naming the keys that differ."""
+        former = flatten(load_config(self.config).model_dump(mode="json"))
+        given = flatten(config.model_dump(mode="json"))
+        differing = [k for k in given if given[k] != former.get(k) and k != "output"]
+        if differing:
+            said = "; ".join(f"{k} was {former.get(k)!r}, now {given[k]!r}" for k in differing[:5])
+            raise UserError(f"{self.path} was started with another configuration ({said}); choose another --output")
 
     def claim(self, resume: bool) -> None:
         """Make the folder and lock it.
@@ -71,3 +82,11 @@ def is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
