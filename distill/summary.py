@@ -7,18 +7,20 @@ import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill import __version__, build
 from distill.config import Config, dump_config
 from distill.data import Sample, readable
+from distill.deploy.costs import count_gflops
 from distill.deploy.latency import median_latency_ms
 from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.evaluation import Evaluation, Protocol, evaluate
-from distill.method import Method
+from distill.method import DisDepth, Guide, Method
 from distill.panels import method_panels, pick
 from distill.report import Panel, Row, read_metrics, run_charts, write_page
 from students import count_parameters, load_student
@@ -28,26 +30,33 @@ WORST = 3  # images with the largest abs_rel that the report shows
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's results beside what it costs."""
+    """A model's results beside what it costs.
 
+    Attributes:
+        role: "teacher", "student", or "ghost", which is no network of its own and so has no costs.
+        costs: Parameters, GFLOPs and milliseconds for one image.
+        names: Of every test sample, in their order.
+    """
+
+    role: str
     name: str
     results: Evaluation
-    parameters: int
-    latency_ms: float
-    names: tuple[str, ...]  # of every test sample, in their order
+    costs: dict[str, float]
+    names: tuple[str, ...]
 
     def row(self) -> Row:
-        extra = {"parameters": f"{self.parameters / 1e6:.2f} M", "latency": f"{self.latency_ms:.1f} ms"}
+        extra = {}
+        if self.costs:
+            extra = {
+                "parameters": f"{self.costs['parameters'] / 1e6:.2f} M",
+                "GFLOPs": f"{self.costs['gflops']:.3g}",
+                "latency": f"{self.costs['latency_ms']:.1f} ms",
+            }
         return Row(self.name, self.results.metrics, self.results.protocol.fingerprint, extra)
 
     def as_dict(self) -> dict[str, object]:
-        """The results as `distill evaluate --json` writes them, with parameters and latency."""
-        return {
-            "name": self.name,
-            **self.results.as_dict(),
-            "parameters": self.parameters,
-            "latency_ms": self.latency_ms,
-        }
+        """The results as `distill evaluate --json` writes them, with the model's role and costs."""
+        return {"role": self.role, "name": self.name, **self.results.as_dict(), **self.costs}
 
 
 def say_inheritance(folder: Path, student: nn.Module) -> None:
@@ -58,15 +67,37 @@ def say_inheritance(folder: Path, student: nn.Module) -> None:
         write_json(folder / "inheritance.json", asdict(report))
 
 
-def judge(name: str, model: nn.Module, config: Config, data: build.Data, device: torch.device) -> Judged:
-    """Results of a model on the test half, its parameters, and its latency for one image of that size."""
+class Ghost(nn.Module):
+    """The teacher seen through the student's decoder: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
+
+    def __init__(self, method: DisDepth, teacher: Any) -> None:
+        super().__init__()
+        self.method, self.teacher = method, teacher
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.method.explain(image, Guide(self.teacher.encode(image)))["ghost"]
+
+
+def judge(
+    name: str, model: nn.Module, config: Config, data: build.Data, device: torch.device, role: str = "student"
+) -> Judged:
+    """Results of a model on the test half, and what it costs for one image of that size."""
     assert data.test is not None
     names: list[str] = []
     samples = noting(readable(data.test), names)
     results = evaluate(model, samples, data.protocol, device=device, size=config.data.size)
     size = config.data.size or shown_size(data.protocol, data)
+    costs = {} if isinstance(model, Ghost) else costs_of(model, size, device)
+    return Judged(role, name, results, costs, tuple(names))
+
+
+def costs_of(model: nn.Module, size: tuple[int, int], device: torch.device) -> dict[str, float]:
     model.to(memory_format=torch.channels_last)
-    return Judged(name, results, count_parameters(model), median_latency_ms(model, size, device=device), tuple(names))
+    return {
+        "parameters": count_parameters(model),
+        "gflops": count_gflops(model, size),
+        "latency_ms": median_latency_ms(model, size, device=device),
+    }
 
 
 def noting(samples: Iterable[Sample], names: list[str]) -> Iterator[Sample]:
@@ -109,13 +140,20 @@ def summarise(
     """Judge teacher and best student, write `results.json`, and gather everything in `report.html`."""
     judged: list[Judged] = []
     if data.test is not None:
-        student = load_student(folder / "student").to(device)
+        given = config, data, device
         if teacher is not None:
-            judged.append(judge(f"teacher {Path(config.teacher.name).name}", teacher, config, data, device))
-        judged.append(judge(f"student {config.student.backbone}", student, config, data, device))
+            judged.append(judge(f"teacher {Path(config.teacher.name).name}", teacher, *given, role="teacher"))
+        student = load_student(folder / "student").to(device)
+        judged.append(judge(f"student {config.student.backbone}", student, *given))
+        if isinstance(method, DisDepth):  # FAM and LAM of the last step belong to the decoder of the last step
+            judged.append(judge("ghost", Ghost(method, teacher), *given, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(folder / "results.json", [one.as_dict() for one in judged])
     write_report(folder, config, data, judged, *panels_of(config, data, method, teacher, judged), device)
+
+
+def the_student(judged: list[Judged]) -> Judged:
+    return next(one for one in judged if one.role == "student")
 
 
 def panels_of(
@@ -126,7 +164,7 @@ def panels_of(
         return [], []
     chosen = pick(data.test, config.eval.pictures)
     panels = method_panels(method, teacher, data, config.data.size, chosen)
-    worst = worst_images(judged[-1])
+    worst = worst_images(the_student(judged))
     return panels, method_panels(method, teacher, data, config.data.size, worst)
 
 
@@ -139,13 +177,15 @@ def write_report(
     worst: list[Panel],
     device: torch.device,
 ) -> None:
-    notes = ["Pictures show the best student; ghost and importance come from the acclimation modules of the last step."]
-    if judged and judged[-1].results.skipped:
-        notes.append(f"{len(judged[-1].results.skipped)} test images have no ground truth in range and were skipped.")
-    if judged and judged[-1].results.repaired:
-        notes.append(
-            f"{judged[-1].results.repaired} predicted pixels were not finite; they count as the nearest depth."
-        )
+    notes = []
+    if any(one.role == "ghost" for one in judged):
+        notes.append("Ghost: the teacher's features through FAM, LAM and the student's decoder, all of the last step.")
+        notes.append("Pictures show the best student; ghost and importance come from FAM and LAM of the last step.")
+    results = the_student(judged).results if judged else None
+    if results and results.skipped:
+        notes.append(f"{len(results.skipped)} test images have no ground truth in range and were skipped.")
+    if results and results.repaired:
+        notes.append(f"{results.repaired} predicted pixels were not finite; they count as the nearest depth.")
     protocol = data.protocol.name if judged else "none: nothing was validated"
     write_page(
         folder / "report.html",
@@ -159,7 +199,7 @@ def write_report(
         config_text=dump_config(config),
         environment=environment(device),
         command=reproduce(folder),
-        notes=notes if config.method.name == "disdepth" else notes[1:],
+        notes=notes,
     )
 
 

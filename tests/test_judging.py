@@ -77,7 +77,7 @@ def test_evaluate_writes_what_is_promised(evaluated, finished, streets, capsys):
 
 def test_evaluate_agrees_with_the_run_for_student_and_teacher(evaluated, finished, streets, micro_weights):
     folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
-    teacher, student = json.loads((finished / "results.json").read_text())
+    teacher, student, _ = json.loads((finished / "results.json").read_text())
     for model, expected in ((f"dpt_micro:{micro_weights}", teacher), (finished / "student", student)):
         assert evaluated(model, *folder)["metrics"] == pytest.approx(expected["metrics"], rel=1e-5)
 

@@ -51,14 +51,17 @@ def test_every_step_and_validation_is_recorded(finished):
     )
 
 
-def test_results_hold_teacher_and_student_by_one_protocol(finished):
-    teacher, student = read_json(finished / "results.json")
+def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):
+    teacher, student, ghost = read_json(finished / "results.json")
+    assert [one["role"] for one in (teacher, student, ghost)] == ["teacher", "student", "ghost"]
     assert teacher["name"] == "teacher dpt_micro"
     assert student["name"] == "student test_efficientnet"
-    assert teacher["fingerprint"] == student["fingerprint"]
+    assert teacher["fingerprint"] == student["fingerprint"] == ghost["fingerprint"]
     assert teacher["images"] == student["images"] == 2
     assert teacher["parameters"] > 10 * student["parameters"]
+    assert teacher["gflops"] > student["gflops"] > 0
     assert student["latency_ms"] > 0
+    assert "parameters" not in ghost
 
 
 def test_the_report_is_one_page_that_needs_no_other_file(finished):
@@ -136,8 +139,9 @@ def test_every_method_trains_and_moves_the_weights(train, finished, weights, met
     assert [math.isfinite(record["loss"]) for record in records_of_training] == [True] * 4
     one, other = weights(folder), weights(finished)
     assert any(not torch.equal(one[key], other[key]) for key in one)
-    teachers = 0 if method == ["method.name=supervised"] else 1
-    assert len(read_json(folder / "results.json")) == 1 + teachers
+    teacher = [] if method == ["method.name=supervised"] else ["teacher"]
+    ghost = ["ghost"] if method == ["method.name=disdepth", "method.lam=false"] else []
+    assert [one["role"] for one in read_json(folder / "results.json")] == [*teacher, "student", *ghost]
 
 
 def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):

@@ -22,6 +22,7 @@ __all__ = [
     "LOSSES",
     "METHODS",
     "Alignment",
+    "DisDepth",
     "FeatureAcclimation",
     "FixedGhost",
     "Guide",
