@@ -47,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_demo(commands)
     add_train(commands)
     add_evaluate(commands)
+    add_compare(commands)
     add_predict(commands)
     add_benchmark(commands)
     add_data(commands)
@@ -136,6 +137,21 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from distill.judging import evaluate_command
 
     evaluate_command(args)
+    return DONE
+
+
+def add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("compare", help="two results of one protocol, paired, with an interval")
+    for name in ("first", "second"):
+        metavar = "A.json" if name == "first" else "B.json"
+        parser.add_argument(name, type=Path, metavar=metavar, help="written by evaluate --json, or a run folder")
+    parser.set_defaults(run=run_compare)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    from distill.comparison import compare_command
+
+    compare_command(args.first, args.second)
     return DONE
 
 

@@ -15,7 +15,7 @@ FLOORS = (
     {"distill.deploy"},
     {"distill", "distill.preflight"},  # load_model, and the version
     {"distill.build"},
-    {"distill.panels", "distill.predictions", "distill.data_check", "distill.data_prepare"},
+    {"distill.panels", "distill.predictions", "distill.comparison", "distill.data_check", "distill.data_prepare"},
     {"distill.judged_page"},
     {"distill.judging"},
     {"distill.summary", "distill.predict"},

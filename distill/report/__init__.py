@@ -20,7 +20,15 @@ from distill.report.pictures import (
     weight_scale,
 )
 from distill.report.side_by_side import Column, side_by_side
-from distill.report.tables import Row, html_table, markdown_table, results_table
+from distill.report.tables import (
+    Row,
+    difference_text,
+    html_table,
+    markdown_table,
+    metric_text,
+    results_table,
+    spread_text,
+)
 
 __all__ = [
     "Column",
@@ -34,6 +42,7 @@ __all__ = [
     "colourise_error",
     "colourise_weight",
     "depth_scale",
+    "difference_text",
     "encode_jpeg",
     "encode_png",
     "error_chart",
@@ -42,6 +51,7 @@ __all__ = [
     "html_table",
     "line_chart",
     "markdown_table",
+    "metric_text",
     "panel_strip",
     "read_metrics",
     "resize_to",
@@ -49,6 +59,7 @@ __all__ = [
     "run_charts",
     "scale_bar",
     "side_by_side",
+    "spread_text",
     "weight_scale",
     "write_page",
 ]

@@ -31,12 +31,21 @@ UNKNOWN_PROTOCOL = "† protocol unknown (no fingerprint): shown for orientation
 
 @dataclass(frozen=True)
 class Row:
-    """One model's results. `fingerprint` is the protocol's; `extra` holds further columns as text ("latency")."""
+    """One model's results.
+
+    Attributes:
+        fingerprint: The protocol's.
+        extra: Further columns as text ("latency").
+        texts: How a metric is shown, where it is more than its number.
+        bold: Metrics in bold; None where that is the best value of each column.
+    """
 
     name: str
     metrics: dict[str, float]
     fingerprint: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    bold: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,23 @@ def metric_text(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
 
 
+def spread_text(mean: float, deviation: float) -> str:
+    """A mean and its standard deviation, where there is one, to the same digit: 0.3012 ± 0.0021."""
+    text = metric_text(mean)
+    if not math.isfinite(deviation):
+        return text
+    return f"{text} ± {deviation:.{len(text.partition('.')[2])}f}"
+
+
+def difference_text(difference: float, low: float, high: float) -> str:
+    """A change and its interval, to two digits of the interval's half: −0.012 [−0.020, −0.004]."""
+    unsure = max(high - difference, difference - low)
+    scale = unsure if math.isfinite(unsure) and unsure > 0 else abs(difference) / 100
+    digits = min(max(1 - math.floor(math.log10(scale)), 0), 9) if math.isfinite(scale) and scale > 0 else 0
+    value, *ends = (f"{number:+.{digits}f}".replace("-", "−") for number in (difference, low, high))
+    return f"{value} [{', '.join(ends)}]" if math.isfinite(unsure) else value
+
+
 def _grid(rows: Sequence[Row]) -> Grid:
     fingerprint = common_fingerprint(rows)
     given = {name: None for row in rows for name in row.metrics}
@@ -155,7 +181,8 @@ def _metric_cell(row: Row, name: str, best: str | None) -> Cell:
     if name not in row.metrics:
         return Cell(ABSENT)
     text = metric_text(row.metrics[name])
-    return Cell(text, text == best)  # what reads the same is equally good
+    # What reads the same is equally good.
+    return Cell(row.texts.get(name, text), text == best if row.bold is None else name in row.bold)
 
 
 def _with_arrow(name: str) -> str:

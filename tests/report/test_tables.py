@@ -4,7 +4,15 @@ import math
 import pytest
 from rich.console import Console
 
-from distill.report.tables import Row, html_table, markdown_table, metric_text, results_table
+from distill.report.tables import (
+    Row,
+    difference_text,
+    html_table,
+    markdown_table,
+    metric_text,
+    results_table,
+    spread_text,
+)
 
 TABLES = [lambda rows: results_table(rows, "protocol"), markdown_table, html_table]
 SCRIPT = "<script>alert(1)</script>"
@@ -106,3 +114,41 @@ def test_ten_metrics_of_two_models_fit_into_80_columns():
     text = shown(results_table(rows, "t"), width=80)
     assert all(name in text for name in names)
     assert text.count("0.1235") + text.count("0.1234") == 20
+
+
+def test_a_cell_can_say_more_than_its_number_and_choose_what_is_bold():
+    rows = [
+        Row("a", {"rmse": 3.0}, "f", texts={"rmse": "3.000 ± 0.5"}),
+        Row("b", {"rmse": 2.0}, "f", texts={"rmse": "2.000 ± 0.5"}),
+    ]
+    assert [line[1] for line in cells(markdown_table(rows))[2:]] == ["3.000 ± 0.5", "**2.000 ± 0.5**"]
+    chosen = [Row("a", {"rmse": 3.0}, "f", bold=frozenset({"rmse"})), Row("b", {"rmse": 2.0}, "f", bold=frozenset())]
+    assert [line[1] for line in cells(markdown_table(chosen))[2:]] == ["**3.000**", "2.000"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "text"),
+    [
+        (0.30123, 0.00214, "0.3012 ± 0.0021"),
+        (8.5512, 0.12, "8.551 ± 0.120"),
+        (2345.6, 33.3, "2346 ± 33"),
+        (0.5, math.nan, "0.5000"),
+    ],
+)
+def test_a_spread_is_written_to_the_digit_of_its_mean(mean, deviation, text):
+    assert spread_text(mean, deviation) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((-0.01234, -0.0204, -0.0042), "−0.0123 [−0.0204, −0.0042]"),
+        ((1.5, -20.0, 23.0), "+2 [−20, +23]"),
+        ((-0.25, -0.25, -0.25), "−0.2500 [−0.2500, −0.2500]"),
+        ((0.0, 0.0, 0.0), "+0 [+0, +0]"),
+        ((2.0, math.nan, math.nan), "+2.000"),
+        ((math.nan, math.nan, math.nan), "+nan"),
+    ],
+)
+def test_a_difference_has_a_sign_and_its_interval(numbers, text):
+    assert difference_text(*numbers) == text

@@ -1,0 +1,112 @@
+"""`distill compare`: who wins, by how much, and what does not compare."""
+
+import json
+
+import pytest
+
+from distill.cli import main
+from distill.evaluation import LOWER_IS_BETTER, MEASURES
+
+
+@pytest.fixture
+def results(tmp_path):
+    """results(name, {image: its value of every metric}, **keys): a file as `distill evaluate --json` writes it."""
+
+    def write(name, values, **keys):
+        images = [{"name": image, "pixels": 9, **dict.fromkeys(MEASURES, value)} for image, value in values.items()]
+        mean = sum(values.values()) / max(len(values), 1)
+        entry = {"protocol": "folder", "fingerprint": "f", "metrics": dict.fromkeys(MEASURES, mean)}
+        path = tmp_path / name
+        path.write_text(json.dumps(entry | {"per_image": images} | keys))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def compared(capsys, monkeypatch):
+    """compared(A, B): the lines of the table by metric, and everything that was printed."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(a, b):
+        assert main(["compare", str(a), str(b)]) == 0
+        said = capsys.readouterr().out
+        lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if "│" in line]
+        return {line[0].split()[0]: line[1:] for line in lines}, said
+
+    return run
+
+
+def test_the_lower_error_and_the_higher_accuracy_win(results, compared):
+    a = results("a.json", {"x": 0.5, "y": 0.7, "z": 0.9})
+    b = results("b.json", {"z": 0.8, "y": 0.6, "x": 0.4})
+    lines, said = compared(a, b)
+    assert lines["rmse"] == ["0.7000", "0.6000", "−0.1000 [−0.1000, −0.1000]", "B"]
+    assert {metric for metric, line in lines.items() if line[-1] == "B"} == set(LOWER_IS_BETTER)
+    assert {metric for metric, line in lines.items() if line[-1] == "A"} == {"d1", "d2", "d3"}
+    assert "folder · f · 3 images" in said
+    assert f"A: {a}" in said
+
+
+def test_nobody_wins_where_the_interval_holds_0(results, compared):
+    lines, _ = compared(results("a.json", {"x": 1.0, "y": 2.0}), results("b.json", {"x": 2.0, "y": 1.1}))
+    assert {line[-1] for line in lines.values()} == {"–"}
+    lines, _ = compared(results("a.json", {"x": 1.0}), results("b.json", {"x": 2.0}))
+    assert lines["rmse"] == ["1.000", "2.000", "+1.000", "–"]
+
+
+def test_images_are_paired_by_name_and_the_missing_ones_counted(results, compared):
+    a = results("a.json", {"x": 1.0, "y": 2.0, "only a": 900.0})
+    b = results("b.json", {"y": 2.5, "x": 1.5, "only b": 0.0, "only b too": 0.0})
+    lines, said = compared(a, b)
+    assert lines["rmse"][:3] == ["1.500", "2.000", "+0.5000 [+0.5000, +0.5000]"]
+    assert "left out: 1 images only in A, 2 only in B" in said
+
+
+def test_a_run_stands_for_its_student(finished, compared):
+    lines, _ = compared(finished, finished / "results.json")
+    student = json.loads((finished / "results.json").read_text())[1]
+    assert student["name"] == "student test_efficientnet"
+    assert float(lines["rmse"][0]) == pytest.approx(student["metrics"]["rmse"], rel=1e-3)
+    assert lines["rmse"][2].startswith("+0")
+    assert lines["rmse"][-1] == "–"
+
+
+def test_of_several_protocols_those_in_both_files_are_compared(results, compared, tmp_path):
+    one, other = (json.loads(results(name, {"x": 1.0, "y": 2.0}, fingerprint=name).read_text()) for name in "fg")
+    (tmp_path / "all.json").write_text(json.dumps([one, other]))
+    _, said = compared(tmp_path / "all.json", results("a.json", {"x": 1.0, "y": 3.0}, fingerprint="g"))
+    assert "folder · g · 2 images" in said
+    assert "folder · f" not in said
+
+
+def test_results_of_two_protocols_are_refused(refused, results):
+    a, b = results("a.json", {"x": 1.0}), results("b.json", {"x": 1.0}, protocol="nyu_eigen", fingerprint="g")
+    assert refused("compare", a, b) == (
+        f"{a} was measured by folder (f), {b} by nyu_eigen (g): their metrics do not compare. "
+        "Evaluate both by one protocol"
+    )
+
+
+def test_results_on_other_images_are_refused(refused, results):
+    said = refused("compare", results("a.json", {"x": 1.0}), results("b.json", {"y": 1.0}))
+    assert "share no image; give two results on one data set" in said
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[3]", '"text"', '{"protocol": 1, "fingerprint": 2}', "\xff"])
+def test_a_file_that_holds_no_results_is_refused(refused, results, tmp_path, content):
+    (tmp_path / "b.json").write_text(content, encoding="latin-1")
+    said = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "b.json")
+    assert said == f"{tmp_path / 'b.json'} is not a file of results; write one with distill evaluate --json FILE"
+
+
+def test_a_file_that_does_not_exist_is_refused(refused, results, tmp_path):
+    said = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "none.json")
+    assert said == f"no results at {tmp_path / 'none.json'}; write them with distill evaluate --json FILE"
+
+
+def test_a_run_in_which_nothing_was_judged_is_refused(refused, results, tmp_path):
+    (tmp_path / "b.json").write_text("[]")
+    assert "b.json holds no results: nothing was judged" in refused(
+        "compare", results("a.json", {"x": 1.0}), tmp_path / "b.json"
+    )
