@@ -40,12 +40,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """A whole number that is not negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="distill", description="Turn a large depth transformer into a small, fast network.")
     parser.add_argument("-V", "--version", action="version", version=f"distill {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_demo(commands)
     add_train(commands)
+    add_ablate(commands)
     add_evaluate(commands)
     add_compare(commands)
     add_predict(commands)
@@ -90,6 +98,35 @@ def run_train(args: argparse.Namespace) -> int:
 
     folder = train_run(config, output, args.resume)
     print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
+    return DONE
+
+
+def add_ablate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("ablate", help="many runs that differ in a few keys, and one table of them")
+    parser.add_argument("preset", type=Path, metavar="CONFIG.yaml", help="one of configs/ablations/, or your own")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="replace a value in every run, or base= and seeds="
+    )
+    parser.add_argument("--output", type=Path, help="folder (default: runs/ablations/ and the configuration's name)")
+    parser.add_argument(
+        "--jobs", type=count, default=1, metavar="N", help="runs at a time (default: 1); 0 only gathers finished ones"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--dry-run", action="store_true", help="show what would run")
+    which.add_argument("--list", action="store_true", help="print a command for every missing run, for a scheduler")
+    parser.set_defaults(run=run_ablate)
+
+
+def run_ablate(args: argparse.Namespace) -> int:
+    from distill import ablation
+
+    given = args.preset, args.overrides, args.output
+    if args.dry_run:
+        ablation.show_plan(*given)
+    elif args.list:
+        ablation.list_commands(*given)
+    else:
+        return ablation.ablate(*given, args.jobs)
     return DONE
 
 
@@ -258,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Interrupted as error:
-        print(f"distill: {error}; the state is saved, continue with --resume", file=sys.stderr)
+        print(f"distill: {error}", file=sys.stderr)
         return error.code
 
 

@@ -11,8 +11,11 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """A run stopped by a signal, after its state was saved. `code` is the process's exit code, 128 + signal."""
+    """A command stopped by a signal, after its state was saved; `way_on` says how to continue it.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+    `code` is the process's exit code, 128 + signal.
+    """
+
+    def __init__(self, number: int, way_on: str = "continue with --resume") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the state is saved, {way_on}")
         self.code = 128 + number

@@ -1,8 +1,9 @@
 """What a person looks at after a run: tables, depth pictures, curves, and the page that gathers them."""
 
-from distill.report.curves import line_chart, read_metrics, run_charts
+from distill.report.curves import line_chart, points_of, read_metrics, run_charts
+from distill.report.dots import Marks, dot_chart
 from distill.report.errors import breakdown_html, breakdown_table, error_chart, errors_section
-from distill.report.page import write_page
+from distill.report.page import chart_section, table_section, write_page
 from distill.report.pictures import (
     Panel,
     Scale,
@@ -32,17 +33,20 @@ from distill.report.tables import (
 
 __all__ = [
     "Column",
+    "Marks",
     "Panel",
     "Row",
     "Scale",
     "breakdown_html",
     "breakdown_table",
+    "chart_section",
     "colour_limits",
     "colourise",
     "colourise_error",
     "colourise_weight",
     "depth_scale",
     "difference_text",
+    "dot_chart",
     "encode_jpeg",
     "encode_png",
     "error_chart",
@@ -53,6 +57,7 @@ __all__ = [
     "markdown_table",
     "metric_text",
     "panel_strip",
+    "points_of",
     "read_metrics",
     "resize_to",
     "results_table",
@@ -60,6 +65,7 @@ __all__ = [
     "scale_bar",
     "side_by_side",
     "spread_text",
+    "table_section",
     "weight_scale",
     "write_page",
 ]

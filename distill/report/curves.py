@@ -74,9 +74,9 @@ def line_chart(
     summary = "; ".join(f"{name}: {_summary(points)}" for name, points in lines.items()) or "no points"
     if lines:
         x, y = _axes(lines.values(), y_log, (width, height), top)
-        body = _frame(x, y, x_label) + "".join(_line(*item, x, y, _colour(i)) for i, item in enumerate(lines.items()))
+        body = _frame(x, y, x_label) + "".join(_line(*item, x, y, colour_of(i)) for i, item in enumerate(lines.items()))
     else:
-        body = _text(width / 2, height / 2, "No finite values", "middle")
+        body = text_at(width / 2, height / 2, "No finite values", "middle")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(f"{title}. {summary}")}" style="{FONT}">'
@@ -96,7 +96,7 @@ def _axes(lines: Iterable[list[Point]], y_log: bool, size: tuple[int, int], top:
         step = _round_step(high - low, 4)  # a value that is above a round number by rounding alone gets no room
         low, high = math.floor(low / step + 0.01) * step, math.ceil(high / step - 0.01) * step
     y = Axis(low, high, size[1] - 40.0, top + 20.0, y_log)
-    margin = 12 + LETTER * max(len(_number(tick)) for tick in y.ticks(4))
+    margin = 12 + LETTER * max(len(tick_text(tick)) for tick in y.ticks(4))
     first = 0.0 if 0 < min(xs) < 0.2 * max(xs) else min(xs)  # curves of one run then share an axis
     return Axis(*_widen(first, max(xs), False), margin, size[0] - 10.0), y
 
@@ -131,7 +131,7 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / (count + 2))] if len(ticks) > 1 else []
 
 
-def _number(value: float) -> str:
+def tick_text(value: float) -> str:
     """A tick's text: 2M, 20k, 0.05, 1e-5."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if unit <= abs(value) < 1000 * unit:
@@ -147,13 +147,13 @@ def _frame(x: Axis, y: Axis, x_label: str) -> str:
     parts = []
     for tick in y.ticks(4):
         parts.append(f'<path d="M{x.start:.1f} {y(tick):.1f}H{x.end:.1f}" style="stroke:{GRID}"/>')
-        parts.append(_text(x.start - 7, y(tick) + 4.5, _number(tick), "end"))
+        parts.append(text_at(x.start - 7, y(tick) + 4.5, tick_text(tick), "end"))
     for tick in x.ticks(int((x.end - x.start) / 48)):
         parts.append(f'<path d="M{x(tick):.1f} {y.start:.1f}v4" style="stroke:{INK}"/>')
         anchor = "end" if x.place(tick) > 0.97 else "middle"
-        parts.append(_text(x(tick), y.start + 18, _number(tick), anchor))
+        parts.append(text_at(x(tick), y.start + 18, tick_text(tick), anchor))
     parts.append(f'<path d="M{x.start:.1f} {y.start:.1f}H{x.end:.1f}" style="stroke:{INK}"/>')
-    parts.append(_text(x.end, y.start + 35, x_label, "end"))
+    parts.append(text_at(x.end, y.start + 35, x_label, "end"))
     return "".join(parts)
 
 
@@ -199,17 +199,17 @@ def _legend(lines: Series, width: int) -> tuple[str, float]:
         needed = 36 + LETTER * len(text)
         if x > 0 and x + needed > width:
             x, y = 0.0, y + 19
-        parts.append(f'<path d="M{x:.1f} {y - 4.5}h14" style="stroke:{_colour(i)};stroke-width:3"/>')
-        parts.append(_text(x + 20, y, text, "start"))
+        parts.append(f'<path d="M{x:.1f} {y - 4.5}h14" style="stroke:{colour_of(i)};stroke-width:3"/>')
+        parts.append(text_at(x + 20, y, text, "start"))
         x += needed
     return "".join(parts), y
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def text_at(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" style="text-anchor:{anchor};fill:{INK}">{escape(text)}</text>'
 
 
-def _colour(index: int) -> str:
+def colour_of(index: int) -> str:
     index %= len(COLOURS)
     return f"var(--series-{index + 1}, {COLOURS[index]})"
 

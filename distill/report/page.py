@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -37,7 +38,7 @@ def write_page(
     rows: Sequence[Row],
     protocol: str,
     charts: Sequence[str],
-    panels: Sequence[Panel],
+    panels: Sequence[Panel] = (),
     worst: Sequence[Panel] = (),
     more: Sequence[Section] = (),
     config_text: str = "",
@@ -45,13 +46,13 @@ def write_page(
     command: str = "",
     notes: Sequence[str] = (),
 ) -> None:
-    """Write a run's page, whole or not at all. All text is escaped; `charts` are SVGs of `line_chart`.
+    """Write a run's page, whole or not at all. All text is escaped; `charts` are SVGs of `line_chart` or `dot_chart`.
 
     Args:
         lead: One sentence that says how the run went.
         rows: The final table, all measured by `protocol` (its name).
         worst: Panels of the images that went worst.
-        more: Parts that follow the results.
+        more: Parts that follow the results, of `table_section`, `chart_section` or `errors_section`.
         notes: Remarks below the table.
 
     Raises:
@@ -68,6 +69,21 @@ def write_page(
         Section("reproduce", "Reproduce", _code(command, "Command")),
     ]
     _write_atomically(Path(path), _document(title, lead, [section for section in sections if section.html]))
+
+
+def table_section(heading: str, rows: Sequence[Row], notes: Iterable[str] = ()) -> Section:
+    """A further table, with remarks below it; left out where it has no rows."""
+    table = _scrolling(html_table(rows), heading) + _list("notes", map(escape, notes)) if rows else ""
+    return Section(_anchor(heading), escape(heading), table)
+
+
+def chart_section(heading: str, charts: Iterable[str]) -> Section:
+    """Further SVGs of `line_chart` or `dot_chart`."""
+    return Section(_anchor(heading), escape(heading), _charts(charts))
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"\W+", "-", heading.lower()).strip("-")
 
 
 def _document(title: str, lead: str, sections: Iterable[Section]) -> str:

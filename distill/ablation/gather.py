@@ -1,0 +1,152 @@
+"""From the folders of finished runs to the numbers of a table: means over seeds, and differences between lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.ablation.plan import Run
+from distill.ablation.preset import Preset
+from distill.errors import UserError
+from distill.evaluation import MEASURES, Results, common_images, image_values, paired_bootstrap, read_results
+from distill.report import read_metrics
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the tables: a row's student, or another model of its runs. Only finished runs count.
+
+    Attributes:
+        results: By seed, at least one.
+        runs: By seed, where the line is the model that they trained; empty for teacher and ghost.
+    """
+
+    name: str
+    results: dict[int, Results]
+    runs: dict[int, Run]
+
+    @property
+    def protocol(self) -> tuple[str, str]:
+        """Name and fingerprint."""
+        first = next(iter(self.results.values()))
+        return first.protocol, first.fingerprint
+
+    def values(self, metric: str) -> list[float]:
+        """One metric, of every seed."""
+        return [one.metrics[metric] for one in self.results.values()]
+
+    def mean(self, metric: str) -> float:
+        return statistics.fmean(self.values(metric))
+
+    def deviation(self, metric: str) -> float:
+        """Standard deviation over seeds (of a sample: n - 1); NaN where there is one seed."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    def cost(self, name: str) -> float:
+        """Median over seeds of a cost that the runs wrote down; NaN where they did not."""
+        return median([one.costs[name] for one in self.results.values() if name in one.costs])
+
+    def step_seconds(self) -> float:
+        """Median over seeds and log entries of an optimizer step's seconds, loading included, validation not."""
+        return median([seconds for run in self.runs.values() for seconds in logged_step_seconds(run)])
+
+    def steps(self) -> float:
+        """Median over seeds of the optimizer steps."""
+        return median([json.loads((run.folder / "done.json").read_text())["step"] for run in self.runs.values()])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a metric changes from one line to another.
+
+    Attributes:
+        change: Mean over common images and common seeds.
+        low, high: 95 % interval over test images, of which each stands with its mean over seeds.
+        agreeing, seeds: Of so many common seeds, those whose own change has the same sign.
+    """
+
+    change: float
+    low: float
+    high: float
+    agreeing: int
+    seeds: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out 0 and every seed agrees."""
+        return (self.low > 0 or self.high < 0) and self.agreeing == self.seeds
+
+
+def gather(preset: Preset, runs: Sequence[Run]) -> list[Line]:
+    """A line for every row and judged model of which at least one run is finished, in the preset's order.
+
+    Raises:
+        UserError: If they judged nothing, or were measured by different protocols.
+    """
+    finished = [run for run in runs if run.finished]
+    lines = []
+    for row in preset.rows:
+        mine = {run.seed: run for run in finished if run.row == row}
+        found = {seed: {one.role: one for one in read_results(run.folder)} for seed, run in mine.items()}
+        for role in preset.judge:
+            results = {seed: by_role[role] for seed, by_role in found.items() if role in by_role}
+            if results:
+                trained = role == "student"
+                lines.append(Line(row if trained else f"{row}: {role}", results, mine if trained else {}))
+    if not lines:
+        judge = ", ".join(preset.judge)
+        raise UserError(f"no finished run under {runs[0].output} judged a {judge}: there is nothing to compare")
+    check_protocols(lines)
+    return lines
+
+
+def check_protocols(lines: Sequence[Line]) -> None:
+    """Refuse a table of results that do not compare."""
+    known: dict[str, str] = {}
+    for line in lines:
+        for one in line.results.values():
+            known.setdefault(one.fingerprint, f"{line.name} by {one.protocol} ({one.fingerprint})")
+    if len(known) > 1:
+        said = ", ".join(known.values())
+        raise UserError(f"rows were measured by different protocols: {said}; their metrics do not compare")
+
+
+def difference(reference: Line, line: Line) -> dict[str, Difference]:
+    """Every metric's change from `reference` to `line`, paired by image and by seed; empty where they share none.
+
+    What the bootstrap draws is images: each stands with its mean over the seeds that both lines have. How much another
+    seed would change is told by the seeds that agree, and by the deviation beside each mean.
+    """
+    seeds = [seed for seed in line.results if seed in reference.results]
+    names = common_images([one.results[seed] for one in (reference, line) for seed in seeds]) if seeds else []
+    if not names:
+        return {}
+    a, b = (np.stack([image_values(one.results[seed], names) for seed in seeds]) for one in (reference, line))
+    change, low, high = paired_bootstrap(a.mean(axis=0), b.mean(axis=0))
+    by_seed = b.mean(axis=1) - a.mean(axis=1)
+    agreeing = (np.sign(by_seed) == np.sign(change)).sum(axis=0)
+    columns = zip(MEASURES, change.tolist(), low.tolist(), high.tolist(), agreeing.tolist(), strict=True)
+    return {metric: Difference(*numbers, seeds=len(seeds)) for metric, *numbers in columns}
+
+
+def images_left_out(lines: Sequence[Line]) -> int:
+    """Images that some run judged and another did not."""
+    results = [one for line in lines for one in line.results.values()]
+    return len({name for one in results for name in one.images}) - len(common_images(results)) if results else 0
+
+
+def logged_step_seconds(run: Run) -> list[float]:
+    """Seconds of one optimizer step, as each log entry of a run gives them."""
+    records = read_metrics(run.folder / "metrics.jsonl")
+    rates = [record["images_per_second"] for record in records if record.get("kind") == "train"]
+    return [run.config.train.batch_size / rate for rate in rates]
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else math.nan

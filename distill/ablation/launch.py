@@ -1,0 +1,168 @@
+"""Carries out runs, some at a time, one process each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from distill.ablation.plan import Run
+from distill.engine.signals import SignalWatch
+from distill.engine.tracking import console
+from distill.errors import Interrupted
+
+PAUSE = 0.1  # seconds between looks at the processes
+LAST_LINES = 5  # of a failed run's log
+NOT_STARTED = -1  # "exit code" of a run whose teacher was not to be had
+
+
+@dataclass
+class Job:
+    """A run in a process of its own."""
+
+    run: Run
+    process: subprocess.Popen[bytes]
+    slot: int
+    started: float
+
+
+class Launcher:
+    """Starts runs as others end. `failed` holds the exit codes of those that did not finish, by their folders.
+
+    A run's process is not in this one's group: Ctrl-C in a terminal reaches it once, handed on from here.
+    """
+
+    def __init__(self, runs: Sequence[Run], jobs: int) -> None:
+        self.waiting = [run for run in runs if not run.finished]
+        self.slots = list(range(min(jobs, len(self.waiting))))[::-1]
+        self.shares = shares(len(self.slots))
+        self.total, self.working, self.failed = len(runs), list[Job](), dict[Path, int]()
+
+    def launch(self) -> None:
+        """Carry out what is not finished.
+
+        Raises:
+            Interrupted: After SIGINT or SIGTERM, when every run has saved its state.
+        """
+        with ExitStack() as stack:
+            stack.callback(self.end_all)
+            signals = stack.enter_context(SignalWatch())
+            progress = stack.enter_context(run_progress())
+            task = progress.add_task("", total=self.total)
+            while (self.waiting or self.working) and not signals.received:
+                self.drop_hopeless()
+                self.start_ready()
+                said = " · ".join(str(job.run) for job in self.working)
+                done = self.total - len(self.waiting) - len(self.working)
+                progress.update(task, completed=done, description=said)
+                time.sleep(PAUSE)
+                self.collect()
+            if signals.received:
+                self.stop_all(signals.received)
+                raise Interrupted(signals.received, "continue with the same command")
+
+    def drop_hopeless(self) -> None:
+        """Give up runs that wait for one that failed."""
+        for run in [run for run in self.waiting if self.failed.keys() & run.needs]:
+            self.waiting.remove(run)
+            self.failed[run.folder] = NOT_STARTED
+            console.print(f"{run}: not started, as what it needs failed", style="red", highlight=False)
+
+    def start_ready(self) -> None:
+        for run in [run for run in self.waiting if run.ready][: len(self.slots)]:
+            self.waiting.remove(run)
+            slot = self.slots.pop()
+            run.prepare()
+            with run.log.open("ab") as log:
+                process = subprocess.Popen(
+                    run.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **self.shares[slot]},
+                    process_group=0,
+                )
+            self.working.append(Job(run, process, slot, time.monotonic()))
+
+    def collect(self) -> None:
+        """Take note of what has ended."""
+        for job in [job for job in self.working if job.process.poll() is not None]:
+            self.working.remove(job)
+            self.slots.append(job.slot)
+            code = job.process.returncode
+            if code == 0:
+                console.print(f"{job.run}: done in {time.monotonic() - job.started:.0f} s", highlight=False)
+                continue
+            self.failed[job.run.folder] = code
+            console.print(f"{job.run}: failed with exit code {code}; {job.run.log} ends with", style="red")
+            console.print(last_lines(job.run.log), highlight=False, markup=False)
+
+    def stop_all(self, number: int) -> None:
+        """Ask every run to save its state, and wait until it has."""
+        for job in self.working:
+            job.process.send_signal(number)
+        console.print(f"stopping: {len(self.working)} runs save their state", highlight=False)
+        for job in self.working:
+            job.process.wait()
+
+    def end_all(self) -> None:
+        """Nothing stays behind, also where a second signal or an error of ours cuts the waiting short."""
+        for job in self.working:
+            job.process.terminate()  # does nothing to one that has ended
+
+
+def run_progress() -> Progress:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def last_lines(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
+
+
+# -------------------------------------------------------------------------------------------------------- the machine
+
+
+def shares(jobs: int) -> list[Mapping[str, str]]:
+    """What each of so many processes is told to use: its share of the cores, and one of the GPUs."""
+    if jobs < 2:
+        return [{}] * jobs
+    threads, given = max(cores() // jobs, 1), os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit():
+        threads = min(threads, int(given))
+    share = {"OMP_NUM_THREADS": str(threads)}
+    devices = gpus()
+    if len(devices) < 2:
+        return [share] * jobs
+    return [share | {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} for slot in range(jobs)]
+
+
+def cores() -> int:
+    """Processors that this process may use, of which a scheduler may have given it few."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,154 @@
+"""What an ablation compares: a base configuration, rows that differ from it in a few keys, and seeds."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
+
+from distill.config import Config, Section, apply_override, parse_config, parse_section, read_yaml, set_value
+from distill.errors import UserError
+
+OWN = ("base", "seeds")  # keys of the ablation that an override on the command line may replace
+PER_RUN = ("seed", "output")  # keys of a configuration that are given by the ablation, row by row
+ANOTHER_ROW = "row:"  # a value that starts so stands for the folder of that row's run with the same seed
+ROW_NAME = re.compile(r"[\w+][\w+=.,-]{0,99}")  # it is also a folder's name
+
+Changes = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]  # "name:" alone
+
+
+class Ablation(Section):
+    """The content of a file in `configs/ablations/`."""
+
+    title: str | None = Field(None, description="Heading of the results; by default the file's name.")
+    base: Path | dict[str, Any] = Field(description="A configuration: its path, seen from this file, or its sections.")
+    rows: dict[str, Changes] = Field({}, description="Rows by name: the `section.key: value` that each changes.")
+    grid: dict[str, list[Any]] = Field({}, description="Values by key; every combination is one more row.")
+    seeds: tuple[NonNegativeInt, ...] = Field((0,), description="Every row is trained once with each.")
+    judge: tuple[Literal["student", "teacher", "ghost"], ...] = Field(
+        ("student",), description="Models of a run that have a line in the table."
+    )
+
+    @model_validator(mode="after")
+    def compares_something(self) -> Ablation:
+        empty = [key for key, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"grid.{empty[0]} is empty; list the values to compare")
+        if not self.rows and not self.grid:
+            raise ValueError("an ablation needs rows, or a grid of values by key; both are empty")
+        for name in ("seeds", "judge"):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name} must be different and at least one, got {list(given)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An ablation that was read: its rows, those of the grid included, and the base they change, both as mappings."""
+
+    path: Path
+    title: str
+    base: dict[str, Any]
+    rows: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...]
+    judge: tuple[str, ...]
+
+    def config(self, row: str, seed: int, folders: dict[str, Path]) -> Config:
+        """The configuration of one run; `folders` are those of the rows' runs of this seed."""
+        content = dict(self.base)
+        for key, value in self.rows[row].items():
+            other = another_row(value)
+            set_value(content, key, value if other is None else str(folders[other]))
+        content |= {"seed": seed, "output": None}
+        return parse_config(content, f"{self.path}, row {row}")
+
+    def needs(self, row: str) -> list[str]:
+        """Rows whose runs must be finished before this row's can start."""
+        found = (another_row(value) for value in self.rows[row].values())
+        return [other for other in found if other is not None]
+
+
+def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
+    """Read an ablation. `base=...` and `seeds=[...]` replace its own; other overrides hold for every run.
+
+    Raises:
+        UserError: If anything in it is wrong, in one line with what would work.
+    """
+    content = read_yaml(path)
+    if isinstance(content.get("base"), str):
+        content["base"] = str(path.parent / content["base"])
+    own = [override for override in overrides if override.partition("=")[0].strip() in OWN]
+    for override in own:
+        apply_override(content, override)
+    given = parse_section(Ablation, content, str(path))
+    base = dict(given.base) if isinstance(given.base, dict) else read_yaml(given.base)
+    for override in overrides:
+        if override not in own:
+            apply_override(base, override)
+    rows = all_rows(path, given)
+    check_rows(path, rows, [override.partition("=")[0].strip() for override in overrides])
+    return Preset(path, given.title or path.stem, base, rows, given.seeds, given.judge)
+
+
+def all_rows(path: Path, given: Ablation) -> dict[str, dict[str, Any]]:
+    """The named rows, then those of the grid."""
+    rows = dict(given.rows)
+    for name, changes in grid_rows(given.grid):
+        if name in rows:
+            raise UserError(f"{path}: two rows are called {name}; name one of them otherwise, or list its value once")
+        rows[name] = changes
+    return rows
+
+
+def grid_rows(grid: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Every combination, named after the values of the keys that have more than one."""
+    varied = [key for key in grid if len(grid[key]) > 1] or list(grid)
+    short = {key: key.rpartition(".")[2] for key in varied}
+    if len(set(short.values())) < len(short):
+        short = {key: key for key in varied}
+    changes = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())] if grid else []
+    return [(",".join(f"{short[key]}={as_name(row[key])}" for key in varied), row) for row in changes]
+
+
+def as_name(value: Any) -> str:
+    """A value as a part of a folder's name, as YAML writes it."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return re.sub(r"[^\w+=.-]+", "-", text).strip("-") or "empty"
+
+
+def check_rows(path: Path, rows: dict[str, dict[str, Any]], overridden: Sequence[str]) -> None:
+    """Refuse names that are no folder's, keys that are not a row's, and references to rows that do not come before."""
+    for key in set(PER_RUN).intersection(overridden):
+        raise UserError(f"{key} cannot be set for every run; give seeds=[...] and --output")
+    for number, (name, changes) in enumerate(rows.items()):
+        where, before = f"{path}, row {name}", list(rows)[:number]
+        if not ROW_NAME.fullmatch(name):
+            raise UserError(
+                f"{path}: {name!r} cannot name a row, whose folder is called so; use letters, digits, +=.,-_"
+            )
+        for key, value in changes.items():
+            if key in PER_RUN:
+                raise UserError(f"{where}: {key} is not a row's; give seeds beside the rows, and --output")
+            lost = [other for other in overridden if other == key or other.startswith(f"{key}.")]
+            if lost:
+                raise UserError(f"{lost[0]} cannot be set for every run: {where} sets {key}; change it there")
+            other = another_row(value)
+            if other is not None and other not in before:
+                near = difflib.get_close_matches(other, before, n=1)
+                hint = f", did you mean {near[0]}?" if near else ""
+                raise UserError(
+                    f"{where}: no row {other!r} stands above it{hint} (above: {', '.join(before) or 'none'})"
+                )
+
+
+def another_row(value: Any) -> str | None:
+    """The row that a value such as `row:NAME` stands for."""
+    return value.removeprefix(ANOTHER_ROW) if isinstance(value, str) and value.startswith(ANOTHER_ROW) else None

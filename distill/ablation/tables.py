@@ -1,0 +1,103 @@
+"""The rows of an ablation's tables: means with their spread, costs, and differences with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.table import Table
+
+from distill.ablation.gather import Difference, Line, difference, images_left_out
+from distill.ablation.preset import Preset
+from distill.evaluation import MEASURES
+from distill.report import Row, difference_text, results_table, spread_text
+
+SHOWN = ("abs_rel", "rmse", "d1")  # metrics of the terminal and of the plots
+MEANING = (
+    "± is the standard deviation over seeds.",
+    "A difference is the mean over test images, of which each stands with its mean over seeds. Its interval holds 95 % "
+    "of what 10000 other draws of the test images give, the same images for both rows.",
+    "After the interval: how many of the seeds, taken alone, differ in the same direction. Bold: the interval leaves "
+    "out 0 and every seed agrees.",
+    "Step, training and latency were measured beside whatever else ran on the machine: compare those of --jobs 1.",
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Lines, and the differences of each from the first and from the one above it, by its name and metric."""
+
+    preset: Preset
+    lines: list[Line]
+    to_first: dict[str, dict[str, Difference]]
+    to_above: dict[str, dict[str, Difference]]
+    notes: list[str]
+
+    def sections(self) -> list[tuple[str, list[Row]]]:
+        """Headings and rows of the tables of differences."""
+        found = [
+            (f"Difference to {self.lines[0].name}", self.difference_rows(self.to_first)),
+            ("Difference to the row above", self.difference_rows(self.to_above)),
+        ]
+        return [(heading, rows) for heading, rows in found if rows]
+
+    def result_rows(self) -> list[Row]:
+        """Means over seeds, and what each line costs."""
+        return [result_row(line, MEASURES) for line in self.lines]
+
+    def difference_rows(self, differences: dict[str, dict[str, Difference]]) -> list[Row]:
+        return [difference_row(line, differences[line.name]) for line in self.lines if differences.get(line.name)]
+
+    def terminal(self) -> Table:
+        """A few metrics, and how each line differs from the first."""
+        rows = []
+        for line in self.lines:
+            found = self.to_first.get(line.name, {})
+            changes = {f"{metric} − first": told(found[metric]) for metric in SHOWN if found}
+            row = result_row(line, SHOWN)
+            rows.append(Row(row.name, row.metrics, row.fingerprint, changes | row.extra, row.texts))
+        return results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))
+
+
+def make_tables(preset: Preset, lines: list[Line], missing: int) -> Tables:
+    """Compute what is shown; `missing` runs are not finished."""
+    left_out = images_left_out(lines)
+    notes = [f"{missing} runs are not finished: their seeds are missing here."] if missing else []
+    notes += [f"{left_out} images are missing in some runs; differences leave them out."] if left_out else []
+    to_first = {line.name: difference(lines[0], line) for line in lines[1:]}
+    to_above = {line.name: difference(above, line) for above, line in pairwise(lines)}
+    return Tables(preset, lines, to_first, to_above, notes)
+
+
+def result_row(line: Line, metrics: Iterable[str]) -> Row:
+    means = {metric: line.mean(metric) for metric in metrics}
+    texts = {metric: spread_text(mean, line.deviation(metric)) for metric, mean in means.items()}
+    return Row(line.name, means, line.protocol[1], {"seeds": str(len(line.results)), **costs(line)}, texts)
+
+
+def difference_row(line: Line, found: dict[str, Difference]) -> Row:
+    """Changes with their intervals; clear ones in bold."""
+    values = {metric: one.change for metric, one in found.items()}
+    texts = {metric: told(one) for metric, one in found.items()}
+    clear = frozenset(metric for metric, one in found.items() if one.clear)
+    return Row(line.name, values, line.protocol[1], {}, texts, clear)
+
+
+def costs(line: Line) -> dict[str, str]:
+    """What is known of a line's costs, in words."""
+    values = {
+        "parameters": (line.cost("parameters") / 1e6, "{:.2f} M"),
+        "GFLOPs": (line.cost("gflops"), "{:.3g}"),
+        "latency": (line.cost("latency_ms"), "{:.1f} ms"),
+        "step": (line.step_seconds(), "{:.3g} s"),
+        "training": (line.steps() * line.step_seconds() / 60, "{:.1f} min"),
+    }
+    return {name: form.format(value) for name, (value, form) in values.items() if math.isfinite(value)}
+
+
+def told(one: Difference) -> str:
+    """−0.012 [−0.020, −0.004] 3/3."""
+    agreeing = f" {one.agreeing}/{one.seeds}" if one.seeds > 1 else ""
+    return difference_text(one.change, one.low, one.high) + agreeing
