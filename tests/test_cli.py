@@ -8,7 +8,7 @@ import pytest
 from distill import __version__
 from distill.cli import main, parse
 
-VERBS = ("demo", "train", "evaluate", "compare", "predict", "benchmark")
+VERBS = ("demo", "train", "ablate", "evaluate", "compare", "predict", "benchmark")
 
 
 def start(*words):

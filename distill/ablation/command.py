@@ -60,7 +60,8 @@ def write_results(preset: Preset, runs: Sequence[Run], command: str) -> None:
     output = runs[0].output
     tables = make_tables(preset, gather(preset, runs), sum(not run.finished for run in runs))
     write_files(tables, output, command)
-    Console().print(tables.terminal())
+    for table in tables.for_terminal():
+        Console().print(table)
     for note in tables.notes:
         console.print(note, highlight=False)
     print(f"report: {(output / 'report.html').resolve()}")

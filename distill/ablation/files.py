@@ -17,6 +17,7 @@ from distill.ablation.tables import MEANING, SHOWN, Tables
 from distill.engine.files import write_atomically
 from distill.evaluation import LOWER_IS_BETTER, MEASURES
 from distill.report import (
+    CHART_SIZE,
     Marks,
     chart_section,
     dot_chart,
@@ -80,7 +81,7 @@ def write_report(tables: Tables, path: Path, command: str) -> None:
         rows=tables.result_rows(),
         protocol=lines[0].protocol[0],
         charts=validation_charts(lines),
-        more=[*differences, chart_section("Plots", plots(tables))],
+        more=[chart_section("Plots", plots(tables)), *differences],
         config_text=yaml.safe_dump(content, sort_keys=False),
         environment=environment(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         command=command,
@@ -96,9 +97,10 @@ def plots(tables: Tables) -> list[str]:
         charts.append(dot_chart(lines, title=f"{metric} ({direction(metric)})"))
     for metric in SHOWN:
         found = {name: one[metric] for name, one in tables.to_first.items() if one}
-        marks = {name: Marks(one.change, one.low, one.high) for name, one in found.items()}
-        title = f"{metric}, difference to {tables.lines[0].name} ({direction(metric)})"
-        charts += [dot_chart(marks, title=title, zero=True)] if marks else []
+        first = tables.lines[0].name
+        marks = {first: Marks(0.0)} | {name: Marks(one.change, one.low, one.high) for name, one in found.items()}
+        title = f"{metric}, difference to {first} ({direction(metric)})"
+        charts += [dot_chart(marks, title=title, zero=True)] if found else []
     return charts
 
 
@@ -109,7 +111,8 @@ def validation_charts(lines: Sequence[Line]) -> list[str]:
     for metric in SHOWN:
         curves = {name: mean_curve([points_of(one, "val", metric) for one in runs]) for name, runs in records.items()}
         drawn = {name: curve for name, curve in curves.items() if curve}
-        charts += [line_chart(drawn, title=f"Validation {metric} ({direction(metric)})")] if drawn else []
+        title = f"Validation {metric} ({direction(metric)})"
+        charts += [line_chart(drawn, title=title, size=CHART_SIZE)] if drawn else []
     return charts
 
 

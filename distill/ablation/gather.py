@@ -131,8 +131,10 @@ def difference(reference: Line, line: Line) -> dict[str, Difference]:
     change, low, high = paired_bootstrap(a.mean(axis=0), b.mean(axis=0))
     by_seed = b.mean(axis=1) - a.mean(axis=1)
     agreeing = (np.sign(by_seed) == np.sign(change)).sum(axis=0)
-    columns = zip(MEASURES, change.tolist(), low.tolist(), high.tolist(), agreeing.tolist(), strict=True)
-    return {metric: Difference(*numbers, seeds=len(seeds)) for metric, *numbers in columns}
+    return {
+        metric: Difference(float(change[k]), float(low[k]), float(high[k]), int(agreeing[k]), len(seeds))
+        for k, metric in enumerate(MEASURES)
+    }
 
 
 def images_left_out(lines: Sequence[Line]) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rich.table import Table
@@ -45,20 +45,19 @@ class Tables:
 
     def result_rows(self) -> list[Row]:
         """Means over seeds, and what each line costs."""
-        return [result_row(line, MEASURES) for line in self.lines]
+        return [result_row(line) for line in self.lines]
 
     def difference_rows(self, differences: dict[str, dict[str, Difference]]) -> list[Row]:
         return [difference_row(line, differences[line.name]) for line in self.lines if differences.get(line.name)]
 
-    def terminal(self) -> Table:
+    def for_terminal(self) -> list[Table]:
         """A few metrics, and how each line differs from the first."""
-        rows = []
-        for line in self.lines:
-            found = self.to_first.get(line.name, {})
-            changes = {f"{metric} − first": told(found[metric]) for metric in SHOWN if found}
-            row = result_row(line, SHOWN)
-            rows.append(Row(row.name, row.metrics, row.fingerprint, changes | row.extra, row.texts))
-        return results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))
+        rows = [result_row(line, SHOWN, ("seeds", "parameters", "latency", "step")) for line in self.lines]
+        tables = [results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))]
+        for heading, rows in self.sections()[:1]:
+            few = [replace(row, metrics={metric: row.metrics[metric] for metric in SHOWN}) for row in rows]
+            tables.append(results_table(few, heading))
+        return tables
 
 
 def make_tables(preset: Preset, lines: list[Line], missing: int) -> Tables:
@@ -71,10 +70,13 @@ def make_tables(preset: Preset, lines: list[Line], missing: int) -> Tables:
     return Tables(preset, lines, to_first, to_above, notes)
 
 
-def result_row(line: Line, metrics: Iterable[str]) -> Row:
+def result_row(line: Line, metrics: Iterable[str] = MEASURES, extras: Container[str] | None = None) -> Row:
+    """One line with some metrics and some of the further columns, by default all."""
     means = {metric: line.mean(metric) for metric in metrics}
     texts = {metric: spread_text(mean, line.deviation(metric)) for metric, mean in means.items()}
-    return Row(line.name, means, line.protocol[1], {"seeds": str(len(line.results)), **costs(line)}, texts)
+    known = {"seeds": str(len(line.results)), **costs(line)}
+    chosen = {name: text for name, text in known.items() if extras is None or name in extras}
+    return Row(line.name, means, line.protocol[1], chosen, texts)
 
 
 def difference_row(line: Line, found: dict[str, Difference]) -> Row:

@@ -1,6 +1,6 @@
 """What a person looks at after a run: tables, depth pictures, curves, and the page that gathers them."""
 
-from distill.report.curves import line_chart, points_of, read_metrics, run_charts
+from distill.report.curves import CHART_SIZE, line_chart, points_of, read_metrics, run_charts
 from distill.report.dots import Marks, dot_chart
 from distill.report.errors import breakdown_html, breakdown_table, error_chart, errors_section
 from distill.report.page import chart_section, table_section, write_page
@@ -32,6 +32,7 @@ from distill.report.tables import (
 )
 
 __all__ = [
+    "CHART_SIZE",
     "Column",
     "Marks",
     "Panel",

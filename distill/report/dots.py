@@ -10,7 +10,7 @@ from html import escape
 from distill.report.curves import FONT, GRID, INK, LETTER, Axis, colour_of, text_at, tick_text
 
 WIDTH, ROW_HEIGHT = 380, 26  # pixels; wide enough for a phone's screen to show letters at their size
-TOP, BOTTOM = 30, 42  # of the title, and of the axis below
+TOP, BOTTOM = 30, 26  # of the title, and of the axis below
 LONGEST = 22  # letters of a name; longer ones are cut, their tooltip is not
 
 
