@@ -77,10 +77,15 @@ def line_chart(
         body = _frame(x, y, x_label) + "".join(_line(*item, x, y, colour_of(i)) for i, item in enumerate(lines.items()))
     else:
         body = text_at(width / 2, height / 2, "No finite values", "middle")
+    return chart_svg(title, summary, size, legend + body)
+
+
+def chart_svg(title: str, summary: str, size: tuple[int, int], body: str) -> str:
+    """An SVG of (width, height) pixels around finished `body`; `summary` is what a screen reader says of it."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {size[0]} {size[1]}" role="img" '
         f'aria-label="{escape(f"{title}. {summary}")}" style="{FONT}">'
-        f'<text x="0" y="15" style="font-weight:600;fill:currentColor">{escape(title)}</text>{legend}{body}</svg>'
+        f'<text x="0" y="15" style="font-weight:600;fill:currentColor">{escape(title)}</text>{body}</svg>'
     )
 
 

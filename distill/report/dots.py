@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from distill.report.curves import FONT, GRID, INK, LETTER, Axis, colour_of, text_at, tick_text
+from distill.report.curves import GRID, INK, LETTER, Axis, chart_svg, colour_of, text_at, tick_text
 
 WIDTH, ROW_HEIGHT = 380, 26  # pixels; wide enough for a phone's screen to show letters at their size
 TOP, BOTTOM = 30, 26  # of the title, and of the axis below
@@ -33,11 +33,7 @@ def dot_chart(rows: Mapping[str, Marks], *, title: str, zero: bool = False) -> s
     height = TOP + ROW_HEIGHT * len(rows) + BOTTOM
     said = "; ".join(f"{name}: {marks.value:.4g}" for name, marks in rows.items()) or "no values"
     body = _rows(rows, zero) if rows else text_at(WIDTH / 2, height / 2, "No finite values", "middle")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape(f"{title}. {said}")}" style="{FONT}">'
-        f'<text x="0" y="15" style="font-weight:600;fill:currentColor">{escape(title)}</text>{body}</svg>'
-    )
+    return chart_svg(title, said, (WIDTH, height), body)
 
 
 def _rows(rows: Mapping[str, Marks], zero: bool) -> str:

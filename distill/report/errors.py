@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from distill.report.curves import FONT, INK
+from distill.report.curves import INK, chart_svg, text_at
 from distill.report.page import Section
 from distill.report.tables import ABSENT, LABELS, metric_text
 
@@ -80,23 +80,14 @@ def error_chart(bounds: Sequence[float], pixels: Sequence[int], title: str) -> s
         )
     ticks = [(0, "too near", "start"), (width / 2, "right", "middle"), (width, "too far", "end")]
     ticks += [((i + 1) * step, f"{bound:+.0%}", "middle") for i, bound in enumerate(bounds) if i % 4 == 1 and bound]
-    texts = "".join(_text(x, height - BOTTOM + (18 if text[-1] == "%" else 36), text, how) for x, text, how in ticks)
+    texts = "".join(text_at(x, height - BOTTOM + (18 if text[-1] == "%" else 36), text, how) for x, text, how in ticks)
     axis = f'<path d="M0 {height - BOTTOM}H{width}" style="stroke:{INK}"/>'
     near = sum(pixels[: len(pixels) // 2]) / total
-    summary = f"{title}. {near:.0%} of pixels nearer than the truth; most in one bar {most / total:.0%}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(summary)}" style="{FONT}">'
-        f'<text x="0" y="15" style="font-weight:600;fill:currentColor">{escape(title)}</text>'
-        f"{''.join(bars)}{axis}{texts}</svg>"
-    )
+    summary = f"{near:.0%} of pixels nearer than the truth; most in one bar {most / total:.0%}"
+    return chart_svg(title, summary, (width, height), "".join(bars) + axis + texts)
 
 
 def _range(bounds: Sequence[float], i: int) -> str:
     if i == 0:
         return f"below {bounds[0]:+.0%}"
     return f"{bounds[i - 1]:+.0%} to {bounds[i]:+.0%}" if i < len(bounds) else f"above {bounds[-1]:+.0%}"
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" style="text-anchor:{anchor};fill:{INK}">{escape(text)}</text>'
