@@ -6,45 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from distill import __version__
+from distill.arguments import Parser, count, positive, size
 from distill.errors import Interrupted, UserError
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
 WAYS = ("fp32", "channels_last", "bf16", "compiled")  # distill.deploy.ways, which needs torch
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, as every other mistake is told."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-def size(text: str) -> tuple[int, int]:
-    """'352x1216' as (352, 1216)."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 352x1216, got {text!r}") from None
-    if min(height, width) < 32:
-        raise argparse.ArgumentTypeError(f"expected at least 32x32, got {text}")
-    return height, width
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
-def count(text: str) -> int:
-    """A whole number that is not negative."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
-    return int(text)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ FOLDERS = ("distill", "teachers", "students", "tools")
 # From the ground up. A room imports rooms of lower floors only, so neither its neighbours nor, in circles, itself.
 FLOORS = (
     {"distill.errors"},
+    {"distill.arguments"},
     {"teachers", "distill.method", "distill.data", "distill.evaluation", "distill.report", "distill.config"},
     {"students", "distill.engine"},
     {"distill.deploy"},
