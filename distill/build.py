@@ -224,9 +224,10 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
 def build_student(config: Config, max_depth: float) -> nn.Module:
     """The student of a run, with random, ImageNet or inherited weights."""
     given = config.student
-    options = given.model_dump(exclude={"backbone"}, exclude_none=True)
+    options = given.model_dump(exclude={"backbone", "align"}, exclude_none=True)
+    meaning = {"invert": False} if given.align else {}  # of the raw output, until the training images have said it
     try:
-        return create_student(given.backbone, **{"max_depth": max_depth, **options})
+        return create_student(given.backbone, **{"max_depth": max_depth, **options, **meaning})
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
 

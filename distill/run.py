@@ -14,6 +14,7 @@ from torch import nn
 from distill import build
 from distill.config import Config, dump_config
 from distill.data import Batch, EpochBatches, make_loader, readable
+from distill.engine.alignment import align
 from distill.engine.checkpoint import Checkpoints, random_states, restore_random_states
 from distill.engine.files import write_atomically, write_json
 from distill.engine.folder import RunFolder
@@ -107,6 +108,8 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     module, prepared = accelerator.prepare(method, optimizer)
     if teacher is not None:
         teacher.to(accelerator.device)
+    if config.student.align:
+        align(student, data.train, accelerator, folder.path)
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep)
     state = TrainState()
     restore(checkpoints.load(), method, prepared, schedule, accelerator, state)

@@ -31,8 +31,17 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
     # Window transformers check the image's size unless told otherwise.
     module = inspect.getmodule(entry) if entry else None
     dynamic: dict[str, Any] = {"strict_img_size": False} if module and "swin_transformer" in module.__name__ else {}
+    return fetch(name, pretrained, features_only=True, **dynamic)
+
+
+def fetch(name: str, pretrained: bool, **options: Any) -> nn.Module:
+    """A network of timm's.
+
+    Raises:
+        ValueError: If it has no ImageNet weights, or they cannot be had.
+    """
     try:
-        return timm.create_model(name, pretrained=pretrained, features_only=True, **dynamic)
+        return timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, ConnectionError) as error:
         raise ValueError(
             f"ImageNet weights of {name!r} could not be fetched ({type(error).__name__}); "

@@ -94,6 +94,12 @@ class DPTStudent(DPT):
         options |= {key: getattr(config, key) for key in ("min_depth", "max_depth", *OUTPUT)}
         self.recipe: dict[str, Any] = {"student": name, "options": options}
 
+    def set_conversion(self, scale: float, shift: float) -> None:
+        """Let the raw output y mean 1 / (scale * y + shift) metres from now on, also in what `save_student` writes."""
+        conversion: dict[str, Any] = {"scale": scale, "shift": shift, "invert": True}
+        self.config = self.decoder.config = replace(self.config, **conversion)
+        self.recipe["options"] |= conversion
+
     def redraw(self, seed: int) -> None:
         """Take new random features in every Performer block, the same ones for the same seed."""
         generator = torch.Generator().manual_seed(seed)

@@ -136,6 +136,16 @@ class StudentConfig(Section):
     scale: float | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
     shift: float | None = None
     invert: bool | None = None
+    align: bool = Field(False, description="Of a DPT: fit scale and shift to the training images before training.")
+
+    @model_validator(mode="after")
+    def align_has_what_it_needs(self) -> StudentConfig:
+        if self.align and self.checkpoint is None:
+            raise ValueError("student.align needs student.checkpoint: the output of a random network cannot be aligned")
+        given = [key for key in ("scale", "shift", "invert") if getattr(self, key) is not None]
+        if self.align and given:
+            raise ValueError(f"student.align finds scale, shift and invert; leave student.{given[0]} out")
+        return self
 
 
 class MethodConfig(Section):

@@ -47,10 +47,14 @@ class TrainingSet(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         """The sample of a key; an index beyond the set is an image seen once more in that epoch, changed anew."""
         epoch, index = key
+        return self.augmentation(self.unvaried(index), np.random.default_rng((self.seed, epoch, index)))
+
+    def unvaried(self, index: int) -> Sample:
+        """The whole sample, prepared but not augmented."""
         sample = self._read(index)
         for step in self.prepare:
             sample = step(sample)
-        return self.augmentation(sample, np.random.default_rng((self.seed, epoch, index)))
+        return sample
 
     def _read(self, index: int) -> Sample:
         """The first readable sample from an index on; the files that could not be read are among its faults."""

@@ -46,6 +46,11 @@ class Alignment:
     used: int
     left_out: int
 
+    def __str__(self) -> str:
+        """For people, in one line."""
+        said = f"depth = 1 / ({self.scale:.4g} * output + {self.shift:.4g}), the mean of {self.used} images"
+        return said + (f"; {self.left_out} left out, whose scale does not fit" if self.left_out else "")
+
 
 def average_alignment(fits: Sequence[tuple[float, float]]) -> Alignment:
     """The mean scale and shift of the samples' fits (DPT, arXiv 2103.13413, section 4.1), without those that mislead.

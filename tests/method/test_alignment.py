@@ -93,3 +93,8 @@ def test_a_sample_with_an_absurd_scale_is_left_out_and_counted(outlier):
 def test_a_set_without_a_majority_of_positive_scales_is_refused(fits):
     with pytest.raises(ValueError, match=rf"of {len(fits)} samples have no positive scale"):
         average_alignment(fits)
+
+
+def test_what_was_left_out_is_said():
+    said = str(average_alignment([(1.0, 0.25), (1.0, 0.25), (-5.0, 9.0)]))
+    assert said == "depth = 1 / (1 * output + 0.25), the mean of 2 images; 1 left out, whose scale does not fit"

@@ -1,0 +1,90 @@
+"""Before fine-tuning: the scale and shift that turn a DPT's affine-invariant output into inverse depth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from rich.progress import track
+
+from distill.data import TrainingSet, collate
+from distill.engine.files import write_json
+from distill.engine.folder import CONFIG
+from distill.engine.tracking import console
+from distill.errors import UserError
+from distill.method import Alignment, average_alignment, fit_affine, within
+
+FILE = "alignment.json"
+MIN_PIXELS = 10  # of measured depth, below which an image decides nothing
+
+
+def align(student: Any, samples: TrainingSet, accelerator: Accelerator, folder: Path) -> None:
+    """Let a DPT student's output mean metres, as the training images say or as a resumed run's folder remembers."""
+    kept = folder / FILE
+    # Only beside the configuration is it this run's: one that was killed any earlier starts afresh.
+    if kept.is_file() and (folder / CONFIG).is_file():
+        found = Alignment(**json.loads(kept.read_text()))
+    else:
+        found = fit_samples(student, samples, accelerator)
+        if accelerator.is_main_process:
+            console.print(f"aligned: {found}", highlight=False)
+            write_json(kept, asdict(found))
+    student.set_conversion(found.scale, found.shift)
+
+
+def fit_samples(student: Any, samples: TrainingSet, accelerator: Accelerator) -> Alignment:
+    """Fit the raw output y of a DPT student to the inverse depth of every training image, and average the fits.
+
+        scale * y + shift = 1 / depth       least squares in each image, then the mean over images (DPT, section 4.1)
+
+    Images are taken whole and as they are, without augmentation, so the result depends on nothing random. Processes
+    share them; each gets the same result.
+
+    Raises:
+        UserError: If no image has enough measured depth, or most of them contradict the output.
+    """
+    mine = range(accelerator.process_index, len(samples), accelerator.num_processes)
+    shown = track(mine, "aligning", console=console, transient=True, disable=not console.is_terminal)
+    student.to(accelerator.device).eval()
+    with raw_output(student), torch.inference_mode():
+        fits = [(index, *fit) for index in shown if (fit := fit_sample(student, samples, index, accelerator.device))]
+    student.train()
+    fits = sorted(gather_object(fits))
+    if not fits:
+        raise UserError(
+            f"student.align: none of {len(samples)} training images has {MIN_PIXELS} pixels of depth between "
+            f"{student.min_depth:g} and {student.max_depth:g} m; give images with depth, or scale and shift by hand"
+        )
+    try:
+        return average_alignment([(scale, shift) for _, scale, shift in fits])
+    except ValueError as error:
+        raise UserError(f"student.align: {error}; is student.checkpoint a network for inverse depth?") from error
+
+
+@contextmanager
+def raw_output(student: Any) -> Iterator[None]:
+    """Inside, a DPT gives what its network says, neither converted to depth nor limited."""
+    decoder = student.decoder
+    former = decoder.config
+    decoder.config = replace(former, invert=False, min_depth=None, max_depth=None)
+    try:
+        yield
+    finally:
+        decoder.config = former
+
+
+def fit_sample(student: Any, samples: TrainingSet, index: int, device: torch.device) -> tuple[float, float] | None:
+    """Scale and shift of one training image, None where too little of it was measured."""
+    batch = collate([samples.unvaried(index)]).to(device)
+    valid = within(batch.depth, batch.valid, (student.min_depth, student.max_depth))
+    if batch.faults or valid.sum() < MIN_PIXELS:
+        return None
+    scale, shift = fit_affine(student(batch.image), batch.depth.reciprocal(), valid)
+    return scale.item(), shift.item()
