@@ -59,6 +59,7 @@ def line_chart(
     *,
     title: str,
     x_label: str = "step",
+    x_log: bool = False,
     y_log: bool = False,
     size: tuple[int, int] = (640, 260),
 ) -> str:
@@ -67,13 +68,13 @@ def line_chart(
     Points that are not finite are left out, on a log axis also those that are not positive. Long lines are thinned to
     means over the band of their extremes. `size` is (width, height) in pixels at full scale.
     """
-    lines = {name: _drawable(points, y_log) for name, points in series.items()}
+    lines = {name: _drawable(points, x_log, y_log) for name, points in series.items()}
     lines = {name: points for name, points in lines.items() if points}
     width, height = size
     legend, top = _legend(lines, width)
     summary = "; ".join(f"{name}: {_summary(points)}" for name, points in lines.items()) or "no points"
     if lines:
-        x, y = _axes(lines.values(), y_log, (width, height), top)
+        x, y = _axes(lines.values(), x_log, y_log, (width, height), top)
         body = _frame(x, y, x_label) + "".join(_line(*item, x, y, colour_of(i)) for i, item in enumerate(lines.items()))
     else:
         body = text_at(width / 2, height / 2, "No finite values", "middle")
@@ -92,7 +93,9 @@ def chart_svg(title: str, summary: str, size: tuple[int, int], body: str) -> str
 # -------------------------------------------------------------------------------------------------------------- axes
 
 
-def _axes(lines: Iterable[list[Point]], y_log: bool, size: tuple[int, int], top: float) -> tuple[Axis, Axis]:
+def _axes(
+    lines: Iterable[list[Point]], x_log: bool, y_log: bool, size: tuple[int, int], top: float
+) -> tuple[Axis, Axis]:
     """The two axes around all points, the vertical one ending at round numbers."""
     points = [point for line in lines for point in line]
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -102,8 +105,9 @@ def _axes(lines: Iterable[list[Point]], y_log: bool, size: tuple[int, int], top:
         low, high = math.floor(low / step + 0.01) * step, math.ceil(high / step - 0.01) * step
     y = Axis(low, high, size[1] - 40.0, top + 20.0, y_log)
     margin = 12 + LETTER * max(len(tick_text(tick)) for tick in y.ticks(4))
-    first = 0.0 if 0 < min(xs) < 0.2 * max(xs) else min(xs)  # curves of one run then share an axis
-    return Axis(*_widen(first, max(xs), False), margin, size[0] - 10.0), y
+    # Curves of one run share an axis from 0, though the first is logged at step 20 and the next at 1.
+    first = 0.0 if not x_log and 0 < min(xs) < 0.2 * max(xs) else min(xs)
+    return Axis(*_widen(first, max(xs), x_log), margin, size[0] - 10.0, x_log), y
 
 
 def _widen(low: float, high: float, log: bool) -> tuple[float, float]:
@@ -224,8 +228,9 @@ def _summary(points: list[Point]) -> str:
     return f"last {values[-1]:.4g}, lowest {min(values):.4g}, highest {max(values):.4g}, {len(values)} points"
 
 
-def _drawable(points: Iterable[Point], log: bool) -> list[Point]:
-    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log)]
+def _drawable(points: Iterable[Point], x_log: bool, y_log: bool) -> list[Point]:
+    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    return [(x, y) for x, y in finite if (x > 0 or not x_log) and (y > 0 or not y_log)]
 
 
 # -------------------------------------------------------------------------------------------------------------- runs

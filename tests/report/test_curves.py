@@ -39,6 +39,14 @@ def test_ticks_are_round_numbers():
     assert {"0.05", "0.1", "0.15", "0.2", "0.25", "0", "2k", "12k"} <= set(labels)
 
 
+def test_equal_ratios_are_equally_far_apart_on_a_log_axis():
+    svg = line_chart({"a": [(0, 1.0), (64, 1.0), (512, 2.0), (4096, 4.0)]}, title="t", x_log=True)
+    xs = [float(c.get("cx")) for c in ET.fromstring(svg).iter(f"{SVG}circle")]
+    assert len(xs) == 3  # 0 has no place
+    assert xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.2)
+    assert {"100", "1k"} <= set(texts(svg))
+
+
 def test_log_ticks_are_round_numbers():
     labels = texts(line_chart({"a": [(0, 0.3), (1, 40.0)]}, title="t", y_log=True))
     assert {"0.5", "1", "10"} <= set(labels)
