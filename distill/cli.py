@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill import __version__
-from distill.arguments import Parser, count, positive, size
+from distill.arguments import Parser, count, factor, positive, size
 from distill.errors import Interrupted, UserError
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
@@ -134,7 +134,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--save-as", choices=["npy", "png"], default="npy", help="exact, or 16-bit pictures (default: %(default)s)"
     )
-    parser.add_argument("--prediction-scale", type=float, help="units per metre of a folder of predicted PNGs")
+    parser.add_argument("--prediction-scale", type=factor, help="units per metre of a folder of predicted PNGs")
     parser.set_defaults(run=run_evaluate)
 
 

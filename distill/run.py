@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from distill import build
-from distill.config import Config, dump_config
+from distill.config import MIN_SIDE, Config, dump_config
 from distill.data import Batch, EpochBatches, make_loader, readable
 from distill.engine.alignment import align
 from distill.engine.checkpoint import Checkpoints, random_states, restore_random_states
@@ -221,6 +221,7 @@ def judge(run: Run, model: nn.Module) -> Evaluation:
         run.data.protocol,
         device=run.parts.accelerator.device,
         size=run.config.data.size,
+        min_side=MIN_SIDE,
     )
 
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from distill import __version__, build
-from distill.config import Config, dump_config
+from distill.config import MIN_SIDE, Config, dump_config
 from distill.data import Sample, readable
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import median_latency_ms
 from distill.engine.files import write_json
 from distill.engine.tracking import console
-from distill.evaluation import Evaluation, Protocol, evaluate
+from distill.evaluation import Evaluation, Protocol, error_bounds, evaluate
 from distill.method import DisDepth, Guide, Method
 from distill.panels import method_panels, pick
-from distill.report import Panel, Row, read_metrics, run_charts, write_page
+from distill.report import Panel, Row, errors_section, read_metrics, run_charts, write_page
 from students import count_parameters, load_student
 
 WORST = 3  # images with the largest abs_rel that the report shows
@@ -85,7 +85,15 @@ def judge(
     assert data.test is not None
     names: list[str] = []
     samples = noting(readable(data.test), names)
-    results = evaluate(model, samples, data.protocol, device=device, size=config.data.size)
+    results = evaluate(
+        model,
+        samples,
+        data.protocol,
+        device=device,
+        size=config.data.size,
+        min_side=MIN_SIDE,
+        without_truth=getattr(data.test, "without_truth", ()),
+    )
     size = config.data.size or shown_size(data.protocol, data)
     costs = {} if isinstance(model, Ghost) else costs_of(model, size, device)
     return Judged(role, name, results, costs, tuple(names))
@@ -130,8 +138,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 def worst_images(judged: Judged) -> list[int]:
     """Indices of the test images with the largest abs_rel, worst first."""
-    ranked = sorted(judged.results.images, key=lambda image: image.metrics["abs_rel"], reverse=True)
-    return [judged.names.index(image.name) for image in ranked[:WORST]]
+    return [judged.names.index(image.name) for image in judged.results.worst(WORST)]
 
 
 def summarise(
@@ -195,6 +202,7 @@ def write_report(
         protocol=protocol,
         charts=run_charts(read_metrics(folder / "metrics.jsonl")),
         panels=panels,
+        more=[errors_section(results.breakdown, error_bounds(), results.errors, "the student")] if results else [],
         worst=worst,
         config_text=dump_config(config),
         environment=environment(device),

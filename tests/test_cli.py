@@ -83,6 +83,7 @@ def test_overrides_stand_anywhere_among_the_options(words):
         (["evaluate", "m", "--data", "kiti"], "argument --data: invalid choice: 'kiti'"),
         (["evaluate", "m", "--data", "scenes", "--size", "big"], "expected HEIGHTxWIDTH such as 352x1216, got 'big'"),
         (["evaluate", "m", "--data", "scenes", "--size", "16x64"], "expected at least 32x32, got 16x64"),
+        (["evaluate", "m", "--data", "nyu", "--prediction-scale", "0"], "expected a number above 0, got '0'"),
         (["evaluate", "m", "--data", "kitti", "--protocol", "p", "--all-protocols"], "not allowed with argument"),
     ],
 )

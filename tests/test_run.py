@@ -67,6 +67,7 @@ def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):
 def test_the_report_is_one_page_that_needs_no_other_file(finished):
     page = (finished / "report.html").read_text()
     assert "test_efficientnet" in page
+    assert "Relative error of the student" in page
     assert 'src="http' not in page
     assert "<script src" not in page
 

@@ -159,6 +159,16 @@ def test_the_truth_of_a_later_image_stops_the_run_in_one_line(config_file, own_s
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
+def test_a_test_image_smaller_than_a_network_takes_stops_the_run_in_one_line(
+    config_file, own_streets, tmp_path, capsys
+):
+    assert cv2.imwrite(str(own_streets / "image" / "test0.png"), np.zeros((20, 40, 3), np.uint8))
+    spoil_depth(own_streets, "test0", np.full((20, 40), 999, np.uint16))
+    assert main(["train", str(config_file), f"data.root={own_streets}", "--output", str(tmp_path / "run")]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
+    assert "test0.png is 20x40 (height x width), expected at least 32 both ways" in line
+
+
 @pytest.fixture
 def two_hundred(streets, tmp_path):
     """The streets many times over, to lose some of."""

@@ -59,8 +59,9 @@ def numpy_errors(gt: np.ndarray, pred: np.ndarray) -> tuple:
 
 
 def numpy_judge(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray, errors: Errors) -> tuple:
-    """Clamp the whole frame, mask it by limits and crop, compute the metrics: the way of the public evaluators."""
-    depth = pred.cpu().numpy().copy()
+    """Paste into the frame, clamp it, mask it by limits and crop, compute the metrics: the way of public evaluators."""
+    depth = np.zeros(gt.shape, np.float32)
+    depth[protocol.input_window(*gt.shape)] = pred.cpu().numpy()
     depth[depth < 1e-3] = 1e-3
     depth[depth > protocol.max_depth] = protocol.max_depth
     depth[np.isinf(depth)] = protocol.max_depth
@@ -101,7 +102,7 @@ def compare(name: str, device: str, errors: Errors, images: int, rounds: int) ->
     times: dict[str, list[float]] = {"numpy": [], "ours": [], "whole": []}
     for seed in range(images):
         pred, gt = make_frame(size, share, protocol.max_depth, seed)
-        there = torch.from_numpy(pred).to(device)
+        there = torch.from_numpy(pred[protocol.input_window(*size)].copy()).to(device)
         ways: dict[str, Callable[[], object]] = {
             "numpy": partial(numpy_judge, protocol, there, gt, errors),
             "ours": partial(protocol.score, there, gt),

@@ -47,7 +47,7 @@ def library(values: Any) -> ModuleType:
 
 
 def float64(values: Any) -> Any:
-    return values.double() if isinstance(values, Tensor) else values.astype(np.float64)
+    return values.double() if isinstance(values, Tensor) else values.astype(np.float64, copy=False)
 
 
 def as_integers(values: Any) -> Any:
@@ -57,6 +57,11 @@ def as_integers(values: Any) -> Any:
 def flat_nonzero(values: Any) -> Any:
     """Flat indices of what is not zero, int64 (N,), in order."""
     return values.flatten().nonzero()[:, 0] if isinstance(values, Tensor) else np.flatnonzero(values)
+
+
+def total(values: Any) -> Any:
+    """The sum as a scalar of that library; of bool arrays, how many are True."""
+    return np.count_nonzero(values) if values.dtype == np.bool_ else values.sum()
 
 
 def numbers(values: list[Any]) -> list[float]:

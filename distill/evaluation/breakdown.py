@@ -8,12 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from distill.evaluation.arrays import as_integers, beside, float64, library
+from distill.evaluation.arrays import as_integers, beside, library
 from distill.evaluation.pixels import Pixels
 
 NEAR_CAP = 15.0  # metres; a protocol whose cap is nearer is broken down like a room, any other like a street
 ROOM, STREET = (3.0,), (20.0, 50.0)
 EDGE_RATIO, EDGE_WINDOW = 1.25, 5  # a depth edge: the truth jumps by this factor within so many pixels squared
+FAR = np.float32(1e9)  # metres; stands for what was not measured
 EDGES, ELSEWHERE = "depth edges", "elsewhere"
 STEP, BINS = 0.05, 20  # of the histogram of (p - t) / t, half of the bins on either side of 0
 
@@ -30,30 +31,31 @@ def part_names(max_depth: float) -> list[str]:
 
 
 def depth_edges(truth: np.ndarray) -> np.ndarray:
-    """Pixels of a true depth map (H, W) beside which another surface begins, bool (H, W).
+    """Pixels of a true depth map, float32 (H, W), beside which another surface begins, bool (H, W).
 
     These are measured pixels around which, in a square of `EDGE_WINDOW`, the farthest measurement is more than
     `EDGE_RATIO` times the nearest: both sides of an edge, in sparse lidar and in dense maps alike.
     """
     window = np.ones((EDGE_WINDOW, EDGE_WINDOW), np.uint8)
-    measured = np.isfinite(truth) & (truth > 0)
-    depth = np.where(measured, truth, 0).astype(np.float32)
-    nearest = cv2.erode(np.where(measured, depth, np.float32(np.inf)), window)
-    return measured & (cv2.dilate(depth, window) / EDGE_RATIO > nearest)
+    measured = truth > 0
+    nearest = cv2.erode(truth + FAR * ~measured, window)
+    return measured & (cv2.dilate(truth, window) > EDGE_RATIO * nearest)
 
 
-def part_masks(judged: Pixels, edges: np.ndarray, max_depth: float) -> dict[str, Any]:
-    """The judged pixels of an image by distance of the truth, and by whether they lie at a depth edge (H, W)."""
+def part_masks(judged: Pixels, edges: np.ndarray, max_depth: float) -> Any:
+    """Which of the judged pixels are in which part, bool (1 + parts, N): all of them first, then `part_names`.
+
+    `edges` is a map of the frame, (H, W); distance is that of the truth.
+    """
     truth, at_edge = judged.target, beside(edges, judged.places).ravel()[judged.places]
     by_distance = [(truth > near) & (truth <= far) for near, far in pairwise(distance_bounds(max_depth))]
-    return dict(zip(part_names(max_depth), [*by_distance, at_edge, ~at_edge], strict=True))
+    return library(truth).stack([truth > 0, *by_distance, at_edge, ~at_edge])
 
 
 def error_counts(judged: Pixels) -> list[int]:
     """How many pixels have a relative error (p - t) / t in each of `BINS` bins, which `error_bounds` divides."""
     xp = library(judged.pred)
-    p, t = float64(judged.pred), float64(judged.target)
-    bins = xp.clip(xp.floor((p - t) / t / STEP) + BINS // 2, 0, BINS - 1)
+    bins = xp.clip(judged.pred / judged.target / STEP - (1 / STEP - BINS // 2), 0, BINS - 1)
     return xp.bincount(as_integers(bins), minlength=BINS).tolist()
 
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.evaluation.breakdown import depth_edges, error_counts, part_masks
-from distill.evaluation.metrics import measure
+from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
+from distill.evaluation.metrics import measure_parts
 from distill.evaluation.protocols import Protocol, SizeError
 from distill.evaluation.scores import Evaluation, ImageScore, Part, Size
 
@@ -62,6 +62,7 @@ def evaluate(
     progress: Callable[[int, str], object] | None = None,
     autocast: torch.dtype | None = None,
     min_side: int = 1,
+    without_truth: Sequence[str] = (),
 ) -> Evaluation:
     """Judge a model on every sample that has ground truth, one image at a time.
 
@@ -74,6 +75,7 @@ def evaluate(
         progress: Called after every sample with how many are done and the last one's name.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
         min_side: Pixels that the model needs both ways.
+        without_truth: Names of further images, known to have no ground truth: they are counted among the skipped.
 
     Raises:
         UserError: If no sample could be judged, a frame does not suit the protocol, or an image is too small.
@@ -87,7 +89,7 @@ def evaluate(
             outcomes.append(outcome)
             if progress:
                 progress(len(outcomes), outcome.name)
-    return gather(outcomes, [protocol], network.seconds, size)[0]
+    return gather(outcomes, [protocol], network.seconds, size, without_truth)[0]
 
 
 def judge(predict: Predict, samples: Iterable[Sample], protocols: Sequence[Protocol]) -> Iterator[Outcome]:
@@ -120,14 +122,11 @@ def _score(
         return None
     given = prediction
     judged = protocol.judged(given.depth, sample.depth, given.flipped, view=given.view, places=places)
-    pred, target = judged.pred, judged.target
-    parts = {}
-    for name, mask in part_masks(judged, edges, protocol.max_depth).items():
-        of_part = target[mask]
-        if len(of_part):
-            parts[name] = Part(len(of_part), measure(pred[mask], of_part))
-    repaired, errors = int(judged.broken.sum()), tuple(error_counts(judged))
-    return ImageScore(sample.name, measure(pred, target), len(target), repaired, parts, errors)
+    masks = part_masks(judged, edges, protocol.max_depth)
+    (pixels, metrics), *measured = measure_parts(judged.pred, judged.target, masks)
+    named = zip(part_names(protocol.max_depth), measured, strict=True)
+    parts = {name: Part(*found) for name, found in named if found[0]}
+    return ImageScore(sample.name, metrics, pixels, judged.repaired, parts, tuple(error_counts(judged)))
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:

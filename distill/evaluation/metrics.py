@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from distill.evaluation.arrays import Array, as_array, beside, float64, library, numbers
+from distill.evaluation.arrays import Array, as_array, beside, float64, library, numbers, total
 
 METRICS = ("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 MEASURES = (*METRICS, "mae")
 LOWER_IS_BETTER = frozenset(MEASURES[3:])
-THRESHOLD = 1.25
+LIMITS = (1.25, 1.25**2, 1.25**3)  # of the larger ratio
+BLOCK = 16384  # pixels that NumPy computes at a time, so that what one step leaves is in the cache at the next
+FEW = 1024  # pixels whose mean g stands for that of all, roughly
 
 
 def depth_metrics(pred: Array, target: Array, valid: Array) -> dict[str, float]:
@@ -50,31 +53,62 @@ def mean_absolute_error(pred: Array, target: Array, valid: Array) -> float:
 
 def measure(p: Any, t: Any) -> dict[str, float]:
     """`MEASURES` of predictions and truth in metres, both (N,), computed in float64 where they lie."""
-    count = len(p)
-    if not count:
+    if not len(p):
         return dict.fromkeys(MEASURES, math.nan)
-    p, t, xp = float64(p), float64(t), library(p)
+    sums = [[total(term) for term in terms] for _, terms in _blocks(p, t)]
+    return _from_sums(numbers([sum(column) for column in zip(*sums, strict=True)]), len(p))
+
+
+def measure_parts(p: Any, t: Any, parts: Any) -> list[tuple[int, dict[str, float]]]:
+    """Pixels and `MEASURES` of several parts of an image at once.
+
+    `parts` is bool (G, N), with at least one pixel; a pixel may be in several.
+    """
+    counts, xp = parts.sum(1).tolist(), library(p)
+    sums: Any = 0
+    for block, terms in _blocks(p, t):
+        sums = sums + float64(parts[:, block]) @ xp.stack([float64(term) for term in terms]).T
+    return [
+        (count, _from_sums(row, count) if count else dict.fromkeys(MEASURES, math.nan))
+        for count, row in zip(counts, sums.tolist(), strict=True)
+    ]
+
+
+def _blocks(p: Any, t: Any) -> Iterator[tuple[slice, list[Any]]]:
+    """The terms of some pixels after the other, on other devices than the CPU of all at once."""
+    size = BLOCK if isinstance(p, np.ndarray) else len(p)
     with np.errstate(all="ignore"):
-        error, ratio = p - t, p / t
-        relative, gap = error / t, xp.log(ratio)
-        spread = gap - gap.mean()  # not mean(g^2) - mean(g)^2, which rounding can push below 0
-        # The ratios of a negative prediction are negative, hence below every threshold.
-        farther = xp.where(p > 0, xp.maximum(ratio, t / p), math.inf)
-        sums = numbers(
-            [
-                *(xp.count_nonzero(farther < THRESHOLD**k) for k in (1, 2, 3)),
-                abs(relative).sum(),
-                error @ relative,
-                error @ error,
-                gap @ gap,
-                abs(gap).sum(),
-                spread @ spread,
-                abs(error).sum(),
-            ]
-        )
-    d1, d2, d3, abs_rel, sq_rel, square, square_log, log, variance, mae = (value / count for value in sums)
-    rmse, rmse_log, silog = math.sqrt(square), math.sqrt(square_log), 100 * math.sqrt(variance)
-    values = (d1, d2, d3, abs_rel, sq_rel, rmse, rmse_log, log / math.log(10), silog, mae)
+        around = library(p).log(float64(p[:FEW]) / float64(t[:FEW])).mean()
+        for start in range(0, len(p), size):
+            block = slice(start, start + size)
+            yield block, _terms(float64(p[block]), float64(t[block]), around)
+
+
+def _terms(p: Any, t: Any, around: Any) -> list[Any]:
+    """What the metrics are sums of, each (N,); `around` is near the mean of g."""
+    error, ratio = p - t, p / t
+    relative, gap = ratio - 1, library(p).log(ratio)
+    shifted = gap - around
+    return [
+        *((ratio < limit) & (ratio > 1 / limit) for limit in LIMITS),
+        abs(relative),
+        error * relative,
+        error * error,
+        gap * gap,
+        abs(gap),
+        shifted,
+        shifted * shifted,
+        abs(error),
+    ]
+
+
+def _from_sums(sums: list[float], count: int) -> dict[str, float]:
+    """The metrics of the sums of `_terms` over so many pixels."""
+    d1, d2, d3, abs_rel, sq_rel, square, square_log, log, shifted, square_shifted, mae = (s / count for s in sums)
+    variance = square_shifted - shifted**2  # that of g itself, of which far more would cancel
+    silog = 100 * math.sqrt(variance if variance > 0 or math.isnan(variance) else 0.0)
+    rmse, rmse_log, log10 = math.sqrt(square), math.sqrt(square_log), log / math.log(10)
+    values = (d1, d2, d3, abs_rel, sq_rel, rmse, rmse_log, log10, silog, mae)
     return dict(zip(MEASURES, values, strict=True))
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from distill.errors import UserError
-from distill.evaluation.arrays import Array, as_map, beside, flat_nonzero
+from distill.evaluation.arrays import Array, as_map, beside, flat_nonzero, library
 from distill.evaluation.metrics import measure
 from distill.evaluation.pixels import (
     KB_SIZE,
@@ -193,7 +193,7 @@ class Protocol:
             ValueError: If a shape does not fit, or the protocol's TTA lacks `flipped`.
         """
         judged = self.judged(pred, target, flipped, view=view)
-        counts = {"pixels": len(judged.target), "repaired": int(judged.broken.sum())}
+        counts = {"pixels": len(judged.target), "repaired": judged.repaired}
         return measure(judged.pred, judged.target) | counts
 
     def judged(
@@ -210,7 +210,8 @@ class Protocol:
         self._check_size(depth.shape, truth.shape)
         where = self.places(truth) if places is None else places
         t, where = beside(truth.ravel()[where], depth), beside(where, depth)
-        p, faults = take(depth, where, truth.shape), take(broken, where, truth.shape) != 0
+        p = take(depth, where, truth.shape)
+        faults = ~library(p).isfinite(p) if broken is None else take(broken, where, truth.shape) != 0
         if self.median_scaling:
             p = p * median_ratio(p, t)
         return Pixels(repair(p, (self.min_depth, self.max_depth)), t, where, faults)
@@ -218,12 +219,16 @@ class Protocol:
     def combined(
         self, pred: Array, flipped: Array | None = None, view: tuple[int, int] | None = None
     ) -> tuple[Any, Any]:
-        """One depth map (H, W) in metres of what a model gave, and where it gave anything that was not finite."""
+        """One depth map (H, W) in metres of what a model gave, and where it gave anything that was not finite.
+
+        The second is None where that is where the map itself is not finite.
+        """
         raw = as_map(pred, "pred")
         mirrored = None if flipped is None else beside(as_map(flipped, "flipped"), raw)
         self._check_pair(raw, mirrored)
         depth, broken = merge(raw, mirrored, self.tta, (self.min_depth, self.max_depth))
         if view is not None and depth.shape != view:  # at equal size 0 * inf would still turn inf into NaN
+            broken = ~library(depth).isfinite(depth) if broken is None else broken
             depth, broken = (resize(x, view, self.interpolation, self.align_corners) for x in (depth, broken))
         return depth, broken
 

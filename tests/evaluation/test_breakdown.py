@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from distill.evaluation import PROTOCOLS, error_bounds
-from distill.evaluation.breakdown import EDGES, ELSEWHERE, depth_edges, distance_bounds, error_counts, part_masks
+from distill.evaluation.breakdown import depth_edges, distance_bounds, error_counts, part_masks, part_names
+from distill.evaluation.metrics import measure, measure_parts
 
 ROAD = PROTOCOLS["scenes_road"]
 
@@ -33,7 +34,6 @@ def test_an_edge_is_both_sides_of_a_jump():
 def test_edges_of_sparse_truth_are_measured_pixels_only():
     truth = np.zeros((9, 20), np.float32)
     truth[4, [2, 8, 10, 16]] = [10, 10, 30, 30]
-    truth[0, 0] = np.nan
     assert np.flatnonzero(depth_edges(truth)).tolist() == [4 * 20 + 8, 4 * 20 + 10]
 
 
@@ -44,11 +44,12 @@ def test_nothing_measured_has_no_edges():
 def test_every_pixel_is_in_one_distance_and_either_at_an_edge_or_not():
     truth = np.random.default_rng(0).uniform(0.5, 90, (30, 40)).astype(np.float32)
     pixels = judged(truth, truth)
-    masks = part_masks(pixels, depth_edges(truth), 80)
-    assert list(masks) == ["0-20 m", "20-50 m", "50-80 m", EDGES, ELSEWHERE]
-    assert (sum(masks[name].astype(int) for name in list(masks)[:3]) == 1).all()
-    assert (masks[EDGES] ^ masks[ELSEWHERE]).all()
-    assert masks["20-50 m"].sum() == ((truth > 20) & (truth <= 50)).sum()
+    whole, near, middle, far, edge, elsewhere = part_masks(pixels, depth_edges(truth), 80)
+    assert part_names(80) == ["0-20 m", "20-50 m", "50-80 m", "depth edges", "elsewhere"]
+    assert whole.all()
+    assert (near.astype(int) + middle + far == 1).all()
+    assert (edge ^ elsewhere).all()
+    assert middle.sum() == ((truth > 20) & (truth <= 50)).sum()
 
 
 def test_errors_are_counted_by_sign_and_size():
@@ -67,5 +68,22 @@ def test_tensors_are_broken_down_as_arrays_are():
     tensors = type(pixels)(*(torch.from_numpy(x) for x in (pixels.pred, pixels.target, pixels.places, pixels.broken)))
     assert error_counts(tensors) == error_counts(pixels)
     edges = depth_edges(truth)
-    for name, mask in part_masks(tensors, edges, 80).items():
-        assert np.array_equal(mask.numpy(), part_masks(pixels, edges, 80)[name])
+    masks = part_masks(pixels, edges, 80)
+    assert np.array_equal(part_masks(tensors, edges, 80).numpy(), masks)
+    for (count, found), (same, expected) in zip(
+        measure_parts(tensors.pred, tensors.target, torch.from_numpy(masks)),
+        measure_parts(pixels.pred, pixels.target, masks),
+        strict=True,
+    ):
+        assert count == same
+        assert found == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+def test_parts_are_measured_as_if_they_were_alone():
+    rng = np.random.default_rng(2)
+    truth = rng.uniform(1, 70, 40_000).astype(np.float32)  # more than one block
+    pred = (truth * rng.uniform(0.5, 1.5, truth.shape)).astype(np.float32)
+    masks = np.stack([truth > 0, truth > 50, truth < 1, rng.random(truth.shape) < 0.1])
+    for mask, (count, found) in zip(masks, measure_parts(pred, truth, masks), strict=True):
+        assert count == mask.sum()
+        assert found == pytest.approx(measure(pred[mask], truth[mask]), rel=1e-12, nan_ok=True)
