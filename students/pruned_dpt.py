@@ -84,7 +84,7 @@ class DPTStudent(DPT):
         config = replace(config, **convention(parent, max_depth, {"scale": scale, "shift": shift, "invert": invert}))
         super().__init__(config, stem=build_stem(config, kind, pretrained), attention=factory)
         if parent is None:
-            init_output(self, START_SHARE * max_depth)
+            init_output(self, START_SHARE * largest_depth(config))
         else:
             self.inheritance = inherit(self, parent)
         if pretrained and kind != "efficientnet_b0":
@@ -117,7 +117,17 @@ def student_config(name: str, **changes: Any) -> DPTConfig:
         raise ValueError(f"heads must be at least 1, got {config.heads}")
     if config.hooks[-1] > own.hooks[-1]:
         raise ValueError(f"hooks={config.hooks}: {name} has blocks 0 to {own.hooks[-1]} only")
+    low, high = config.min_depth, config.max_depth
+    if low is None or high is None or not 0 < low < high:
+        raise ValueError(f"depth limits must satisfy 0 < min < max, got {low} and {high} metres")
     return config
+
+
+def largest_depth(config: DPTConfig) -> float:
+    """What the limit and the meaning of a raw output that is not negative allow, in metres."""
+    assert config.max_depth is not None
+    inverted = config.invert and config.shift > 0
+    return min(config.max_depth, 1 / config.shift) if inverted else config.max_depth
 
 
 def choose_attention(kind: str, random_features: int | None) -> AttentionFactory:

@@ -143,6 +143,12 @@ def test_a_student_without_weights_starts_from_a_depth_within_its_limits(micro, 
         assert depth.median().item() == pytest.approx(2.0, rel=0.3)
 
 
+@pytest.mark.parametrize("scale", [3.05e-4, 0.1])
+def test_a_student_without_weights_starts_within_what_its_output_can_say(micro, images, scale):
+    student = micro(scale=scale, shift=0.1378, invert=True, max_depth=80.0).eval()  # 1 / shift is 7.3 m
+    assert student(images(64, 64)).median().item() == pytest.approx(0.2 / 0.1378, rel=0.3)
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -164,6 +170,8 @@ def test_a_student_without_weights_starts_from_a_depth_within_its_limits(micro, 
         ("dpt_micro", {"random_features": 64}, "random_features needs attention='performer'"),
         ("dpt_micro", {"resolution_scale": 0.0}, r"resolution_scale must lie in \(0, 1\], got 0.0"),
         ("dpt_micro", {"resolution_scale": 1.5}, r"resolution_scale must lie in \(0, 1\], got 1.5"),
+        ("dpt_micro", {"max_depth": 0.0}, "depth limits must satisfy 0 < min < max, got 0.001 and 0.0 metres"),
+        ("dpt_micro", {"min_depth": 90.0}, "depth limits must satisfy 0 < min < max, got 90.0 and 80.0 metres"),
         ("dpt_micro", {"pretrained": True}, "no ImageNet weights for dpt_micro by name; use pretrained=false"),
         ("dpt_large", {"pretrained": True}, "no ImageNet weights for dpt_large by name; use pretrained=false"),
         (
