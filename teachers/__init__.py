@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from teachers.checkpoints import load_weights, read_state_dict, rename_published, unwrap
+from teachers.checkpoints import LoadReport, Source, load_checkpoint, load_encoder
 from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
 from teachers.frozen import FrozenTeacher
 
-__all__ = ["DPT", "DPT_CONFIGS", "DPTConfig", "FrozenTeacher", "create_dpt", "create_teacher", "list_teachers"]
+__all__ = [
+    "DPT",
+    "DPT_CONFIGS",
+    "DPTConfig",
+    "FrozenTeacher",
+    "LoadReport",
+    "create_dpt",
+    "create_teacher",
+    "list_teachers",
+    "load_checkpoint",
+    "load_encoder",
+]
 
 SHIPPED = {"dpt_micro": Path(__file__).parent / "weights" / "dpt_micro.safetensors"}
 
@@ -44,8 +53,16 @@ def dpt_config(name: str, **options: Any) -> DPTConfig:
         raise ValueError(f"unknown option of {name}: {error}; known are {known}") from error
 
 
-def create_dpt(name: str, checkpoint: str | Path | Mapping[str, Tensor] | None = None, **options: Any) -> DPT:
-    """A trainable DPT by name. `checkpoint` may have the published names or ours; without one, weights are random.
+def create_dpt(
+    name: str, checkpoint: Source | None = None, *, encoder_checkpoint: Source | None = None, **options: Any
+) -> DPT:
+    """A trainable DPT by name; without a checkpoint, weights are random.
+
+    Args:
+        name: Which network.
+        checkpoint: A file, a folder or a state dict of a whole DPT, in any naming of `teachers.key_maps`.
+        encoder_checkpoint: The same of a DPT or a ViT, such as ImageNet weights: only the encoder is loaded.
+        options: Fields of `DPTConfig`.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
@@ -53,24 +70,24 @@ def create_dpt(name: str, checkpoint: str | Path | Mapping[str, Tensor] | None =
     """
     config = dpt_config(name, **options)
     if checkpoint is None:
-        return DPT(config)
-    what = str(checkpoint) if isinstance(checkpoint, str | Path) else "the state dict"
-    state = read_state_dict(checkpoint) if isinstance(checkpoint, str | Path) else unwrap(checkpoint, what)
-    state = rename_published(state, first_tap=5 - len(config.hooks))
+        model = DPT(config)
+        if encoder_checkpoint is not None:
+            load_encoder(model, encoder_checkpoint)
+        return model
+    if encoder_checkpoint is not None:
+        raise ValueError("checkpoint and encoder_checkpoint were both given; a whole DPT's file needs no other")
     with torch.device("meta"):
         model = DPT(config)
-    load_weights(model, state, f"{what} as {name}")
+    load_checkpoint(model, checkpoint, name)
     return model
 
 
-def create_teacher(
-    name: str, checkpoint: str | Path | Mapping[str, Tensor] | None = None, **options: Any
-) -> FrozenTeacher:
+def create_teacher(name: str, checkpoint: Source | None = None, **options: Any) -> FrozenTeacher:
     """A frozen DPT by name: "dpt_hybrid", "dpt_large", "dpt_base" or "dpt_micro".
 
     Args:
         name: Which network. `dpt_micro` without a checkpoint has its shipped weights, the others random ones.
-        checkpoint: A file or a state dict, with the published names or ours.
+        checkpoint: A file, a folder or a state dict of a whole DPT, in any naming of `teachers.key_maps`.
         options: Fields of `DPTConfig`, such as scale, shift, invert, readout, non_negative, min_depth, max_depth.
             The published metric weights need invert=True with scale 6.016e-5, shift 0.00579 (KITTI) or 3.05e-4,
             0.1378 (NYUv2).
@@ -79,4 +96,6 @@ def create_teacher(
         FileNotFoundError: If the checkpoint does not exist.
         ValueError: If it is no checkpoint, or one of another architecture, or a name or an option is unknown.
     """
+    if "encoder_checkpoint" in options:
+        raise ValueError("a teacher takes no encoder_checkpoint: a random decoder teaches nothing; give checkpoint")
     return FrozenTeacher(create_dpt(name, SHIPPED.get(name) if checkpoint is None else checkpoint, **options))

@@ -1,160 +1,161 @@
-"""Reading weights: files that cannot run code, published key names, and words for what does not fit."""
+"""Loading weights into a DPT: whole, or its encoder alone; every tensor is accounted for."""
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
 
-StateDict = dict[str, Tensor]
+from teachers import huggingface
+from teachers.dpt import DPT
+from teachers.key_maps import ENCODER, NAMINGS, Translation, to_ours
+from teachers.mismatch import POSITIONS, block_of, blocks_in, explain, grid_in, shapes
+from teachers.weight_files import StateDict, read_state_dict, unwrap
 
-# The published naming (dpt_hybrid-midas-501f0c75.pt and its kin) -> ours.
-PUBLISHED = (
-    (r"^pretrained\.model\.patch_embed\.backbone\.stem\.", "encoder.stem."),
-    (r"^pretrained\.model\.patch_embed\.backbone\.stages\.(\d+)\.blocks\.", r"encoder.stem.stages.\1."),
-    (r"^pretrained\.model\.patch_embed\.proj\.", "encoder.vit.patch."),
-    (r"^pretrained\.model\.(cls_token|pos_embed|blocks\.)", r"encoder.vit.\1"),
-    (r"^pretrained\.act_postprocess(\d)\.0\.project\.0\.", r"encoder.reassemble.\1.readout.project."),
-    (r"^pretrained\.act_postprocess(\d)\.3\.", r"encoder.reassemble.\1.conv."),
-    (r"^pretrained\.act_postprocess(\d)\.4\.", r"encoder.reassemble.\1.resample."),
-    (r"^scratch\.layer(\d)_rn\.", r"decoder.fuse.project.\1."),
-    (r"^scratch\.refinenet(\d)\.resConfUnit1\.", r"decoder.fuse.fusion.\1.skip_unit."),
-    (r"^scratch\.refinenet(\d)\.resConfUnit2\.", r"decoder.fuse.fusion.\1.unit."),
-    (r"^scratch\.refinenet(\d)\.out_conv\.", r"decoder.fuse.fusion.\1.out."),
-    (r"^scratch\.output_conv\.0\.", "decoder.fuse.head.conv1."),
-    (r"^scratch\.output_conv\.2\.", "decoder.fuse.head.conv2."),
-    (r"^scratch\.output_conv\.4\.", "decoder.fuse.head.conv3."),
-)
-# Tensors of published files that a depth network never uses: classifier, final norm, the coarsest skip unit.
-UNUSED = (
-    r"^pretrained\.model\.(head|norm|fc_norm|head_dist|dist_token)\b|^scratch\.refinenet4\.resConfUnit1\.|^auxlayer\."
-)
-WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict")
-PREFIXES = ("module.", "model.", "_orig_mod.")
+Source = str | Path | Mapping[str, Tensor]
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-def read_state_dict(path: str | Path) -> StateDict:
-    """Tensors of a `.safetensors`, `.pt` or `.pth` file, unwrapped, on the CPU; nothing in the file is executed.
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a checkpoint.
+
+    `loaded` and `new` are names of ours; `new` tensors kept the values the network was born with. `unused` are keys of
+    the file that a depth network never uses. `notes` say what was done to weights beyond their name.
+    """
+
+    source: str
+    naming: str
+    loaded: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {NAMINGS[self.naming].title}", f"loaded: {len(self.loaded)} tensors"]
+        if self.unused:
+            lines.append(f"unused by design: {len(self.unused)} ({', '.join(self.unused)})")
+        if self.new:
+            lines.append(f"new, with random weights: {len(self.new)} tensors")
+        return "\n".join([*lines, *self.notes])
+
+
+def open_checkpoint(source: Source) -> tuple[Translation, str]:
+    """The tensors of a file, folder or state dict under our names, and what to call it."""
+    if isinstance(source, str | Path):
+        return to_ours(read_state_dict(source)), str(source)
+    return to_ours(unwrap(source, "the state dict")), "the state dict"
+
+
+def load_checkpoint(model: DPT, source: Source, name: str | None = None) -> LoadReport:
+    """Load a whole DPT, in any naming, into `model`, which may live on the meta device.
+
+    Weights of any precision become the model's. `name` is what the model is called where it is refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no checkpoint, is cut short, or contains code.
+        ValueError: If it is no checkpoint, an encoder's alone, or another network's, in words.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Any = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped(path))
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is not a plain checkpoint: it is damaged or contains code, which is never run; "
-            "expected a state dict saved by torch.save, or a .safetensors file"
-        ) from error
-    except Exception as error:  # on damaged bytes the readers raise IndexError, struct.error and more
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is not a readable checkpoint ({reason[:120]}); download or copy it again") from error
-    return unwrap(loaded, str(path))
+    found, what = open_checkpoint(source)
+    called = f"{what} as {name}" if name else what
+    if found.naming in NAMINGS and NAMINGS[found.naming].encoder_only:
+        raise ValueError(f"{called} does not fit: {encoder_alone(found)}")
+    facts = huggingface.read_config(source) if found.naming == "huggingface" and isinstance(source, str | Path) else {}
+    wanted = model.state_dict()
+    if difference := explain(model.config, shapes(wanted), shapes(found.weights), found.unknown):
+        raise ValueError(f"{called} does not fit: {difference}")
+    if contradiction := huggingface.contradiction(facts, model.config):
+        raise ValueError(f"{called} does not fit: {contradiction}")
+    notes = conversions(found.weights, wanted)
+    fill(model, found.weights, what)
+    return LoadReport(what, found.naming, tuple(wanted), found.unused, notes=notes)
 
 
-def zipped(path: Path) -> bool:
-    """Whether a file has torch's zip format, which can be mapped into memory; the format before it cannot."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+def encoder_alone(found: Translation) -> str:
+    """Why a file with an encoder of ours is no DPT."""
+    reason = f"it holds an encoder alone ({NAMINGS[found.naming].title}), and a random decoder teaches nothing"
+    if any(key.startswith("decode_head.") for key in found.unused):
+        reason = "MMSegmentation's backbone is ours, its DPT head is not (decode_head.project is one convolution more)"
+    return f"{reason}; give a whole DPT's file, or start training from it with encoder_checkpoint"
 
 
-def unwrap(loaded: Any, what: str) -> StateDict:
-    """The state dict inside what trainers save around it, with their key prefixes removed.
+def load_encoder(model: DPT, source: Source) -> LoadReport:
+    """Load the stem and the transformer alone; reassembly and decoder keep their weights.
+
+    The source may be a ViT for image classification (timm, MMSegmentation) or a whole DPT. Position embeddings are
+    resized to the model's grid; a distillation token and blocks after the last tap are left out.
 
     Raises:
-        ValueError: If it holds no tensors by name; `what` was given, in words.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, or holds another encoder, in words.
     """
-    for key in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    named = loaded.items() if isinstance(loaded, Mapping) else ()
-    tensors = {k: v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
-    if not tensors:
-        raise ValueError(f"{what} holds no weights, expected a state dict (a mapping from names to tensors)")
-    return strip_prefixes(tensors)
+    found, what = open_checkpoint(source)
+    wanted = {key: value for key, value in model.state_dict().items() if key.startswith(ENCODER)}
+    weights, notes = fit_encoder(found, wanted)
+    if difference := explain(model.config, shapes(wanted), shapes(weights), found.unknown):
+        raise ValueError(f"{what} as an encoder does not fit: {difference}")
+    unused = (*found.unused, *(key for key in found.weights if key not in weights))
+    new = tuple(key for key in model.state_dict() if key not in wanted)
+    notes += conversions(weights, wanted)
+    fill(model, weights, what)
+    return LoadReport(what, found.naming, tuple(wanted), unused, new, notes)
 
 
-def strip_prefixes(state: StateDict) -> StateDict:
-    """Without the prefixes that every key shares because a model was wrapped (DataParallel, compile, a trainer)."""
-    for prefix in PREFIXES * 2:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+def fit_encoder(found: Translation, wanted: StateDict) -> tuple[StateDict, tuple[str, ...]]:
+    """The encoder among what was found, as deep as wanted and with positions on the wanted grid; and what was done."""
+    depth = blocks_in(shapes(wanted))
+    encoder = {key: value for key, value in found.weights.items() if key.startswith(ENCODER)}
+    weights = {key: value for key, value in encoder.items() if (block_of(key) or 0) < depth}
+    notes = []
+    if others := len(found.weights) - len(encoder):
+        notes.append(f"left out: {others} tensors outside the encoder")
+    if deeper := len(encoder) - len(weights):
+        notes.append(f"left out: {deeper} tensors of blocks after the last tap")
+    position = weights.get(POSITIONS)
+    if position is not None and position.ndim == 3 and "dist_token" in found.unused:
+        weights[POSITIONS] = torch.cat([position[:, :1], position[:, 2:]], dim=1)
+    old, new = grid_in(shapes(weights)), grid_in(shapes(wanted))
+    if old and new and old != new:
+        weights[POSITIONS] = resample_abs_pos_embed(weights[POSITIONS].float(), [new, new])
+        notes.append(f"resized: position embedding from {old}x{old} to {new}x{new}, bicubic")
+    return weights, tuple(notes)
 
 
-def rename_published(state: StateDict, first_tap: int) -> StateDict:
-    """Published DPT names -> ours; unused tensors are dropped. `first_tap` is 3 with a stem (taps 3 and 4), else 1."""
-    renamed = {}
-    for key, value in state.items():
-        if re.search(UNUSED, key):
-            continue
-        for pattern, replacement in PUBLISHED:
-            new, count = re.subn(pattern, replacement, key)
-            if count:
-                key = shift_index(new, first_tap)
-                break
-        renamed[key] = value
-    return renamed
+def conversions(weights: StateDict, wanted: StateDict) -> tuple[str, ...]:
+    """Which weights have another precision than the network, in words."""
+    pairs = Counter((value.dtype, wanted[key].dtype) for key, value in weights.items())
+    return tuple(
+        f"converted: {count} tensors from {given} to {own}" for (given, own), count in pairs.items() if given != own
+    )
 
 
-def shift_index(key: str, first_tap: int) -> str:
-    """Published parts count from 1 (reassembly from the first tap), ours from 0."""
-    key = re.sub(r"^(encoder\.reassemble\.)(\d)", lambda m: f"{m[1]}{int(m[2]) - first_tap}", key)
-    return re.sub(r"^(decoder\.fuse\.(?:project|fusion)\.)(\d)", lambda m: f"{m[1]}{int(m[2]) - 1}", key)
+def check_values(weights: StateDict, wanted: StateDict, what: str) -> None:
+    """Raise ValueError where a floating-point tensor of the network would become an integer, NaN or infinity."""
+    for key, value in weights.items():
+        if wanted[key].is_floating_point() and value.dtype not in FLOATS:
+            raise ValueError(f"{what}: {key} holds {value.dtype}, expected floating-point weights, not quantised ones")
+        if not value.isfinite().all():
+            raise ValueError(f"{what}: {key} holds NaN or infinity; download or copy the file again")
 
 
-def load_weights(model: nn.Module, state: StateDict, what: str) -> None:
-    """Load every tensor into `model`, which may live on the meta device.
+def fill(model: DPT, weights: StateDict, what: str) -> None:
+    """Give `model` the values of `weights`, in memory of its own; `weights` is emptied on the way.
+
+    Copied, because a model must follow neither the dict it came from nor the file that may still lie mapped behind it.
+    A model on the meta device gets its memory tensor by tensor, so that no more than the file and one model are held.
 
     Raises:
-        ValueError: If names or shapes differ, in words.
+        ValueError: If a tensor holds integers, NaN or infinity; the model is then as it was.
     """
     wanted = model.state_dict()
-    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    wrong = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
-    if missing or unknown or wrong:
-        raise ValueError(f"{what} does not fit: {explain_difference(wanted, state, missing, unknown, sorted(wrong))}")
-    dtype = torch.get_default_dtype()
-    # Copied: a model must follow neither the dict it came from nor the file that may still lie mapped behind it.
-    state = {k: v.to(dtype if v.is_floating_point() else v.dtype, copy=True) for k, v in state.items()}
-    model.load_state_dict(state, assign=any(p.is_meta for p in wanted.values()))
-
-
-def explain_difference(
-    wanted: Mapping[str, Tensor], given: StateDict, missing: list[str], unknown: list[str], wrong: list[str]
-) -> str:
-    """What differs between the weights a model needs and those it is given, shortest first."""
-    said = []
-    if wrong:
-        key = wrong[0]
-        said.append(
-            f"{len(wrong)} tensors of another shape, such as {key}: "
-            f"expected {tuple(wanted[key].shape)}, got {tuple(given[key].shape)}"
-        )
-    if missing:
-        said.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
-    if unknown:
-        said.append(f"{len(unknown)} unknown, such as {unknown[0]} {parts(unknown)}")
-    if not wanted.keys() & given.keys():
-        said.append("no name in common: this is a checkpoint of another architecture")
-    return "; ".join(said)
-
-
-def parts(keys: list[str]) -> str:
-    """How many keys lie in which part of a network, for a reader's eye."""
-    counts = Counter(".".join(key.split(".")[:2]) for key in keys).most_common(3)
-    return "(" + ", ".join(f"{count} in {name}" for name, count in counts) + ")"
+    check_values(weights, wanted, what)
+    if not any(value.is_meta for value in wanted.values()):
+        model.load_state_dict(weights, strict=False)
+        return
+    copies = {key: weights.pop(key).detach().to(wanted[key].dtype, copy=True) for key in wanted}
+    model.load_state_dict(copies, assign=True)

@@ -1,0 +1,115 @@
+"""What Hugging Face keeps in `config.json` beside the weights of a DPT, and what of it ours must agree with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from teachers.dpt import DPTConfig
+from teachers.vit import READOUTS
+
+HEAD_HIDDEN = 32  # fixed in DPTForDepthEstimation
+LAYER_NORM_EPS = 1e-6  # ours and the published networks'; DPTConfig's default is 1e-12
+
+
+def read_config(checkpoint: str | Path) -> dict[str, Any]:
+    """The `config.json` that lies with the weights; empty where there is none of Hugging Face's.
+
+    Raises:
+        ValueError: If it describes another kind of model.
+    """
+    checkpoint = Path(checkpoint)
+    path = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
+    try:
+        facts = json.loads(path.read_text())
+        kind = facts.get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    if kind not in (None, "dpt"):
+        raise ValueError(f"{path} describes a model of type {kind!r}, expected 'dpt'; give the files of a DPT")
+    return facts if kind else {}
+
+
+def contradiction(facts: dict[str, Any], config: DPTConfig) -> str | None:
+    """What a `config.json` says otherwise of what weights cannot tell: heads, hooks and the read-out."""
+    if not facts:
+        return None
+    hooks = facts.get("backbone_out_indices") or (2, 5, 8, 11)
+    given = {
+        "heads": facts.get("num_attention_heads") or 12,
+        "hooks": tuple(hooks[-len(config.hooks) :]),
+        "readout": facts.get("readout_type") or "project",
+    }
+    asked = {"heads": config.heads, "hooks": tuple(config.hooks), "readout": config.readout}
+    for key, value in given.items():
+        if value != asked[key]:
+            return f"its config.json says {key}={value}, not {asked[key]}"
+    return None
+
+
+def describe(config: DPTConfig) -> dict[str, Any]:
+    """The `config.json` of DPTForDepthEstimation for a DPT of ours.
+
+    Raises:
+        ValueError: If transformers has no such network.
+    """
+    if reason := impossible(config):
+        raise ValueError(f"Hugging Face's DPT cannot hold this network: {reason}")
+    image = 16 * config.grid
+    described: dict[str, Any] = {
+        "architectures": ["DPTForDepthEstimation"],
+        "model_type": "dpt",
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.hooks[-1] + 1,
+        "num_attention_heads": config.heads,
+        "layer_norm_eps": LAYER_NORM_EPS,
+        "image_size": image,
+        "patch_size": 16,
+        "qkv_bias": True,
+        "is_hybrid": config.stem is not None,
+        "backbone_out_indices": list(config.hooks),
+        "readout_type": config.readout,
+        "reassemble_factors": [4, 2, 1, 0.5],
+        "neck_hidden_sizes": list(config.channels),
+        "fusion_hidden_size": config.features,
+        "use_batch_norm_in_fusion_residual": False,
+    }
+    if config.stem is None:
+        return described
+    stem = config.stem
+    return described | {
+        "backbone_out_indices": [0, 1, *config.hooks],  # the first two count places, not blocks
+        "reassemble_factors": [1, 1, 1, 0.5],
+        "neck_ignore_stages": [0, 1],
+        "backbone_featmap_shape": [1, stem.channels[-1], config.grid, config.grid],
+        "backbone_config": {
+            "model_type": "bit",
+            "layer_type": "bottleneck",
+            "global_padding": "same",
+            "embedding_dynamic_padding": True,
+            "depths": list(stem.layers),
+            "hidden_sizes": list(stem.channels),
+            "embedding_size": stem.width,
+            "num_groups": stem.groups,
+            "out_features": ["stage1", "stage2", "stage3"],
+        },
+    }
+
+
+def impossible(config: DPTConfig) -> str | None:
+    """Why transformers has no network of this shape; None where it has."""
+    if config.readout not in READOUTS:
+        return f"its read-out is {config.readout}, and weights do not tell which"
+    if config.head_hidden != HEAD_HIDDEN:
+        return f"its head has {HEAD_HIDDEN} hidden channels, this one {config.head_hidden}"
+    if not config.non_negative:
+        return "its output is rectified, this one's is not"
+    if config.stem is None:
+        return None
+    if config.readout != "project":
+        return f"with a stem it knows readout 'project' only, this one has {config.readout!r}"
+    if any(width % 32 or width // 8 < config.stem.groups for width in config.stem.channels):
+        return f"its stem has {config.stem.groups} groups in every norm, this one fewer in its narrow ones"
+    return None
