@@ -46,8 +46,15 @@ class DPTConfig:
         wanted = 4 if self.stem is None else 2
         if len(self.hooks) != wanted or list(self.hooks) != sorted(set(self.hooks)) or self.hooks[0] < 0:
             raise ValueError(f"hooks must be {wanted} increasing block numbers from 0, got {tuple(self.hooks)}")
+        if self.heads < 1 or self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide the width {self.width}; choose a divisor such as 1")
         if not 0 < self.resolution_scale <= 1:
             raise ValueError(f"resolution_scale must lie in (0, 1], got {self.resolution_scale}")
+        if self.resolution_scale * self.grid < 1:
+            raise ValueError(
+                f"resolution_scale={self.resolution_scale} leaves less than one patch of 16 pixels of the "
+                f"{16 * self.grid} that the network was made for; choose at least 1/{self.grid}"
+            )
 
 
 def check_image(image: Tensor) -> None:
@@ -97,10 +104,11 @@ class DPTDecoder(nn.Module):
         self.fuse = FusionDecoder(config.channels, config.features, config.head_hidden, config.non_negative)
 
     def to_depth(self, raw: Tensor) -> Tensor:
-        """The raw output as depth in metres (float32 where inverted: half precision cannot hold 1e-8)."""
+        """The raw output as depth in metres (at least float32 where inverted: half precision cannot hold 1e-8)."""
         config = self.config
         if config.invert:
-            raw = 1.0 / (config.scale * raw.float() + config.shift).clamp(min=1e-8)
+            raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
+            raw = 1.0 / (config.scale * raw + config.shift).clamp(min=1e-8)
         if config.min_depth is not None or config.max_depth is not None:
             raw = raw.clamp(min=config.min_depth, max=config.max_depth)
         return raw

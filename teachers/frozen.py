@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from teachers.fast_cpu import use_fast_layers
 from teachers.stem import fold_standardisation
 
 
@@ -15,13 +17,17 @@ class FrozenTeacher(nn.Module):
 
     `train()` is ignored, so a parent's `train()` leaves its BatchNorm statistics alone. The model's parameters need no
     gradient. Images and depths are as those of the wrapped model.
+
+    Attributes:
+        fingerprint: A digest of its weights as they were given, the same on every machine.
     """
 
     model: Any  # a depth model; PyTorch's own annotations know no methods of a submodule
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = fold_standardisation(model).requires_grad_(False)
+        self.fingerprint = fingerprint(model)
+        self.model = use_fast_layers(fold_standardisation(model)).requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)
         self.feature_channels: tuple[int, ...] = tuple(model.feature_channels)
         self.min_depth, self.max_depth = model.min_depth, model.max_depth
@@ -45,3 +51,13 @@ class FrozenTeacher(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
         return self.model(image)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A short digest of every parameter and buffer, by name, shape and content (on the meta device there is none)."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        if not value.is_meta:
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

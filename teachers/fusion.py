@@ -19,7 +19,7 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
 
 
 class Fusion(nn.Module):
@@ -49,8 +49,8 @@ class Head(nn.Module):
         self.non_negative = non_negative
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv3(F.relu(self.conv2(upsample2(self.conv1(x)))))
-        return F.relu(x) if self.non_negative else x
+        x = self.conv3(F.relu(self.conv2(upsample2(self.conv1(x))), inplace=True))
+        return F.relu(x, inplace=True) if self.non_negative else x
 
 
 class FusionDecoder(nn.Module):

@@ -96,9 +96,9 @@ class Bottleneck(nn.Module):
         self.norm3 = nn.GroupNorm(groups, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return F.relu(self.norm3(self.conv3(y)) + self.downsample(x))
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = F.relu(self.norm2(self.conv2(y)), inplace=True)
+        return F.relu(self.norm3(self.conv3(y)) + self.downsample(x), inplace=True)
 
 
 class ResNetStem(nn.Module):
@@ -119,7 +119,7 @@ class ResNetStem(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu(self.norm(self.conv(x)))
+        x = F.relu(self.norm(self.conv(x)), inplace=True)
         x = F.max_pool2d(pad_same(x, 3, 2, value=float("-inf")), 3, 2)
         maps = []
         for stage in self.stages:

@@ -138,6 +138,34 @@ def test_inversion_leaves_half_precision(tiny_config):
     assert depth.item() == pytest.approx(1e8)
 
 
+def test_inversion_keeps_float64(tiny_config):
+    depth = DPTDecoder(tiny_config("plain", invert=True, scale=0.1)).to_depth(
+        torch.full((1,), 1 / 3, dtype=torch.float64)
+    )
+    assert depth.dtype == torch.float64
+    assert depth.item() == pytest.approx(30, rel=1e-15)
+
+
+@KINDS
+@pytest.mark.parametrize("invert", [True, False])
+def test_depth_is_finite_in_mixed_precision(tiny_dpt, images, kind, invert):
+    model = tiny_dpt(kind, invert=invert, scale=0.1, shift=0.0125)
+    with torch.autocast("cpu", torch.bfloat16):
+        depth = model(images(33, 47))
+    assert depth.dtype == (torch.float32 if invert else torch.bfloat16)
+    assert torch.isfinite(depth).all()
+    assert (depth.float() - model(images(33, 47))).abs().median() < 0.05 * depth.abs().float().median()
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_it_runs_in_the_precision_it_is_given(tiny_dpt, images, kind, dtype):
+    model, exact = tiny_dpt(kind).to(dtype), tiny_dpt(kind)(images(64, 32))
+    raw = model(images(64, 32).to(dtype))
+    assert raw.dtype == dtype
+    assert_close(raw.float(), exact, rtol=0, atol=(1e-5 if dtype == torch.float64 else 0.1) * exact.abs().max().item())
+
+
 @KINDS
 def test_depth_of_a_whole_network_obeys_its_limits(tiny_dpt, images, kind):
     free = tiny_dpt(kind)(images(32, 64))

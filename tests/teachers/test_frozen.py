@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from teachers import FrozenTeacher
+from teachers import FrozenTeacher, create_dpt
+from teachers.frozen import fingerprint
 from teachers.stem import StandardisedConv2d
 
 
@@ -100,5 +101,27 @@ def test_it_computes_what_it_wraps_computes(tiny_dpt, images):
     assert not any(isinstance(m, StandardisedConv2d) for m in teacher.modules())
 
 
+def test_it_compiles_to_one_graph(tiny_dpt, images):
+    teacher, image = FrozenTeacher(tiny_dpt("hybrid")), images(32, 32)
+    compiled = torch.compile(teacher, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(image), teacher(image), rtol=1e-5, atol=1e-5)
+
+
 def test_random_layers_are_off(teacher, images):
     assert torch.equal(teacher(images(32, 32)), teacher(images(32, 32)))
+
+
+def test_a_fingerprint_tells_weights_apart_and_not_where_they_lie():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    same = fingerprint(network)
+    assert fingerprint(network.to(memory_format=torch.channels_last)) == same
+    with torch.no_grad():
+        network[0].weight[0, 0, 0, 0] += 1e-6
+    assert fingerprint(network) != same
+
+
+def test_a_teacher_is_known_by_the_weights_it_was_given_not_by_what_became_of_them():
+    network = create_dpt("dpt_micro")
+    given = fingerprint(network)
+    assert FrozenTeacher(network).fingerprint == given
