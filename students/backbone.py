@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from students.lg_conv import wrap_lg_conv
+from students.swin import take_any_size
+from teachers.checkpoints import read_state_dict
 
 STRIDES = (4, 8, 16, 32)
 
@@ -28,10 +32,16 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
     """A timm network that returns its intermediate maps, for images of any size."""
     check_name(name)
     entry = timm.model_entrypoint(name.split(".")[0]) if ":" not in name else None
-    # Window transformers check the image's size unless told otherwise.
     module = inspect.getmodule(entry) if entry else None
-    dynamic: dict[str, Any] = {"strict_img_size": False} if module and "swin_transformer" in module.__name__ else {}
-    return fetch(name, pretrained, features_only=True, **dynamic)
+    options: dict[str, Any] = {}
+    if module and "swin_transformer" in module.__name__:  # they check the image's size unless told otherwise
+        options["strict_img_size"] = False
+    if module and module.__name__.endswith("swin_transformer"):
+        # Else the last stage, of one window at 224x224, would have windows that never meet on larger images.
+        options["always_partition"] = True
+    net = fetch(name, pretrained, features_only=True, **options)
+    take_any_size(net)
+    return net
 
 
 def fetch(name: str, pretrained: bool, **options: Any) -> nn.Module:
@@ -68,6 +78,27 @@ def check_sizes(net: Any, name: str) -> None:
     net.train(training)
 
 
+def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
+    """Load weights of the whole network, as timm saves them, into an extractor of its maps; the classifier is left out.
+
+    Extractors write `stages_0` for `stages.0`, so names are compared without regard to which sign it is.
+
+    Raises:
+        ValueError: If tensors are missing or of another shape.
+    """
+    ours, wanted = {key.replace("_", "."): key for key in net.state_dict()}, net.state_dict()
+    given = {ours[plain]: value for key, value in state.items() if (plain := key.replace("_", ".")) in ours}
+    old = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # lack it, and need not
+    given = old | given
+    unfit = [key for key, value in wanted.items() if key not in given or given[key].shape != value.shape]
+    if unfit:
+        raise ValueError(
+            f"{source} is no checkpoint of timm's {name}: {len(unfit)} of {len(wanted)} tensors are missing or of "
+            f"another shape, such as {unfit[0]}; give the backbone that it is of"
+        )
+    net.load_state_dict(given)
+
+
 def module_at(net: Any, level: int) -> str:
     """Name, inside a timm feature extractor, of the module that gives one of its maps."""
     name = net.feature_info.module_name(level)
@@ -81,18 +112,23 @@ class Backbone(nn.Module):
     Args:
         name: A timm model with feature maps at these four strides.
         pretrained: Load timm's ImageNet weights.
+        weights: A file of the whole network's, as timm saves them.
         lg_conv: Wrap convolutions of its stages (after the weights are loaded).
         lg_scope: Which; see `wrap_lg_conv`.
 
     Raises:
-        ValueError: If timm does not know the name, a stride is missing, or only images of one size are taken.
+        FileNotFoundError: If there is no file of weights.
+        ValueError: If timm does not know the name, a stride is missing, only images of one size are taken, or the
+            weights are another network's.
     """
 
     net: Any
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, *, pretrained: bool, lg_conv: bool, lg_scope: str = "3x3") -> None:
+    def __init__(
+        self, name: str, *, pretrained: bool, lg_conv: bool, lg_scope: str = "3x3", weights: Path | None = None
+    ) -> None:
         super().__init__()
         self.net = create_timm(name, pretrained)
         reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()
@@ -102,6 +138,8 @@ class Backbone(nn.Module):
                 f"{name!r} has maps at strides {reductions}, but {missing} are needed; choose another backbone"
             )
         check_sizes(self.net, name)
+        if weights is not None:
+            load_plain(self.net, read_state_dict(weights), str(weights), name)
         self.levels = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES]
         self.channels = tuple(channels[i] for i in self.levels)
         self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")

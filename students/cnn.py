@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 from students.backbone import Backbone
 from students.bins import AdaptiveBins
+from students.folder import WEIGHTS
+from students.inherit import trained_student
+from students.lg_conv import LGConv
+from teachers.checkpoints import read_state_dict
 from teachers.dpt import check_image, pad_to_stride
 
 
@@ -62,13 +67,17 @@ class CNNStudent(nn.Module):
         backbone: A timm name.
         lg_conv: Let the backbone's convolutions see the whole image.
         lg_scope: Which of them: "3x3" (the paper's), "kxk" (every kernel above 1x1), "late" (3x3 at strides 16 and 32).
-        pretrained: Start from timm's ImageNet weights.
+        pretrained: Start from timm's ImageNet weights, unless there is a checkpoint.
+        checkpoint: What to start from: the folder of a trained student of this backbone, of which every weight is
+            taken, or a file of the backbone's weights as timm saves them. LG-Conv may be new in either case.
         min_depth, max_depth: Limits of the depth in metres; the output never leaves them.
         width: Channels of the decoder's last map.
         bins: Number of depth bins.
 
     Raises:
-        ValueError: If the backbone is unknown or has not the four strides, or the limits are not 0 < min < max.
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If the backbone is unknown or has not the four strides, the limits are not 0 < min < max, or the
+            checkpoint is another network's.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class CNNStudent(nn.Module):
         lg_conv: bool = False,
         lg_scope: str = "3x3",
         pretrained: bool = True,
+        checkpoint: str | Path | None = None,
         min_depth: float = 1e-3,
         max_depth: float = 80.0,
         width: int = 128,
@@ -86,12 +96,21 @@ class CNNStudent(nn.Module):
         super().__init__()
         if not 0 < min_depth < max_depth:
             raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
-        self.encoder = Backbone(backbone, pretrained=pretrained, lg_conv=lg_conv, lg_scope=lg_scope)
+        trained = None if checkpoint is None else trained_student(Path(checkpoint))
+        self.encoder = Backbone(
+            backbone,
+            pretrained=pretrained and checkpoint is None,
+            lg_conv=lg_conv,
+            lg_scope=lg_scope,
+            weights=None if checkpoint is None or trained else Path(checkpoint),
+        )
         self.feature_channels = self.encoder.channels
         self.decoder = CNNDecoder(self.feature_channels, width, bins, min_depth, max_depth)
         self.min_depth, self.max_depth = min_depth, max_depth
         options = {"lg_conv": lg_conv, "lg_scope": lg_scope, "min_depth": min_depth, "max_depth": max_depth}
         self.recipe: dict[str, Any] = {"student": backbone, "options": {**options, "width": width, "bins": bins}}
+        if trained:
+            continue_from(self, *trained)
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image, padded to multiples of 32."""
@@ -104,3 +123,28 @@ class CNNStudent(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+
+def continue_from(student: CNNStudent, folder: Path, recipe: dict[str, Any]) -> None:
+    """Take every weight of a trained student. Only LG-Conv's global branches may be new.
+
+    Raises:
+        ValueError: If it was built otherwise.
+    """
+    new = [
+        f"{name}.{key}"
+        for name, module in student.named_modules()
+        if isinstance(module, LGConv)
+        for key in module.state_dict()
+        if not key.startswith("local.")
+    ]
+    try:
+        left = student.load_state_dict(read_state_dict(folder / WEIGHTS), strict=False)
+        fits = set(left.missing_keys) <= set(new) and not left.unexpected_keys
+    except RuntimeError:  # shapes differ
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{folder} holds a {recipe['student']} with the options {recipe['options']}, which does not fit a "
+            f"{student.recipe['student']} with {student.recipe['options']}; give the student the same"
+        )

@@ -137,7 +137,7 @@ def test_limits_that_hold_nothing_are_refused(limits):
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"lgconv.*its options are lg_conv, lg_scope, pretrained, min_depth, max_depth"
+        ValueError, match=r"lgconv.*its options are lg_conv, lg_scope, pretrained, checkpoint, min_depth"
     ):
         create_student("test_resnet", lgconv=True)
 

@@ -1,0 +1,147 @@
+"""Every backbone that a student is known to work with. A new one is tested by being listed here."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from students import LGConv, create_student
+from students.backbone import Backbone, load_plain
+from students.lg_conv import wrap_lg_conv
+
+SMALL = {"pretrained": False, "width": 8, "bins": 8, "min_depth": 0.5, "max_depth": 10.0}
+# name: how many convolutions LG-Conv wraps; 0 where there is none of 3x3
+BACKBONES = {
+    "efficientnet_b0": 7,
+    "efficientnet_b3": 12,
+    "efficientnet_b5": 18,
+    "efficientnet_lite0": 7,
+    "resnet18": 16,
+    "resnet34": 32,
+    "resnet50": 16,
+    "ghostnet_100": 29,
+    "mobilenetv3_large_100": 9,
+    "mobilenetv4_conv_small": 11,
+    "convnext_tiny": 0,
+    "regnety_004": 16,
+    "repvgg_a0": 21,
+    "mobileone_s0": 84,
+    "swin_large_patch4_window7_224": 0,
+}
+# Without weights, shapes are all that can be asked of these in little time; `pytest -m slow` trains them too.
+LARGE = (
+    *("efficientnet_b3", "efficientnet_b5", "resnet34", "resnet50", "convnext_tiny", "mobileone_s0"),
+    "swin_large_patch4_window7_224",
+)
+
+
+def slow_if_large(names):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "mobileone_s0"])  # its branches take seconds
+def test_depth_has_the_images_size_and_maps_lie_at_the_four_strides(name):
+    with torch.device("meta"):
+        student = create_student(name, lg_conv=BACKBONES[name] > 0, **SMALL).eval()
+        maps = student.encode(torch.zeros(1, 3, 352, 1216))
+        depth = student.decode(maps, (350, 1201))
+    grids = [(352 // s, 1216 // s) for s in (4, 8, 16, 32)]
+    assert [m.shape for m in maps] == [(1, c, *g) for c, g in zip(student.feature_channels, grids, strict=True)]
+    assert depth.shape == (1, 1, 350, 1201)
+    assert sum(isinstance(module, LGConv) for module in student.modules()) == BACKBONES[name]
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
+    with torch.device("meta"):
+        whole = timm.create_model(name, pretrained=False)
+        net = Backbone(name, pretrained=False, lg_conv=False).net
+    load_plain(net, whole.state_dict(), "a file", name)
+
+
+# ---------------------------------------------------------------------------------------------------- with real weights
+
+
+@pytest.fixture(scope="module", params=slow_if_large(BACKBONES))
+def started(request, tmp_path_factory):
+    """(timm's whole network, the student that started from its file, with LG-Conv where it can have it)."""
+    name = request.param
+    torch.manual_seed(0)
+    whole = timm.create_model(name, pretrained=False)
+    path = tmp_path_factory.mktemp("weights") / "whole.safetensors"
+    save_file(whole.state_dict(), path)
+    student = create_student(name, lg_conv=BACKBONES[name] > 0, checkpoint=path, **SMALL)
+    path.unlink()
+    return whole, student
+
+
+def test_a_student_starts_from_a_file_of_timms(started):
+    whole, student = started
+    given = {key.replace("_", "."): value for key, value in whole.state_dict().items()}
+    new = {
+        f"{name}.{key}"
+        for name, module in student.encoder.net.named_modules()
+        if isinstance(module, LGConv)
+        for key in module.state_dict()
+        if not key.startswith("local.")
+    }
+    for key, value in student.encoder.net.state_dict().items():
+        assert key in new or torch.equal(value, given[key.replace(".local.", ".").replace("_", ".")]), key
+
+
+def test_every_weight_learns_from_an_image_of_odd_size(started):
+    student = started[1].train()
+    for module in student.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # no branch that starts at zero, behind which nothing would learn
+    student.zero_grad()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    depth = student(torch.rand(2, 3, 33, 63, generator=torch.Generator().manual_seed(0)))
+    (depth - 2).square().mean().backward()
+    optimizer.step()
+    assert depth.shape == (2, 1, 33, 63)
+    for key, weight in student.named_parameters():
+        assert torch.isfinite(weight).all(), key
+        assert weight.grad.any(), key
+
+
+# ------------------------------------------------------------------------------------------------ LG-Conv, at the start
+
+
+def settled(net, images):
+    """A network whose norms have the statistics of its own maps, as after training, and no branch that starts at 0."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            module.momentum = None  # the mean over all that was seen
+    with torch.no_grad():
+        net.train()(images)
+    return net
+
+
+def changes(net, images):
+    """By how much each wrapped convolution's map differs from what the convolution alone gives of the same input."""
+    found = []
+
+    def compare(conv, given, out):
+        plain = conv.local(given[0])
+        found.append(float((out - plain).norm() / plain.norm()))
+
+    hooks = [m.register_forward_hook(compare) for m in net.modules() if isinstance(m, LGConv)]
+    with torch.no_grad():
+        net(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("name", slow_if_large(name for name, count in BACKBONES.items() if count))
+def test_lg_conv_changes_every_map_by_a_twentieth_at_most_at_the_start(name):
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 64, 96)
+    net = timm.create_model(name, pretrained=False, features_only=True)
+    wrap_lg_conv(settled(net, images))
+    found = [*changes(net.eval(), images), *changes(net.train(), images)]
+    assert len(found) == 2 * BACKBONES[name]
+    assert 0 < max(found) <= 0.05
