@@ -13,8 +13,10 @@ from torch import Tensor
 from students.backbone import create_timm
 from students.folder import WEIGHTS, read_config
 from students.performer import PerformerAttention
-from teachers import DPT, DPT_CONFIGS, SHIPPED
-from teachers.checkpoints import StateDict, read_state_dict, rename_published, strip_prefixes, unwrap
+from teachers import DPT, DPT_CONFIGS, SHIPPED, load_encoder
+from teachers.checkpoints import check_values, open_checkpoint
+from teachers.key_maps import NAMINGS
+from teachers.weight_files import StateDict
 
 # timm's network whose stem, with ImageNet weights, has the shape of ours; DPT-Hybrid's was once trained from it
 IMAGENET_STEMS = {"dpt_hybrid": "vit_base_r50_s16_384"}
@@ -27,7 +29,8 @@ Checkpoint = str | Path | Mapping[str, Tensor]
 class Parent:
     """Weights to inherit under our names, and what is known of the network that they are from.
 
-    `output` is the meaning of its raw output (scale, shift, invert), None where the file does not say.
+    `output` is the meaning of its raw output (scale, shift, invert), None where the file does not say. `whole` is false
+    of an encoder alone, such as an ImageNet ViT.
     """
 
     source: str
@@ -36,6 +39,7 @@ class Parent:
     heads: int
     hooks: tuple[int, ...]
     output: dict[str, Any] | None
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ def places(names: Iterable[str]) -> str:
 
 
 def read_parent(name: str, checkpoint: Checkpoint) -> Parent:
-    """Weights of the DPT `name`: a file with published names or ours, a state dict, the folder of a trained DPT
-    student, or the name of a DPT that ships its weights.
+    """Weights of the DPT `name`: a file, a folder or a state dict in any naming of `teachers.key_maps`, the folder of a
+    trained DPT student, or the name of a DPT that ships its weights.
 
     Raises:
         FileNotFoundError: If there is nothing at that path.
@@ -79,19 +83,20 @@ def read_parent(name: str, checkpoint: Checkpoint) -> Parent:
     heads, hooks = own.heads, own.hooks
     output = {key: getattr(own, key) for key in OUTPUT} if own.invert else None
     trained = None if isinstance(checkpoint, Mapping) else trained_student(Path(checkpoint))
-    if isinstance(checkpoint, Mapping):
-        source, state = "the state dict", unwrap(checkpoint, "the state dict")
-    elif trained is None:
-        source = str(checkpoint)
-        state = read_state_dict(SHIPPED.get(source, checkpoint))
+    source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
+    if trained is None:
+        found, _ = open_checkpoint(SHIPPED.get(source, checkpoint))
     else:
-        source, (place, recipe) = str(checkpoint), trained
+        place, recipe = trained
         if recipe["student"] != name:
             raise ValueError(f"{source} is a {recipe['student']}, but the student is to be pruned from a {name}")
-        state, options = read_state_dict(place / WEIGHTS), recipe["options"]
+        (found, _), options = open_checkpoint(place / WEIGHTS), recipe["options"]
         heads, hooks = options.get("heads", heads), tuple(options.get("hooks", hooks))
         output = {key: options[key] for key in OUTPUT} if OUTPUT[0] in options else None
-    return Parent(source, name, rename_published(state, first_tap=5 - len(own.hooks)), heads, hooks, output)
+    if found.weights and found.unknown:
+        raise ValueError(f"{source} is no {name}: a DPT has no place for its {found.unknown[0]}")
+    whole = found.naming not in NAMINGS or not NAMINGS[found.naming].encoder_only
+    return Parent(source, name, found.weights, heads, hooks, output if whole else None, whole)
 
 
 def trained_student(path: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -109,7 +114,7 @@ def inherit(student: DPT, parent: Parent) -> Inheritance:
     they come along only where their shape is the student's.
 
     Raises:
-        ValueError: If the checkpoint is of another architecture.
+        ValueError: If the checkpoint is of another architecture, or holds NaN or quantised weights.
     """
     wanted, given = student.state_dict(), parent.state
     shared = [key for key in wanted if key in given]
@@ -117,7 +122,9 @@ def inherit(student: DPT, parent: Parent) -> Inheritance:
     unlike = [key for key in shared if given[key].shape != wanted[key].shape]
     check_fit(parent, wanted, shared, [key for key in unlike if key not in drawn])
     inherited = [key for key in shared if key not in unlike]
-    student.load_state_dict({key: given[key] for key in inherited}, strict=False)
+    weights = {key: given[key] for key in inherited}
+    check_values(weights, wanted, parent.source)
+    student.load_state_dict(weights, strict=False)
     heads, hooks = student.config.heads, student.config.hooks
     return Inheritance(
         parent.source,
@@ -127,6 +134,18 @@ def inherit(student: DPT, parent: Parent) -> Inheritance:
         tuple(key for key in wanted if key not in inherited and key not in drawn),
         tuple(describe_changes(parent.heads, heads, parent.hooks, hooks)),
     )
+
+
+def inherit_encoder(student: DPT, checkpoint: Checkpoint) -> Inheritance:
+    """Take over an encoder alone, its positions stretched to the student's grid; everything behind it is new.
+
+    Raises:
+        ValueError: If it is another encoder, or the student's attention is not the standard one.
+    """
+    if any(isinstance(module, PerformerAttention) for module in student.modules()):
+        raise ValueError("a checkpoint of an encoder alone needs attention='standard'; performer inherits a whole DPT")
+    said = load_encoder(student, checkpoint)
+    return Inheritance(said.source, said.loaded, (), said.unused, said.new, said.notes)
 
 
 def check_fit(parent: Parent, wanted: Mapping[str, Tensor], shared: list[str], wrong: list[str]) -> None:
@@ -156,10 +175,9 @@ def load_imagenet_stem(student: DPT, name: str) -> None:
     Raises:
         ValueError: If they cannot be fetched.
     """
-    timm_state = strip_prefixes(create_timm(IMAGENET_STEMS[name], pretrained=True).state_dict())
-    state = rename_published({f"pretrained.model.{key}": value for key, value in timm_state.items()}, first_tap=3)
+    found, _ = open_checkpoint(create_timm(IMAGENET_STEMS[name], pretrained=True).state_dict())
     assert student.encoder.stem is not None
     prefix = "encoder.stem."
     student.encoder.stem.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        {key.removeprefix(prefix): value for key, value in found.weights.items() if key.startswith(prefix)}
     )

@@ -20,10 +20,12 @@ from students.inherit import (
     Inheritance,
     Parent,
     inherit,
+    inherit_encoder,
     load_imagenet_stem,
     read_parent,
 )
 from students.performer import DEFAULT_FEATURES, PerformerAttention
+from students.vit_encoder import adopt_normalisation, as_encoder, load_imagenet_encoder
 from teachers import DPT, DPT_CONFIGS
 from teachers.dpt import DPTConfig, init_output
 from teachers.vit import Attention, AttentionFactory
@@ -42,11 +44,14 @@ class DPTStudent(DPT):
         hooks: Tapped blocks, counted from 0; no block after the last one exists. None keeps the parent's.
         attention: "standard", or "performer": the same weights, estimated by random features in linear time.
         random_features: Their number, for "performer" (256).
+        encoder: A plain timm ViT in place of the parent's, for parents that work on the image itself: its sizes and,
+            where `pretrained`, its ImageNet weights, tapped at the ends of its quarters unless `hooks` says otherwise.
         stem: "resnet50", the parent's own, or "efficientnet_b0". None keeps the parent's, which may have none.
         resolution_scale: The encoder works on an image of this share of both sides, at least 32 pixels each.
         checkpoint: The parent's weights, inherited wherever they have a place: a file, a state dict, the folder of a
-            trained DPT student, or the name of a DPT that ships its weights. `inheritance` then says what was taken.
-        pretrained: Start the stem from ImageNet weights, whatever the checkpoint says of it.
+            trained DPT student, or the name of a DPT that ships its weights; or those of an encoder alone, such as a
+            downloaded ViT. `inheritance` then says what was taken.
+        pretrained: Start the stem or `encoder` from ImageNet weights, whatever the checkpoint says of it.
         min_depth, max_depth: Limits in metres that the output is clamped to.
         scale, shift, invert: The meaning of the raw output, as of a teacher. None keeps the parent's as far as its
             checkpoint tells; without one the raw output is the inverse depth above that of `max_depth`.
@@ -66,6 +71,7 @@ class DPTStudent(DPT):
         hooks: tuple[int, ...] | None = None,
         attention: str = "standard",
         random_features: int | None = None,
+        encoder: str | None = None,
         stem: str | None = None,
         resolution_scale: float = 1.0,
         checkpoint: Checkpoint | None = None,
@@ -77,22 +83,40 @@ class DPTStudent(DPT):
         invert: bool | None = None,
     ) -> None:
         config = student_config(
-            name, heads=heads, hooks=hooks, resolution_scale=resolution_scale, min_depth=min_depth, max_depth=max_depth
+            name,
+            encoder,
+            heads=heads,
+            hooks=hooks,
+            resolution_scale=resolution_scale,
+            min_depth=min_depth,
+            max_depth=max_depth,
         )
-        kind, factory = choose_stem(name, stem, pretrained), choose_attention(attention, random_features)
+        kind = choose_stem(name, stem, pretrained and encoder is None)
+        factory = choose_attention(attention, random_features)
         parent = None if checkpoint is None else read_parent(name, checkpoint)
         config = replace(config, **convention(parent, max_depth, {"scale": scale, "shift": shift, "invert": invert}))
         super().__init__(config, stem=build_stem(config, kind, pretrained), attention=factory)
-        if parent is None:
-            init_output(self, START_SHARE * largest_depth(config))
-        else:
-            self.inheritance = inherit(self, parent)
-        if pretrained and kind != "efficientnet_b0":
+        self._take_weights(parent, checkpoint, encoder)
+        if pretrained and encoder is not None:
+            load_imagenet_encoder(self, encoder)
+        elif pretrained and kind != "efficientnet_b0":
             load_imagenet_stem(self, name)
         options: dict[str, Any] = {"heads": config.heads, "hooks": list(config.hooks), "attention": attention}
-        options |= {"random_features": random_features, "stem": kind, "resolution_scale": resolution_scale}
+        options |= {"random_features": random_features, "encoder": encoder, "stem": kind}
+        options["resolution_scale"] = resolution_scale
         options |= {key: getattr(config, key) for key in ("min_depth", "max_depth", *OUTPUT)}
         self.recipe: dict[str, Any] = {"student": name, "options": options}
+
+    def _take_weights(self, parent: Parent | None, checkpoint: Checkpoint | None, encoder: str | None) -> None:
+        """Inherit what there is, and begin the rest."""
+        if parent is not None and parent.whole:
+            self.inheritance = inherit(self, parent)
+            return
+        init_output(self, START_SHARE * largest_depth(self.config))
+        if checkpoint is not None:
+            self.inheritance = inherit_encoder(self, checkpoint)
+            if encoder is not None:
+                adopt_normalisation(self, encoder)
 
     def set_conversion(self, scale: float, shift: float) -> None:
         """Let the raw output y mean 1 / (scale * y + shift) metres from now on, also in what `save_student` writes."""
@@ -108,15 +132,13 @@ class DPTStudent(DPT):
                 module.redraw(generator)
 
 
-def student_config(name: str, **changes: Any) -> DPTConfig:
+def student_config(name: str, encoder: str | None, **changes: Any) -> DPTConfig:
     """The parent's configuration with what is not None changed, if its weights have a place for that."""
-    own = DPT_CONFIGS[name]
+    own = DPT_CONFIGS[name] if encoder is None else as_encoder(DPT_CONFIGS[name], encoder)
     changes = {key: tuple(value) if key == "hooks" else value for key, value in changes.items() if value is not None}
     config = replace(own, **changes)
-    if config.heads < 1:
-        raise ValueError(f"heads must be at least 1, got {config.heads}")
     if config.hooks[-1] > own.hooks[-1]:
-        raise ValueError(f"hooks={config.hooks}: {name} has blocks 0 to {own.hooks[-1]} only")
+        raise ValueError(f"hooks={config.hooks}: {encoder or name} has blocks 0 to {own.hooks[-1]} only")
     low, high = config.min_depth, config.max_depth
     if low is None or high is None or not 0 < low < high:
         raise ValueError(f"depth limits must satisfy 0 < min < max, got {low} and {high} metres")
@@ -162,7 +184,7 @@ def build_stem(config: DPTConfig, kind: str | None, pretrained: bool) -> nn.Modu
 def convention(parent: Parent | None, max_depth: float, given: dict[str, Any]) -> dict[str, Any]:
     """Scale, shift and inversion of the raw output: as given, as the parent's, or for a network without weights."""
     given = {key: value for key, value in given.items() if value is not None}
-    if parent is None:
+    if parent is None or not parent.whole:
         return {"scale": 8.0 / max_depth, "shift": 1.0 / max_depth, "invert": True} | given
     if parent.output is None and (given.get("invert") is None or (given["invert"] and len(given) < len(OUTPUT))):
         raise ValueError(

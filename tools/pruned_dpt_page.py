@@ -71,7 +71,7 @@ def body(found: Found) -> str:
         f"One {height}x{width} image, {found['machine']}; medians of {found['rounds']} rounds in turn.",
         f"Variant A beside {parent}; it has {small['parameters'] / whole['parameters']:.3f} of the weights:",
         table(["network", "precision", *COSTS], [[row["name"], row["precision"], *costs(row)] for row in found["a"]]),
-        f"{parent}, and all {len(found['family']) - 1} variants at half the resolution:",
+        f"{parent}, and all {len(found['family']) - 1} variants at half the resolution, by their ratio to it in turn:",
         table(["attention", "heads", "hooks", "stem", *COSTS], [options(row) + costs(row) for row in found["family"]]),
         *(f"![{title}](pruned-dpt-{name}.svg)" for name, title in TITLES.items()),
         f"Tokens from which on Performer's layer is faster: {said}.",

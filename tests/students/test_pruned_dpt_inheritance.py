@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from students import create_student, load_student, save_student
 from teachers import create_dpt, create_teacher
+from teachers.key_maps import from_ours
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +94,9 @@ def test_a_file_is_read_like_a_teachers(state, tmp_path, suffix):
     assert set(report.inherited) == set(state)
 
 
-def test_published_names_are_understood(pruned, state):
-    theirs = {}
-    for key, value in state.items():
-        key = key.replace("encoder.vit.blocks.", "pretrained.model.blocks.")
-        for i in (0, 1):
-            key = key.replace(f"encoder.reassemble.{i}.conv.", f"pretrained.act_postprocess{i + 3}.3.")
-        theirs[key] = value
+@pytest.mark.parametrize("naming", ["original", "huggingface"])
+def test_published_names_are_understood(pruned, state, naming):
+    theirs = from_ours(state, naming)
     assert theirs.keys() != state.keys()
     report = pruned(checkpoint=theirs).inheritance
     assert set(report.inherited) == set(state)
@@ -177,6 +174,13 @@ def test_weights_of_another_architecture_are_refused(state):
     )
     assert "holds no transformer block by a known name" in refusal(checkpoint={"conv1.weight": torch.zeros(3)})
     assert "holds no weights" in refusal(checkpoint={})
+
+
+@pytest.mark.parametrize("value", [torch.tensor(float("nan")), torch.ones(1, 1, 160, dtype=torch.int8)])
+def test_weights_that_are_none_are_refused(state, value):
+    spoilt = state | {"encoder.vit.cls_token": value.expand(1, 1, 160)}
+    said = "NaN or infinity" if value.is_floating_point() else "torch.int8, expected floating-point weights"
+    assert f"the state dict: encoder.vit.cls_token holds {said}" in refusal(checkpoint=spoilt)
 
 
 def test_a_folder_of_another_student_and_a_missing_file_are_refused(make_student, tmp_path):
