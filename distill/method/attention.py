@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MEAN_FLOOR = 0.05  # scores that all collapse to 0 must not divide 0 by 0
+MEAN_FLOOR = 0.05  # where one position outshines all others, it must not take everything
 
 
 class LossAttention(nn.Module):
@@ -15,7 +15,8 @@ class LossAttention(nn.Module):
         A = sigmoid(score) / mean over positions of sigmoid(score), clamped to [0, limit]
 
     The ghost is fed A * Z while distillation pulls the student towards Z, so A must have mean 1; distillation weighs by
-    A^2, so A must be bounded. Keys have unit length, so that scores cannot run away.
+    A^2, so A must be bounded. Keys have unit length, less their mean over positions: a score that all positions share
+    says nothing, but lets all of them sink to 0 together, where neither the ghost nor distillation sees the map.
 
     Args:
         channels: C, channels of Z.
@@ -28,14 +29,23 @@ class LossAttention(nn.Module):
         self.key = nn.Conv2d(channels, channels, 1)
         self.limit = limit
 
+    def scores(self, z: Tensor) -> Tensor:
+        """Scores (B, 1, H, W) of a map (B, C, H, W), in float32, with mean 0 over positions."""
+        query = self.query(z.mean(dim=(2, 3))).float()[:, :, None, None]
+        key = F.normalize(self.key(z).float(), dim=1, eps=1e-6)
+        key = key - key.mean(dim=(2, 3), keepdim=True)
+        # Not a matrix product, which autocast would take back to half precision.
+        return (query * key).sum(dim=1, keepdim=True)
+
+    def importance(self, scores: Tensor) -> Tensor:
+        """A of scores, both (B, 1, H, W)."""
+        share = torch.sigmoid(scores)
+        share = share / share.mean(dim=(2, 3), keepdim=True).clamp(min=MEAN_FLOOR)
+        return share.clamp(max=self.limit)
+
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W) -> A (B, 1, H, W) and Y = A * Z."""
-        query = self.query(z.mean(dim=(2, 3)))
-        key = F.normalize(self.key(z).float(), dim=1, eps=1e-6)
-        # Not a matrix product, which autocast would take back to half precision.
-        score = torch.sigmoid((query.float()[:, :, None, None] * key).sum(dim=1, keepdim=True))
-        attention = score / score.mean(dim=(2, 3), keepdim=True).clamp(min=MEAN_FLOOR)
-        attention = attention.clamp(max=self.limit)
+        attention = self.importance(self.scores(z))
         return attention, attention.to(z.dtype) * z
 
 

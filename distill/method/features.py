@@ -50,6 +50,10 @@ class FeatureMethod(Method):
         super().__init__(student, task_loss)
         self.kd_weight, self.kd_normalise, self.warmup_steps = kd_weight, kd_normalise, warmup_steps
 
+    def pull(self, step: int) -> float:
+        """lambda_kd at a step: 0 while warming up."""
+        return self.kd_weight if step >= self.warmup_steps else 0.0
+
     def encode(self, image: Tensor, logs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The student's four maps, once for the task and once for distillation, whose gradients `logs` will compare."""
         probe = GradientProbe(logs)
@@ -82,7 +86,7 @@ class FeatureDistillation(FeatureMethod):
             mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
             kd = kd + attentive_kd_loss(mine, theirs, normalise=self.kd_normalise)
         # Weighted by 0 rather than skipped while warming up: every process must use every parameter.
-        weight = self.kd_weight if step >= self.warmup_steps else 0.0
+        weight = self.pull(step)
         logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
         return StepResult(task, weight * kd, logs)
 
@@ -177,7 +181,7 @@ class DisDepth(FeatureMethod):
         if step >= self.warmup_steps:
             pairs = zip(pulled, levels, strict=True)
             kd = torch.stack([attentive_kd_loss(f, z.z, z.attention, normalise=self.kd_normalise) for f, z in pairs])
-            result.image_loss = self.kd_weight * kd.sum()
+            result.image_loss = self.pull(step) * kd.sum()
             logs["kd"] = kd.detach().sum()
         return result
 

@@ -74,6 +74,13 @@ def test_scores_that_collapse_give_finite_importance_and_gradients(query):
     assert all(torch.isfinite(p.grad).all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("score", [-30.0, 30.0])
+def test_a_score_that_all_positions_share_changes_nothing(score):
+    z = seeded(1, 1, 5, 5).abs()  # every key is +1
+    attention, _ = with_scores(4.0, score)(z)
+    assert_close(attention, torch.ones(1, 1, 5, 5))
+
+
 def test_a_map_of_zeros_is_finite(lam):
     z = torch.zeros(1, 8, 3, 3, requires_grad=True)
     attention, weighted = lam(z)
