@@ -1,19 +1,21 @@
 """Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
 
-from distill.data.augment import Augmentation, resize
+from distill.data.augment import Augmentation, cover, resize
 from distill.data.files import DecodeError
-from distill.data.folder import FolderDataset
+from distill.data.folder import FolderDataset, find_photographs
 from distill.data.kitti import KittiDataset, kb_crop
 from distill.data.kitti_splits import kitti_eigen_split
+from distill.data.loader import Loader
 from distill.data.memory import InMemory, PartlyLabelled, Subset
 from distill.data.nyu import NyuDataset, mask_nyu_border
 from distill.data.opening import Source
 from distill.data.pairs import Contents, PairDataset
+from distill.data.photographs import Photographs
 from distill.data.reading import readable
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
 from distill.data.scenes import SceneDataset
 from distill.data.split_files import default_split
-from distill.data.training_set import EpochBatches, TrainingSet, make_loader
+from distill.data.training_set import EpochBatches, TrainingSet
 from distill.data.truth import check_truth
 
 __all__ = [
@@ -26,9 +28,11 @@ __all__ = [
     "FolderDataset",
     "InMemory",
     "KittiDataset",
+    "Loader",
     "NyuDataset",
     "PairDataset",
     "PartlyLabelled",
+    "Photographs",
     "Sample",
     "SceneDataset",
     "Source",
@@ -36,10 +40,11 @@ __all__ = [
     "TrainingSet",
     "check_truth",
     "collate",
+    "cover",
     "default_split",
+    "find_photographs",
     "kb_crop",
     "kitti_eigen_split",
-    "make_loader",
     "mask_nyu_border",
     "readable",
     "resize",

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from distill.data import png
 from distill.errors import UserError
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"  # the end is an empty chunk and its checksum
 FLOAT_SCALE, INTEGER_SCALE = 1.0, 1000.0  # units per metre where nothing else is declared
 
 
@@ -30,7 +30,7 @@ class DecodeError(Exception):
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as uint8 RGB (H, W, 3), turned upright where its EXIF tag says so."""
-    return cv2.cvtColor(decode(read_file(path), path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return decode_colours(read_file(path), path)
 
 
 def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_scale: float | None = None) -> np.ndarray:
@@ -46,7 +46,7 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
         DecodeError: If the file cannot be read.
         UserError: If it is not a depth map.
     """
-    raw = _load_array(path) if Path(path).suffix == ".npy" else decode(read_file(path), path, cv2.IMREAD_UNCHANGED)
+    raw = _load_array(path) if Path(path).suffix == ".npy" else decode_values(read_file(path), path)
     raw = raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
     floating = raw.dtype in (np.float32, np.float64, np.float16)
     units = np.float32(scale or (FLOAT_SCALE if floating else INTEGER_SCALE))
@@ -58,7 +58,7 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
         raise _not_depth(path, raw, units)
     if floating:
         raw = np.where(np.isfinite(raw) & (raw > 0), raw, 0)
-    return raw.astype(np.float32) / units
+    return np.divide(raw, units, dtype=np.float32)
 
 
 def _not_depth(path: str | os.PathLike[str], raw: np.ndarray, units: np.float32) -> UserError:
@@ -103,11 +103,27 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return raw
 
 
-def decode(raw: bytes, path: str | os.PathLike[str], mode: int) -> np.ndarray:
-    """The picture that a file's content holds. `mode` is one of OpenCV's."""
-    # Before decoding: older OpenCV fills the missing part of a cut file with grey and says nothing.
+def decode_colours(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+    """The uint8 RGB picture (H, W, 3) that a file's content holds."""
+    check_complete(raw, path)
+    fast = png.read(raw, png.COLOUR8)
+    return cv2.cvtColor(_decode(raw, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) if fast is None else fast
+
+
+def decode_values(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+    """The picture that a file's content holds, in its own type and number of channels."""
+    check_complete(raw, path)
+    fast = png.read(raw, png.GREY16)
+    return _decode(raw, path, cv2.IMREAD_UNCHANGED) if fast is None else fast
+
+
+def check_complete(raw: bytes, path: str | os.PathLike[str]) -> None:
+    """Refuse a file that was cut, before decoding: older OpenCV fills what is missing with grey and says nothing."""
     if not is_complete(raw):
         raise DecodeError(path, "the file is cut short")
+
+
+def _decode(raw: bytes, path: str | os.PathLike[str], mode: int) -> np.ndarray:
     try:
         array = cv2.imdecode(np.frombuffer(raw, np.uint8), mode)
     except cv2.error as error:
@@ -119,8 +135,8 @@ def decode(raw: bytes, path: str | os.PathLike[str], mode: int) -> np.ndarray:
 
 def is_complete(raw: bytes) -> bool:
     """Whether a PNG or JPEG file has its end marker. Other formats are left to the decoder."""
-    if raw.startswith(PNG_START):
-        return raw.rfind(PNG_END) > 0
+    if raw.startswith(png.START):
+        return raw.rfind(png.END) > 0
     if raw.startswith(JPEG_START):
         # Behind the headers, whose thumbnail has an end marker of its own.
         return raw.find(JPEG_END, max(at for _, at in jpeg_segments(raw))) > 0

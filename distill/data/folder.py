@@ -68,7 +68,13 @@ def find_folder(
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{label} of {root} is {value}, expected a positive number")
     byte_scale = depth_scale if depth_scale is not None and depth_scale < 128 else None
-    lines = _pair_by_name(root) if split_file is None else read_split(split_file)
+    if split_file is None:
+        image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
+        if depth_folder is None:
+            return find_photographs(image_folder or root, root, max_depth)
+        lines = _pair_by_name(root, image_folder, depth_folder)
+    else:
+        lines = read_split(split_file)
     images, depths = Finder(root, [""]), Finder(root, [""])
     pairs: list[Pair] = []
     missing: list[str] = []
@@ -90,7 +96,27 @@ def find_folder(
         pairs=tuple(pairs),
         missing=tuple(missing),
         read=PictureReader(depth_scale, byte_scale),
-        images_only=split_file is None and _subfolder(root, DEPTH_FOLDERS) is None,
+    )
+
+
+def find_photographs(folder: Path, root: Path | None = None, max_depth: float = DEFAULT_MAX_DEPTH) -> Contents:
+    """Every image in and below a folder, without depth. Names are relative to `root`, by default the folder."""
+    root = root or folder
+    check_root(folder, "a folder of photographs")
+    paths = [str(path) for path in walk(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise UserError(f"no images in {folder}, expected files of the kinds {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return Contents(
+        root=root,
+        source=str(folder),
+        list_name=UNKNOWN,
+        layout="images alone",
+        truth="none",
+        max_depth=max_depth,
+        pairs=tuple(Pair(name_under(root, path), path, None) for path in paths),
+        missing=(),
+        read=PictureReader(None),
+        images_only=True,
     )
 
 
@@ -109,16 +135,14 @@ def camera_matrix(camera: Camera | None) -> np.ndarray | None:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
-def _pair_by_name(root: Path) -> list[SplitLine]:
-    image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
-    if depth_folder and not image_folder:
+def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path) -> list[SplitLine]:
+    if image_folder is None:
         raise wrong_layout(root, "RGB-depth", SIGNS)
-    images = _files_by_stem(image_folder or root, IMAGE_SUFFIXES)
+    images, depths = _files_by_stem(image_folder, IMAGE_SUFFIXES), _files_by_stem(depth_folder, DEPTH_SUFFIXES)
     if not images:
         known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"no images in {image_folder or root}, expected files of the kinds {known}")
-    depths = _files_by_stem(depth_folder, DEPTH_SUFFIXES) if depth_folder else {}
-    if depth_folder and not images.keys() & depths.keys():
+        raise UserError(f"no images in {image_folder}, expected files of the kinds {known}")
+    if not images.keys() & depths.keys():
         some = next(iter(depths.values()), "no PNG at all")
         raise UserError(
             f"no image of {image_folder} has a depth map of its name: {next(iter(images))}.png is expected in "

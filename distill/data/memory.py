@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from distill.data.loader import start_worker
 from distill.data.sample import DepthDataset, Sample
-from distill.data.training_set import start_worker
 
 
 class InMemory:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from distill.data import png
 from distill.data.files import (
     JPEG_END,
     JPEG_SCAN,
     JPEG_START,
-    PNG_END,
-    PNG_START,
     DecodeError,
     is_complete,
     jpeg_segments,
@@ -24,7 +23,6 @@ from distill.data.files import (
 ENDS = 4096  # bytes looked at on either side
 JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that tell the size of the picture
 EXIF = 0xE1  # may turn the picture
-PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette is of colours
 THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
 
 
@@ -44,7 +42,7 @@ def probe(path: str | os.PathLike[str]) -> Facts:
         head, tail = _ends(path)
         if not head:
             return Facts(fault="the file is empty")
-        if head.startswith(PNG_START):
+        if head.startswith(png.START):
             return _png(path, head, tail)
         return _jpeg(path, head, tail) if head.startswith(JPEG_START) else Facts()
     except DecodeError as error:
@@ -84,10 +82,10 @@ def _ends(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
 
 
 def _png(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
-    if len(head) < 33 or not (PNG_END in tail or is_complete(read_file(path))):
+    header = png.read_header(head)
+    if header is None or not (png.END in tail or is_complete(read_file(path))):
         return Facts(fault="the file is cut short")
-    width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
-    return Facts(size=(height, width), bits=bits, channels=PNG_CHANNELS.get(colour))
+    return Facts(size=(header.height, header.width), bits=header.bits, channels=header.channels)
 
 
 def _jpeg(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:

@@ -273,7 +273,7 @@ _LIDAR = "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, Eig
 _SELECTION = (
     "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, 1000 validation crops of depth_selection"
 )
-_KINECT = "Kinect depth, filled in, metres = PNG / 1000, Eigen test split"
+_KINECT = "Kinect depth as measured, with holes, metres = PNG / 1000, Eigen test split"
 
 PROTOCOLS = _named(
     Protocol("kitti_eigen_garg_full", "kitti", _LIDAR, 80, crop="garg"),

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from distill.data.files import DecodeError
 from distill.data.sample import Sample
+from distill.errors import UserError
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +48,39 @@ def make_sample():
         return Sample(image, depth, depth > 0, f"sample {seed}", intrinsics)
 
     return make
+
+
+class Numbered:
+    """Sample i is called i, has random colours, and is i + 1 metres away. Those in `broken` cannot be read."""
+
+    max_depth = 80.0
+
+    def __init__(self, count, broken=()):
+        self.count, self.broken = count, broken
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        if index in self.broken:
+            raise DecodeError(f"{index}.png", "the file is cut short")
+        depth = np.full((10, 12), index + 1, np.float32)
+        image = np.random.default_rng(index).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        return Sample(image, depth, depth > 0, str(index))
+
+
+class Refusing(Numbered):
+    def __getitem__(self, index):
+        raise UserError("depth of 12x16, expected 24x32")
+
+
+@pytest.fixture
+def numbered():
+    return Numbered
+
+
+@pytest.fixture
+def refusing():
+    return Refusing

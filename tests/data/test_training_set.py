@@ -5,74 +5,43 @@ import numpy as np
 import pytest
 
 from distill.data.augment import Augmentation
-from distill.data.files import DecodeError
 from distill.data.kitti import KittiDataset, kb_crop
+from distill.data.loader import Loader
 from distill.data.nyu import NyuDataset, mask_nyu_border
-from distill.data.sample import Batch, Sample
 from distill.data.split_files import default_split
-from distill.data.training_set import EpochBatches, TrainingSet, make_loader
+from distill.data.training_set import EpochBatches, TrainingSet
 from distill.errors import UserError
 
 AUGMENTATION = Augmentation((6, 8), rotate_deg=2.0)
 
 
-class Numbered:
-    """Sample i is called i, has random colours, and is i + 1 metres away. Those in `broken` cannot be read."""
-
-    max_depth = 80.0
-
-    def __init__(self, count, broken=()):
-        self.count, self.broken = count, broken
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        if index in self.broken:
-            raise DecodeError(f"{index}.png", "the file is cut short")
-        depth = np.full((10, 12), index + 1, np.float32)
-        image = np.random.default_rng(index).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-        return Sample(image, depth, depth > 0, str(index))
-
-
-class Refusing(Numbered):
-    def __getitem__(self, index):
-        raise UserError("depth of 12x16, expected 24x32")
-
-
-def names(batches):
-    return [batch.names for batch in batches]
-
-
-def test_a_key_always_gives_the_same_sample():
-    images = [TrainingSet(Numbered(5), AUGMENTATION, seed=3)[(2, 4)].image for _ in range(2)]
+def test_a_key_always_gives_the_same_sample(numbered):
+    images = [TrainingSet(numbered(5), AUGMENTATION, seed=3)[(2, 4)].image for _ in range(2)]
     assert np.array_equal(*images)
 
 
 @pytest.mark.parametrize(("seed", "key"), [(4, (2, 4)), (3, (1, 4)), (3, (2, 9))])
-def test_seed_epoch_and_repetition_each_change_the_draw(seed, key):
-    first = TrainingSet(Numbered(5), AUGMENTATION, seed=3)[(2, 4)]
-    other = TrainingSet(Numbered(5), AUGMENTATION, seed=seed)[key]
+def test_seed_epoch_and_repetition_each_change_the_draw(numbered, seed, key):
+    first = TrainingSet(numbered(5), AUGMENTATION, seed=3)[(2, 4)]
+    other = TrainingSet(numbered(5), AUGMENTATION, seed=seed)[key]
     assert first.name == other.name == "4"
     assert not np.array_equal(first.image, other.image)
 
 
-def test_preparation_comes_before_augmentation_and_in_order():
+def test_preparation_comes_before_augmentation_and_in_order(numbered):
     steps = [lambda s: replace(s, name=f"{s.name} first"), lambda s: replace(s, name=f"{s.name} second")]
-    assert TrainingSet(Numbered(5), AUGMENTATION, 0, prepare=steps)[(0, 1)].name == "1 first second"
+    assert TrainingSet(numbered(5), AUGMENTATION, 0, prepare=steps)[(0, 1)].name == "1 first second"
 
 
-def test_an_unreadable_sample_is_replaced_by_the_next_and_named():
-    sample = TrainingSet(Numbered(5, broken={3, 4}), AUGMENTATION, seed=0)[(0, 3)]
+def test_an_unreadable_sample_is_replaced_by_the_next_and_named(numbered):
+    sample = TrainingSet(numbered(5, broken={3, 4}), AUGMENTATION, seed=0)[(0, 3)]
     assert sample.name == "0"
     assert sample.faults == ("3.png", "4.png")
-    assert TrainingSet(Numbered(5, broken={3, 4}), AUGMENTATION, seed=0)[(0, 1)].faults == ()
+    assert TrainingSet(numbered(5, broken={3, 4}), AUGMENTATION, seed=0)[(0, 1)].faults == ()
 
 
-def test_a_set_that_cannot_be_read_is_given_up():
-    everything = Numbered(30, broken=range(30))
+def test_a_set_that_cannot_be_read_is_given_up(numbered):
+    everything = numbered(30, broken=range(30))
     with pytest.raises(
         UserError, match=r"20 samples in a row cannot be read, the first: cannot read 7.png: the file is"
     ):
@@ -154,34 +123,13 @@ def test_batches_that_cannot_be_shared_are_refused(options, refusal):
     assert str(error.value) == refusal
 
 
-def test_workers_change_nothing():
-    training_set = TrainingSet(Numbered(9, broken={5}), AUGMENTATION, seed=1)
-    batches = EpochBatches(count=9, batch_size=4, micro_batch=2, seed=1, total_steps=5)
-    here, elsewhere = (list(make_loader(training_set, batches, workers)) for workers in (0, 2))
-    assert names(here) == names(elsewhere)
-    assert len(here) == len(batches) == 10
-    assert isinstance(here[0], Batch)
-    assert here[0].image.shape == (2, 3, 6, 8)
-    assert all((a.image == b.image).all() and (a.depth == b.depth).all() for a, b in zip(here, elsewhere, strict=True))
-    assert {fault for batch in elsewhere for fault in batch.faults} == {"5.png"}
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_refusal_arrives_as_one_line(workers):
-    training_set = TrainingSet(Refusing(4), AUGMENTATION, seed=0)
-    batches = EpochBatches(count=4, batch_size=2, micro_batch=2, seed=0, total_steps=2)
-    with pytest.raises(UserError) as refusal:
-        list(make_loader(training_set, batches, workers))
-    assert str(refusal.value) == "depth of 12x16, expected 24x32"
-
-
 def test_real_sets_make_batches(sample_data):
     kitti = KittiDataset(sample_data / "kitti", default_split(sample_data / "kitti", "train"))
     nyu = NyuDataset(sample_data / "nyu", default_split(sample_data / "nyu", "train"))
     for dataset, prepare, crop, degrees in [(kitti, kb_crop, (352, 704), 1.0), (nyu, mask_nyu_border, (416, 544), 2.5)]:
         training_set = TrainingSet(dataset, Augmentation(crop, rotate_deg=degrees), seed=0, prepare=(prepare,))
         batches = EpochBatches(len(dataset), batch_size=4, micro_batch=2, seed=0, total_steps=1)
-        for batch in make_loader(training_set, batches, workers=0):
+        for batch in (loaded.to("cpu") for loaded in Loader(training_set, batches, workers=0)):
             assert batch.image.shape == (2, 3, *crop)
             assert 0 <= batch.image.min() < 0.1
             assert 0.7 < batch.image.max() <= 1
