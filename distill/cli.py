@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from distill import __version__
 from distill.arguments import Parser, count, factor, positive, size
+from distill.engine.signals import ending_cleanly
 from distill.errors import Interrupted, UserError
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
+RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher tells it
 WAYS = ("fp32", "channels_last", "bf16", "compiled")  # distill.deploy.ways, which needs torch
 
 
@@ -53,6 +56,9 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--output", type=Path, help="folder of the run (default: runs/ and the configuration's name)")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument(
+        "--force", action="store_true", help="with --resume: accept other values of keys that change nothing learnt"
+    )
     parser.set_defaults(run=run_train)
 
 
@@ -62,10 +68,13 @@ def run_train(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     output = args.output or config.output or Path("runs") / args.config.stem
     config = config.model_copy(update={"output": output})
+    if args.force and not args.resume:
+        raise UserError("--force accepts another configuration of a run that is continued: give --resume as well")
     from distill.run import train_run
 
-    folder = train_run(config, output, args.resume)
-    print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
+    folder = train_run(config, output, args.resume, args.force)
+    if RANK == "0":
+        print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
     return DONE
 
 
@@ -253,18 +262,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
     try:
         args = parse(arguments)
-        return args.run(args)
+        with ending_cleanly():
+            return args.run(args)
     except UserError as error:
-        print(f"distill: {error}", file=sys.stderr)
+        tell(error)
         return YOURS
     except PermissionError as error:
-        print(f"distill: no permission for {error.filename}; change it, or give another path", file=sys.stderr)
+        tell(f"no permission for {error.filename}; change it, or give another path")
         return YOURS
     except KeyboardInterrupt:
         return 130
     except Interrupted as error:
-        print(f"distill: {error}", file=sys.stderr)
+        tell(error)
         return error.code
+
+
+def tell(message: object) -> None:
+    """One line on the error output; of several processes, those beside the first say who they are."""
+    print(f"distill{'' if RANK == '0' else f' (process {RANK})'}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

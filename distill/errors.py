@@ -11,11 +11,11 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """A command stopped by a signal, after its state was saved; `way_on` says how to continue it.
+    """A command stopped by a signal. `state` says what became of its state, `way_on` how to continue it.
 
     `code` is the process's exit code, 128 + signal.
     """
 
-    def __init__(self, number: int, way_on: str = "continue with --resume") -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the state is saved, {way_on}")
+    def __init__(self, number: int, way_on: str = "continue with --resume", state: str = "the state is saved") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {state}, {way_on}")
         self.code = 128 + number

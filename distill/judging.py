@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -21,6 +20,7 @@ from distill.data import DepthDataset, check_truth, readable
 from distill.data.files import INTEGER_SCALE
 from distill.data.known_lists import UNKNOWN
 from distill.engine.files import write_json
+from distill.engine.sharing import judge_shared
 from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.evaluation import (
@@ -31,8 +31,6 @@ from distill.evaluation import (
     SizeError,
     eval_mode,
     gather,
-    interleave,
-    judge,
 )
 from distill.evaluation.evaluator import Predict
 from distill.judged_page import write_judged_page
@@ -182,15 +180,12 @@ def judge_all(
     """The outcome of every sample, in their order; each process predicts its share of them."""
     if isinstance(judged.predict, StoredPredictions):
         judged.predict.check([pair.name for pair in getattr(dataset, "pairs", ())])
-    mine = range(state.process_index, len(dataset), state.num_processes)
     shown = console.is_terminal and state.is_main_process
-    outcomes = []
     with Progress(console=console, transient=True, disable=not shown) as progress, eval_mode(judged.model):
-        task = progress.add_task(protocols[0].name, total=len(mine))
-        for outcome in judge(predict, readable(dataset, mine), protocols):
-            outcomes.append(outcome)
-            progress.advance(task)
-    return interleave(gather_object([outcomes]))
+        task = progress.add_task(protocols[0].name, total=len(range(0, len(dataset), state.num_processes)))
+        outcomes = judge_shared(predict, dataset, protocols, state, progress=lambda: progress.advance(task))
+    assert outcomes is not None  # nothing interrupts it
+    return outcomes
 
 
 def check_writable(path: Path, option: str) -> None:

@@ -27,10 +27,15 @@ def preflight(training: TrainingSet, test: DepthDataset | None, max_faults: floa
         UserError: If more are, a depth map is none, images cannot form a batch, or the halves share images.
     """
     found = look_at("training", training.dataset, max_faults)
+    parts = [training.dataset]
+    if training.photographs:
+        look_at("unlabelled", training.photographs, max_faults)
+        parts.append(training.photographs)
     check_shapes(training, found)
     if test is not None:
         look_at("test", test, max_faults)
-        check_apart(training.dataset, test)
+        for part in parts:
+            check_apart(part, test)
 
 
 def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | None:

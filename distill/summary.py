@@ -152,7 +152,9 @@ def summarise(
             judged.append(judge(f"teacher {Path(config.teacher.name).name}", teacher, *given, role="teacher"))
         student = load_student(folder / "student").to(device)
         judged.append(judge(f"student {config.student.backbone}", student, *given))
-        if isinstance(method, DisDepth):  # FAM and LAM of the last step belong to the decoder of the last step
+        if (
+            isinstance(method, DisDepth) and teacher is not None
+        ):  # FAM and LAM of the last step belong to the decoder of the last step
             judged.append(judge("ghost", Ghost(method, teacher), *given, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(folder / "results.json", [one.as_dict() for one in judged])
@@ -167,7 +169,7 @@ def panels_of(
     config: Config, data: build.Data, method: Method, teacher: nn.Module | None, judged: list[Judged]
 ) -> tuple[list[Panel], list[Panel]]:
     """Panels of evenly chosen test images, and of the worst."""
-    if data.test is None or not config.eval.pictures:
+    if data.test is None or not config.eval.pictures or (teacher is None and method.needs_teacher):
         return [], []
     chosen = pick(data.test, config.eval.pictures)
     panels = method_panels(method, teacher, data, config.data.size, chosen)

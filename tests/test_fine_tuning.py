@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
-from distill import run
+from distill import assembly
 from distill.cli import main
 from distill.engine import alignment
+from distill.validation import Validation
 from teachers import SHIPPED
 
 GAIN, OFFSET = 40.0, 3.0  # of the relative output over the shipped network's
@@ -40,10 +41,8 @@ def read_json(path):
 
 
 def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):
-    seen = []
-    monkeypatch.setattr(
-        run, "judge", lambda given, model, judge=run.judge: seen.append(judge(given, model)) or seen[-1]
-    )
+    seen, judge = [], Validation.judge
+    monkeypatch.setattr(Validation, "judge", lambda *given: seen.append(judge(*given)) or seen[-1])
     folder = train(*FINE_TUNING, student)
     found = read_json(folder / "alignment.json")
     assert found["used"] + found["left_out"] == 8
@@ -76,8 +75,8 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
             os.kill(os.getpid(), signal.SIGTERM)
         return asker(*given)
 
-    asker = run.consult
-    monkeypatch.setattr(run, "consult", consult)
+    asker = assembly.consult
+    monkeypatch.setattr(assembly, "consult", consult)
     command = ["train", str(config_file), *FINE_TUNING, student, "--output", str(tmp_path / "run")]
     assert main(command) == 143
     monkeypatch.setattr(alignment, "fit_samples", None)  # is not called again
@@ -95,7 +94,10 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
             ["student={backbone: dpt_micro, checkpoint: dpt_micro, align: true, scale: 1.0}"],
             "student.align finds scale, shift and invert; leave student.scale out",
         ),
-        (["student={backbone: resnet18, checkpoint: dpt_micro, align: true}"], "resnet18 has no option checkpoint"),
+        (
+            ["student={backbone: resnet18, checkpoint: dpt_micro, align: true}"],
+            "student.align is for relative weights of a DPT, resnet18 is none; leave it out",
+        ),
         (["optim.encoder_lr_share=0"], "optim.encoder_lr_share=0: input should be greater than 0"),
     ],
 )

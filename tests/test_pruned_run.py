@@ -65,6 +65,7 @@ def test_every_shipped_configuration_names_a_student_that_there_is(path):
         (["student.random_features=0"], "student.random_features=0: input should be greater than 0"),
         (["student.attention=standard"], "random_features needs attention='performer'"),
         (["student.resolution_scale=1.5"], "student.resolution_scale=1.5: input should be less than or equal to 1"),
+        (["student.resolution_scale=0.05"], "resolution_scale=0.05 leaves less than one patch of 16 pixels"),
         (["student.checkpoint=absent.pt"], "student.checkpoint: nothing at absent.pt; give the path of the parent's"),
         (["student.checkpoint=RUN"], "is a test_efficientnet, but the student is to be pruned from a dpt_micro"),
         (["student.checkpoint=RUN/student/model.safetensors"], "is a test_efficientnet, but the student is to be"),

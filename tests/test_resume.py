@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import time
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
-from distill import build, run
+from distill import assembly, build
 from distill.cli import main
+from distill.data import PairDataset
 from distill.engine.checkpoint import Checkpoints
+from distill.validation import Validation
 from students import create_student
 
 
@@ -42,11 +46,11 @@ def stop_at(monkeypatch):
                 os.kill(os.getpid(), number)
             return asker(*given)
 
-        monkeypatch.setattr(run, "consult", consult)
+        monkeypatch.setattr(assembly, "consult", consult)
 
-    asker = run.consult
+    asker = assembly.consult
     yield arrange
-    monkeypatch.setattr(run, "consult", asker)
+    monkeypatch.setattr(assembly, "consult", asker)
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def noisy_student(monkeypatch):
         )
         return student
 
-    monkeypatch.setattr(build, "create_student", create)
+    monkeypatch.setattr(build.models, "create_student", create)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(train, finished, weights, assert_same, tmp_path):
@@ -138,6 +142,65 @@ def test_a_run_is_not_resumed_under_another_configuration(finished, config_file,
     assert "output was" not in said
 
 
+def test_keys_that_change_nothing_learnt_may_be_forced(
+    train, own_run, config_file, refused, weights, assert_same, finished
+):
+    (own_run / "done.json").unlink()
+    said = refused("train", config_file, "train.keep=3", "--output", own_run, "--resume")
+    assert "train.keep was 2, now 3); accept that with --resume --force" in said
+    train("train.keep=3", "--resume", "--force", output=own_run)
+    assert_same(weights(own_run), weights(finished))
+    assert yaml.safe_load((own_run / "config.yaml").read_text())["train"]["keep"] == 3
+
+
+def test_force_alone_is_refused(config_file, refused):
+    assert "give --resume as well" in refused("train", config_file, "--force")
+
+
+def test_another_teacher_behind_the_same_path_is_refused(content, tmp_path, refused, stop_at, micro_weights):
+    own = tmp_path / "teacher.safetensors"
+    own.write_bytes(micro_weights.read_bytes())
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump(content | {"teacher": {"name": "dpt_micro", "checkpoint": str(own)}}))
+    stop_at(1)
+    assert main(["train", str(config), "--output", str(tmp_path / "run")]) == 143
+    other = {key: value + 1e-3 if value.is_floating_point() else value for key, value in load_file(own).items()}
+    save_file(other, own)
+    said = refused("train", config, "--output", tmp_path / "run", "--resume")
+    assert "was started with another teacher" in said
+
+
+def test_a_validation_that_was_cut_short_is_made_up_for(
+    train, finished, config_file, tmp_path, weights, assert_same, monkeypatch
+):
+    asked = []
+
+    def read(self, index):
+        asked.append(index)
+        if len(asked) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, index)
+
+    whole = PairDataset.__getitem__
+    train_words = ["train", str(config_file), "--output", str(tmp_path / "run")]
+    validate, folder = Validation.judge, tmp_path / "run"
+
+    def judge(self, interrupted):
+        monkeypatch.setattr(PairDataset, "__getitem__", read)
+        return validate(self, interrupted)
+
+    monkeypatch.setattr(Validation, "judge", judge)
+    assert main(train_words) == 143
+    monkeypatch.undo()
+    assert last_state(folder)["state"]["step"] == 2
+    assert [record["kind"] for record in records(folder)] == ["train", "train"]
+    train("--resume")
+    assert_same(weights(folder), weights(finished))
+    assert [(r["kind"], r["step"], r.get("abs_rel")) for r in records(folder)] == [
+        (r["kind"], r["step"], r.get("abs_rel")) for r in records(finished)
+    ]
+
+
 def test_a_run_in_use_is_refused_and_its_lock_stays(own_run, config_file, refused):
     (own_run / "done.json").unlink()
     (own_run / "run.lock").write_text(f"{os.getppid()} {os.uname().nodename}\n")
@@ -158,8 +221,48 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(train, monkey
 
     monkeypatch.setattr(Checkpoints, "save", full_disk)
     folder = train("method.name=supervised")
-    assert "checkpoint not written ([Errno 28] No space left on device)" in capsys.readouterr().err
+    assert "checkpoint of step 4 not written ([Errno 28] No space left on device); the last good one is none, the" in (
+        capsys.readouterr().err
+    )
     assert read_json(folder / "done.json")["step"] == 4
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_file, tmp_path, monkeypatch, capsys):
+    whole, calls = Checkpoints.save, []
+
+    def full_disk(self, step, state):
+        calls.append(step)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return whole(self, step, state)
+
+    monkeypatch.setattr(Checkpoints, "save", full_disk)
+    words = ["method.name=supervised", "train.checkpoint_every=1", "train.if_not_saved=stop"]
+    assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "checkpoint of step 2 not written ([Errno 28] No space left on device); the last good one is step-00" in said
+    assert "continue with --resume" in said
+    assert last_state(tmp_path / "run")["state"]["step"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard is lost, and says so twice
+def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finished, weights, assert_same, tmp_path):
+    taken = []
+
+    def consult(*given):
+        taken.append(given)
+        if len(taken) == 4:
+            shutil.rmtree(tmp_path / "run")
+        return asker(*given)
+
+    asker, assembly.consult = assembly.consult, consult
+    try:
+        folder = train("train.checkpoint_every=1")
+    finally:
+        assembly.consult = asker
+    assert_same(weights(folder), weights(finished))
+    assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["steps"] == 4
+    assert not (folder / "run.lock").exists()
 
 
 @pytest.fixture(scope="module")

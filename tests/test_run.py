@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ import distill
 from distill import build, run
 from distill.config import load_config
 from distill.engine.checkpoint import Checkpoints
-from students import create_student
+from distill.validation import Validation
+from students import CNNStudent, create_student
 
 
 def records(folder):
@@ -109,13 +111,13 @@ def test_the_student_is_the_best_by_abs_rel_and_nan_is_never_best(train, weights
     scores = iter([math.nan, 3.0, 1.0, math.nan, 2.0, 1.0])
     seen = []
 
-    def judge(given, model):
-        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+    def judge(self, interrupted):
+        seen.append({key: value.clone() for key, value in self.method.student.state_dict().items()})
         metrics = {"abs_rel": next(scores), "rmse": 0.0, "d1": 0.0}
         protocol = SimpleNamespace(name="made up", fingerprint="0")
         return SimpleNamespace(metrics=metrics, images=[None], protocol=protocol)
 
-    monkeypatch.setattr(run, "judge", judge)
+    monkeypatch.setattr(Validation, "judge", judge)
     folder = train("method.name=supervised", "train.steps=6", "train.validate_every=1")
     assert_same(weights(folder), seen[2])
     assert read_json(folder / "done.json")["best_step"] == 3
@@ -150,11 +152,26 @@ def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
     assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, False, True, True]
 
 
-def test_a_trained_model_can_be_the_teacher(train, finished):
-    folder = train(f"teacher.name={finished}", "teacher.checkpoint=null", "method.warmup_steps=0")
+@pytest.mark.parametrize("method", ["disdepth", "output"])
+def test_a_trained_model_can_be_the_teacher(train, finished, method):
+    words = [f"method.name={method}", "method.warmup_steps=0", "data.labelled=5"]  # its depth is the others' truth
+    folder = train(f"teacher.name={finished}", *words)
+    assert all(record["kd"] > 0 for record in records(folder) if record["kind"] == "train")
     assert read_json(folder / "results.json")[0]["name"] == "teacher run"
     taught_by = read_json(folder / "results.json")[0]["metrics"]["abs_rel"]
     assert taught_by == pytest.approx(read_json(finished / "results.json")[1]["metrics"]["abs_rel"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "configs" / "teachers").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_shipped_teacher_is_a_student_on_the_decoder_of_the_others(path):
+    config = load_config(path)
+    with torch.device("meta"):
+        student = create_student(config.student.backbone, pretrained=False)
+    assert config.method.name == "supervised"
+    assert isinstance(student, CNNStudent)
+    assert sum(p.numel() for p in student.parameters()) > 30e6
 
 
 def test_a_trained_students_decoder_can_be_the_ghost(train, finished):
@@ -205,6 +222,6 @@ def test_lost_steps_and_images_are_told_at_the_end(capsys):
     run.say_losses(run.TrainState(skipped=2, faults={"b.png", "a.png"}))
     said = capsys.readouterr().err
     assert "2 training images could not be read, others took their place; the first: a.png, b.png" in said
-    assert "2 steps had no finite gradient and changed nothing" in said
+    assert "2 steps had no finite loss and gradient and changed nothing" in said
     run.say_losses(run.TrainState())
     assert capsys.readouterr().err == ""

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from distill.cli import main
+from teachers.key_maps import from_ours
 
 SPLIT = "train_files_with_gt.txt"
 
@@ -65,6 +67,27 @@ def test_a_configuration_that_cannot_work_is_refused(refused_run, override, said
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU that knows fp16")
 def test_a_precision_that_the_device_lacks_is_refused(refused_run, other_precision):
     assert "train.precision=fp16 does not work on cpu; use bf16 or no" in refused_run("train.precision=fp16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU that can")
+def test_batchnorm_is_not_shared_by_processes_without_a_gpu(refused_run):
+    assert "train.sync_batchnorm works on GPUs only, this is cpu" in refused_run("train.sync_batchnorm=true")
+
+
+def test_a_teacher_is_not_divided_among_one(refused_run):
+    assert "teacher.shard divides a teacher among processes, and this is the only one" in refused_run(
+        "teacher.shard=true"
+    )
+
+
+def test_a_precision_that_the_gpu_lacks_is_refused(refused_run, other_precision, monkeypatch):
+    def none(**options):
+        raise ValueError("bf16 mixed precision requires PyTorch >= 1.10 and a supported device.")
+
+    monkeypatch.setattr("distill.assembly.Accelerator", none)
+    assert "train.precision=bf16 does not work here: bf16 mixed precision requires" in refused_run(
+        "train.precision=bf16"
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- data
@@ -257,6 +280,25 @@ def test_a_checkpoint_that_was_cut_short_is_refused(refused_run, micro_weights, 
     assert "is not a readable checkpoint" in refused_run(f"teacher.checkpoint={path}")
 
 
+def test_half_a_checkpoint_is_refused(refused_run, micro_weights, tmp_path):
+    state = load_file(micro_weights)
+    save_file({key: value for key, value in state.items() if "head" not in key}, tmp_path / "half.safetensors")
+    said = refused_run(f"teacher.checkpoint={tmp_path / 'half.safetensors'}")
+    assert f"half.safetensors as dpt_micro does not fit: 6 of {len(state)} tensors missing" in said
+
+
+def test_an_encoder_alone_is_no_teacher(refused_run, micro_weights, tmp_path):
+    state = load_file(micro_weights)
+    encoder = {key: value for key, value in state.items() if key.startswith(("encoder.stem.", "encoder.vit."))}
+    torch.save(from_ours(encoder, "timm"), tmp_path / "vit.pth")
+    assert "a random decoder teaches nothing" in refused_run(f"teacher.checkpoint={tmp_path / 'vit.pth'}")
+
+
+def test_a_folder_without_weights_is_refused_as_a_checkpoint(refused_run, tmp_path):
+    said = refused_run(f"teacher.checkpoint={tmp_path}")
+    assert f"no checkpoint at {tmp_path}: a folder must hold one of model.safetensors, " in said
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
     said = refused_run(f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}")
     assert "as dpt_micro does not fit" in said
@@ -271,6 +313,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
             "unknown teacher 'dpt_hybird', known are dpt_base, dpt_hybrid, dpt_large, dpt_micro",
         ),
         (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: no file at absent.pt"),
+        (["teacher.readout=add"], "does not fit: the file has readout=project, asked was add"),
+        (["teacher.name=dpt_hybrid", "teacher.checkpoint=MICRO"], "this file is a dpt_micro, give that name"),
         (["teacher.name=dpt_hybrid", "teacher.checkpoint=null"], "teacher.checkpoint is needed for dpt_hybrid"),
         (["teacher.name=STREETS", "teacher.checkpoint=null"], "no student in"),
         (
@@ -280,12 +324,13 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
         (["student.backbone=vit_tiny_patch16_224"], "choose another backbone"),
     ],
 )
-def test_a_network_that_does_not_exist_is_refused(refused_run, streets, words, said):
-    assert said in refused_run(*[word.replace("STREETS", str(streets)) for word in words])
+def test_a_network_that_does_not_exist_is_refused(refused_run, streets, micro_weights, words, said):
+    words = [word.replace("STREETS", str(streets)).replace("MICRO", str(micro_weights)) for word in words]
+    assert said in refused_run(*words)
 
 
 def test_a_folder_that_is_called_like_a_teacher_is_not_meant(config_file, micro_weights, tmp_path, monkeypatch):
-    from distill.build import build_teacher, check_teacher
+    from distill.build.models import build_teacher, check_teacher
     from distill.config import load_config
 
     (tmp_path / "dpt_micro").mkdir()

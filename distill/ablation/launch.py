@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from distill.ablation.plan import Run
+from distill.engine.advice import cores
 from distill.engine.signals import SignalWatch
 from distill.engine.tracking import console
 from distill.errors import Interrupted
@@ -100,7 +101,9 @@ class Launcher:
                 console.print(f"{job.run}: done in {time.monotonic() - job.started:.0f} s", highlight=False)
                 continue
             self.failed[job.run.folder] = code
-            console.print(f"{job.run}: failed with exit code {code}; {job.run.log} ends with", style="red")
+            console.print(
+                f"{job.run}: failed with exit code {code}; {job.run.log} ends with", style="red", markup=False
+            )
             console.print(last_lines(job.run.log), highlight=False, markup=False)
 
     def stop_all(self, number: int) -> None:
@@ -148,14 +151,6 @@ def shares(jobs: int) -> list[Mapping[str, str]]:
     if len(devices) < 2:
         return [share] * jobs
     return [share | {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} for slot in range(jobs)]
-
-
-def cores() -> int:
-    """Processors that this process may use, of which a scheduler may have given it few."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def gpus() -> list[str]:

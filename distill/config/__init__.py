@@ -9,7 +9,7 @@ from distill.config.loading import (
     read_yaml,
     set_value,
 )
-from distill.config.schema import MIN_SIDE, Config, DataConfig, OptimConfig, Section
+from distill.config.schema import MIN_SIDE, Config, DataConfig, OptimConfig, Section, TrainConfig
 
 __all__ = [
     "MIN_SIDE",
@@ -17,6 +17,7 @@ __all__ = [
     "DataConfig",
     "OptimConfig",
     "Section",
+    "TrainConfig",
     "apply_override",
     "dump_config",
     "load_config",

@@ -59,6 +59,15 @@ class ScenesConfig(Section):
     sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
 
 
+class UnlabelledConfig(Section):
+    """Photographs without depth, which the teacher alone explains."""
+
+    root: Path = Field(description="Their folder; they may lie at any depth in it and be of any sizes.")
+    share: float = Field(
+        0.5, gt=0, le=1, description="Their share of the training images; 1 leaves the data set's own images out."
+    )
+
+
 class DataConfig(Section):
     """Which images a run learns from, and how they are varied."""
 
@@ -72,6 +81,7 @@ class DataConfig(Section):
         description="Use the depth of the first so many training images only: the teacher alone teaches the others, "
         "which a method without a teacher leaves out.",
     )
+    unlabelled: UnlabelledConfig | None = Field(None, description="Photographs to distil on, beside the data set.")
     size: Size | None = Field(None, description="Resize images to this before anything else; depth follows by nearest.")
     crop: Size | None = Field(None, description="Random crop of training images.")
     rotate_deg: NonNegativeFloat = Field(0.0, description="Random rotation within plus and minus this.")
@@ -107,6 +117,10 @@ class TeacherConfig(Section):
     shift: float | None = None
     invert: bool | None = None
     readout: Literal["project", "add", "ignore"] | None = None
+    compile: bool = Field(False, description="Let torch.compile translate its encoder: minutes once, then faster.")
+    shard: bool = Field(
+        False, description="Divide its encoder among the processes, where one device cannot hold it; it is not judged."
+    )
 
 
 class StudentConfig(Section):
@@ -118,7 +132,7 @@ class StudentConfig(Section):
         None, description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."
     )
     pretrained: bool | None = Field(
-        None, description="Start a CNN (where None does so too) or a DPT's stem from ImageNet weights."
+        None, description="Start a CNN (where None does so too), a DPT's stem or its `encoder` from ImageNet weights."
     )
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
@@ -128,10 +142,16 @@ class StudentConfig(Section):
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
     attention: Literal["standard", "performer"] | None = Field(None, description="Of a DPT: exact, or in linear time.")
     random_features: PositiveInt | None = Field(None, description="Of performer attention: their number (256).")
+    encoder: str | None = Field(
+        None,
+        description="Of a DPT that works on the image itself: a plain timm ViT in place of its own, DeiT included.",
+    )
     stem: Literal["resnet50", "efficientnet_b0"] | None = Field(None, description="Of DPT-Hybrid; resnet50 is its own.")
     resolution_scale: float | None = Field(None, gt=0, le=1, description="Of a DPT: share of both sides it works on.")
     checkpoint: Path | None = Field(
-        None, description="Of a DPT: weights to inherit: a file, a trained DPT's folder, or dpt_micro for the shipped."
+        None,
+        description="Weights to start from. Of a DPT: a file of a DPT or a ViT, a trained DPT's folder, or dpt_micro; "
+        "of a CNN: timm's file of the backbone, or a trained student's folder.",
     )
     scale: float | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
     shift: float | None = None
@@ -186,7 +206,7 @@ class TrainConfig(Section):
     steps: PositiveInt | None = Field(None, description="Optimizer steps; wins over epochs.")
     batch_size: PositiveInt = Field(8, description="Images of one optimizer step, over all processes.")
     micro_batch: PositiveInt | None = Field(
-        None, description="Images of one forward pass; by default the batch, shared."
+        None, description="Images of one forward pass; by default the batch, shared by the processes."
     )
     precision: Annotated[Literal["no", "bf16", "fp16"], NO] = "no"
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
@@ -194,7 +214,11 @@ class TrainConfig(Section):
     checkpoint_every: PositiveInt = Field(500, description="Steps between checkpoints.")
     checkpoint_minutes: PositiveFloat = Field(10.0, description="Minutes after which one is written anyway.")
     keep: PositiveInt = Field(2, description="Checkpoints kept.")
+    if_not_saved: Literal["go_on", "stop"] = Field(
+        "go_on", description="What to do where a checkpoint cannot be written: say so, or end the run as well."
+    )
     log_every: PositiveInt = Field(20, description="Steps between log entries.")
+    sync_batchnorm: bool = Field(False, description="BatchNorm over the micro-batches of all processes; GPUs only.")
     channels_last: bool = Field(True, description="Memory format that convolutions are fastest in.")
 
 
@@ -237,3 +261,12 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def photographs_need_a_teacher(self) -> Config:
+        if self.data.unlabelled is not None and self.method.name == "supervised":
+            raise ValueError(
+                "data.unlabelled holds images without depth, of which method.name=supervised learns nothing: choose "
+                "output, fill, feature or disdepth, whose teacher gives theirs, or remove data.unlabelled"
+            )
+        return self

@@ -17,6 +17,7 @@ from rich.progress import track
 from distill.data import TrainingSet, collate
 from distill.engine.files import write_json
 from distill.engine.folder import CONFIG
+from distill.engine.processes import on_main
 from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.method import Alignment, average_alignment, fit_affine, within
@@ -29,8 +30,8 @@ def align(student: Any, samples: TrainingSet, accelerator: Accelerator, folder: 
     """Let a DPT student's output mean metres, as the training images say or as a resumed run's folder remembers."""
     kept = folder / FILE
     # Only beside the configuration is it this run's: one that was killed any earlier starts afresh.
-    if kept.is_file() and (folder / CONFIG).is_file():
-        found = Alignment(**json.loads(kept.read_text()))
+    if on_main(accelerator, lambda: kept.is_file() and (folder / CONFIG).is_file()):
+        found = Alignment(**on_main(accelerator, lambda: json.loads(kept.read_text())))
     else:
         found = fit_samples(student, samples, accelerator)
         if accelerator.is_main_process:

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import random
 import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from distill.engine.files import sync_folder, write_atomically
+from distill.engine.files import HashingWriter, checksum, sync_folder, write_atomically
 
 STATE, DIGEST = "state.pt", "state.sha256"
-
-
-def random_states() -> dict[str, Any]:
-    """The state of every random generator of this process, in types that a safe loader reads."""
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - libraries still draw from it
-    states: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": [version, list(words), gauss],
-        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-    }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
-
-
-def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put every generator where `random_states` found it."""
-    torch.set_rng_state(states["torch"])
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
-    name, keys, position, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 class Checkpoints:
@@ -56,34 +27,65 @@ class Checkpoints:
         return sorted((p for p in self.folder.glob("step-*") if p.is_dir()), reverse=True)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write a state of tensors and plain values; a crash at any moment leaves the older ones untouched."""
+        """Write a state of tensors and plain values; a crash at any moment leaves the older ones untouched.
+
+        Raises:
+            OSError: If it cannot be written; what was is taken away again.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._clear()
         final, part = self.folder / f"step-{step:09d}", self.folder / f".part-{step:09d}"
+        try:
+            write_state(part, state)
+            if final.exists():  # renamed rather than removed, which takes longer and could be interrupted
+                os.rename(final, self.folder / f".part-old-{step:09d}")
+            os.rename(part, final)
+            sync_folder(self.folder)
+        finally:
+            self._clear()
+        self._rotate(final)
+        return final
+
+    def _clear(self) -> None:
+        """Remove what interrupted writes left: it would take the room that the next one needs."""
         for old in self.folder.glob(".part-*"):
             shutil.rmtree(old, ignore_errors=True)
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        data = buffer.getvalue()
-        write_atomically(part / STATE, data)
-        write_atomically(part / DIGEST, hashlib.sha256(data).hexdigest())
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(part, final)
-        sync_folder(self.folder)
+
+    def _rotate(self, newest: Path) -> None:
         # Later ones are damaged: the run went back behind them. They must not push this one out.
         paths = self.paths()
-        for old in paths[: paths.index(final)] + paths[paths.index(final) + self.keep :]:
+        for old in paths[: paths.index(newest)] + paths[paths.index(newest) + self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
-        return final
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, None where there is none; a damaged one is named and passed over."""
         for path in self.paths():
             try:
-                data = (path / STATE).read_bytes()
-                if hashlib.sha256(data).hexdigest() != (path / DIGEST).read_text().strip():
-                    raise ValueError("its checksum does not match")
-                return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+                return read_state(path)
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 warnings.warn(f"checkpoint {path} is damaged ({error}); falling back to the one before", stacklevel=2)
         return None
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """A state and its checksum in a new folder, all of it on the disk on return."""
+    folder.mkdir()
+    with (folder / STATE).open("wb") as file:
+        writer = HashingWriter(file)
+        try:
+            torch.save(dict(state), writer)  # type: ignore[arg-type]  # which only writes and flushes
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # PyTorch's writer hides what went wrong behind one of its own
+                raise error.__context__ from None
+            raise
+        file.flush()
+        os.fsync(file.fileno())
+    write_atomically(folder / DIGEST, writer.digest.hexdigest())
+    sync_folder(folder)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """A state whose checksum is right, on the CPU."""
+    if checksum(folder / STATE) != (folder / DIGEST).read_text().strip():
+        raise ValueError("its checksum does not match")
+    return torch.load(folder / STATE, map_location="cpu", weights_only=True)

@@ -7,11 +7,25 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from distill.config import Config, load_config
+from distill.config import Config, dump_config, load_config
 from distill.engine.files import write_atomically
 from distill.errors import UserError
 
 CONFIG, LOCK, DONE = "config.yaml", "run.lock", "done.json"
+# Where a run lies, what is told and kept of it, and where things come from; a teacher is known by its weights.
+HARMLESS = {
+    *(
+        "output",
+        "data.root",
+        "data.workers",
+        "data.max_faults",
+        "data.scenes.keep",
+        "teacher.checkpoint",
+        "teacher.shard",
+    ),
+    *("train.log_every", "train.validate_every", "train.checkpoint_every", "train.checkpoint_minutes"),
+    *("train.keep", "train.if_not_saved", "eval.pictures"),
+}
 
 
 class RunFolder:
@@ -26,14 +40,35 @@ class RunFolder:
     def finished(self) -> bool:
         return self.done.is_file()
 
-    def check_same(self, config: Config) -> None:
-        """Refuse to continue the run in here under another configuration, naming the keys that differ."""
+    def check_same(self, config: Config, force: bool = False) -> None:
+        """Refuse to continue the run in here under another configuration, naming the keys that differ.
+
+        Args:
+            force: Accept other values of keys that do not change what is learnt.
+        """
         former = flatten(load_config(self.config).model_dump(mode="json"))
         given = flatten(config.model_dump(mode="json"))
-        differing = [k for k in given if given[k] != former.get(k) and k != "output"]
-        if differing:
-            said = "; ".join(f"{k} was {former.get(k)!r}, now {given[k]!r}" for k in differing[:5])
-            raise UserError(f"{self.path} was started with another configuration ({said}); choose another --output")
+        differing = [key for key in given if given[key] != former.get(key) and key != "output"]
+        harmful = [key for key in differing if key not in HARMLESS]
+        if not harmful and (force or not differing):
+            return
+        said = "; ".join(f"{key} was {former.get(key)!r}, now {given[key]!r}" for key in (harmful or differing)[:5])
+        way = "choose another --output" if harmful else "accept that with --resume --force, or choose another --output"
+        raise UserError(f"{self.path} was started with another configuration ({said}); {way}")
+
+    def holds_finished(self, config: Config, force: bool = False) -> bool:
+        """Whether the run in here is over; refuses one of another configuration, finished or not."""
+        if self.config.is_file():
+            self.check_same(config, force)
+        return self.config.is_file() and self.finished
+
+    def begin(self, config: Config) -> None:
+        """Write what marks this folder as that run's, and as in use."""
+        self._lock()
+        write_atomically(self.config, dump_config(config))
+
+    def _lock(self) -> None:
+        write_atomically(self.lock, f"{os.getpid()} {socket.gethostname()}\n")
 
     def claim(self, resume: bool) -> None:
         """Make the folder and lock it.
@@ -44,7 +79,7 @@ class RunFolder:
         try:
             self._refuse_if_locked()
             self._refuse_if_taken(resume)
-            write_atomically(self.lock, f"{os.getpid()} {socket.gethostname()}\n")
+            self._lock()
         except OSError as error:
             raise UserError(
                 f"output {self.path} cannot be written ({error.strerror}); choose another --output"

@@ -1,18 +1,30 @@
-"""Ctrl-C and termination: the step is finished, the state saved, the promised exit code given."""
+"""Ctrl-C, termination and SIGUSR1: the step is finished, the state saved, the promised exit code given."""
 
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import NoReturn
+
+from distill.errors import Interrupted
+
+ECHO = 2.0  # seconds in which a second signal is the first once more: a launcher hands on what its terminal sent it
 
 
 class SignalWatch:
-    """Remembers SIGINT and SIGTERM instead of dying of them; a second one is obeyed at once."""
+    """Remembers SIGINT and SIGTERM in `received` instead of dying of them; a second one is obeyed at once.
 
-    watched = (signal.SIGINT, signal.SIGTERM)
+    SIGUSR1 asks for a checkpoint and nothing else: it sets `save_asked`, which whoever saves takes back.
+    """
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.save_asked = False
 
     def __enter__(self) -> SignalWatch:
         self.former = {number: signal.signal(number, self._remember) for number in self.watched}
@@ -25,6 +37,23 @@ class SignalWatch:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
+        if number == signal.SIGUSR1:
+            self.save_asked = True
+        elif self.received is None:
+            self.received, self.since = number, time.monotonic()
+        elif time.monotonic() - self.since > ECHO:
+            raise Interrupted(number, state="at once, the last checkpoint stays")
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Inside, SIGTERM unwinds what is open (locks, workers, half-written files) and ends the process with 143."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

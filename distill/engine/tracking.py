@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -15,11 +16,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, soft_wrap=True)
+from distill.engine.files import write_atomically
+
+console = Console(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")  # one process talks
 
 
 class Tracker:
-    """Writes records of a run. Losing TensorBoard is said once and never stops a run.
+    """Writes records of a run. Losing TensorBoard or the disk is said once and never stops a run.
 
     Args:
         folder: The run's folder.
@@ -29,13 +32,13 @@ class Tracker:
 
     def __init__(self, folder: Path, step: int = 0, active: bool = True) -> None:
         self.active = active
-        self.started = time.perf_counter()
         self.writer: Any = None
         self.path = folder / "metrics.jsonl"
+        self.lost = False
+        self.started = time.monotonic()
         if not active:
             return
         self._forget_after(step)
-        self.file = self.path.open("a", buffering=1)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -44,18 +47,36 @@ class Tracker:
             self._lose(error)
 
     def _forget_after(self, step: int) -> None:
-        """A killed run may have logged steps that its last checkpoint does not hold; they will be logged again."""
-        if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if record_step(line) <= step]
-            self.path.write_text("".join(f"{line}\n" for line in lines))
+        """A killed run may have logged steps that its last checkpoint does not hold; they will be logged again.
+
+        The clock goes on from the last record that is kept.
+        """
+        if not self.path.exists():
+            return
+        lines = [line for line in self.path.read_text().splitlines() if record_step(line) <= step]
+        write_atomically(self.path, "".join(f"{line}\n" for line in lines))
+        if lines:
+            self.started -= float(json.loads(lines[-1]).get("seconds", 0.0))
 
     def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """One record: `kind` is "train" or "val"; values are plain numbers."""
         if not self.active:
             return
-        seconds = round(time.perf_counter() - self.started, 3)
-        self.file.write(json.dumps({"kind": kind, "step": step, "seconds": seconds, **values}) + "\n")
+        seconds = round(time.monotonic() - self.started, 3)
+        self._append(json.dumps({"kind": kind, "step": step, "seconds": seconds, **values}))
         self._write(lambda: [self.writer.add_scalar(f"{kind}/{key}", value, step) for key, value in values.items()])
+
+    def _append(self, line: str) -> None:
+        """One line more, on the disk at once. The file is opened each time: its folder may vanish meanwhile."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(f"{line}\n")
+            self.lost = False
+        except OSError as error:
+            if not self.lost:
+                warnings.warn(f"records of the run are lost until they can be written again: {error}", stacklevel=3)
+            self.lost = True
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """An RGB picture (H, W, 3), uint8, for TensorBoard."""
@@ -76,7 +97,6 @@ class Tracker:
 
     def close(self) -> None:
         if self.active:
-            self.file.close()
             self._write(lambda: self.writer.close())
 
 

@@ -96,10 +96,6 @@ def test_each_process_has_its_share_of_the_cores_and_a_gpu(monkeypatch, jobs, gi
     assert launch.shares(jobs) == expected
 
 
-def test_the_cores_of_this_process_are_counted():
-    assert launch.cores() >= 1
-
-
 def test_a_signal_lets_every_run_save_its_state(stage, capsys):
     stage.does["plain"] = "stops"
     assert stage.ablate(seeds=[0, 1]) == 143

@@ -1,10 +1,10 @@
-import random
+import shutil
 
-import numpy as np
 import pytest
 import torch
 
-from distill.engine.checkpoint import STATE, Checkpoints, random_states, restore_random_states
+from distill.engine.checkpoint import STATE, Checkpoints
+from distill.engine.files import HashingWriter
 
 
 @pytest.fixture
@@ -97,34 +97,41 @@ def test_a_write_that_was_interrupted_is_neither_loaded_nor_kept(checkpoints):
     assert not left_over.exists()
 
 
-def test_a_failed_write_leaves_the_older_ones(checkpoints, monkeypatch):
+class Full:
+    """A file on a disk that is full after so many bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(28, "No space left on device")
+        return self.file.write(data)
+
+
+@pytest.mark.parametrize("room", [0, 700, 1500])
+def test_a_full_disk_leaves_the_older_ones_and_nothing_else(checkpoints, monkeypatch, room):
     checkpoints.save(1, state(1))
 
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
+    class FullWriter(HashingWriter):
+        def __init__(self, file):
+            super().__init__(Full(file, room))
 
-    monkeypatch.setattr("distill.engine.checkpoint.write_atomically", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        checkpoints.save(2, state(2))
+    monkeypatch.setattr("distill.engine.checkpoint.HashingWriter", FullWriter)
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(2, {"weights": torch.zeros(1000)})
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["step-000000001"]
     assert checkpoints.load()["step"] == 1
+
+
+def test_a_folder_that_vanished_is_made_anew(checkpoints):
+    shutil.rmtree(checkpoints.save(1, state(1)).parent)
+    checkpoints.save(2, state(2))
+    assert checkpoints.load()["step"] == 2
 
 
 def test_a_step_saved_twice_holds_the_second_state(checkpoints):
     checkpoints.save(4, state(4))
     checkpoints.save(4, {"again": True})
     assert checkpoints.load() == {"again": True}
-
-
-def draw():
-    """A few numbers of every generator; an odd count leaves a cached Gaussian behind."""
-    gauss = [random.gauss(0, 1) for _ in range(3)]
-    return gauss, random.random(), np.random.randn(3).tolist(), torch.randn(3).tolist()  # noqa: NPY002
-
-
-def test_every_random_generator_continues_where_it_was(checkpoints):
-    draw()
-    checkpoints.save(1, {"random": random_states()})
-    expected = draw()
-    draw()
-    restore_random_states(checkpoints.load()["random"])
-    assert draw() == expected

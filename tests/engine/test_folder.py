@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from distill.config import parse_config
 from distill.engine.files import write_atomically
-from distill.engine.folder import RunFolder, is_alive
+from distill.engine.folder import HARMLESS, RunFolder, flatten, is_alive
 from distill.errors import UserError
 
 
@@ -111,3 +112,43 @@ def test_this_process_and_the_first_are_alive(gone):
     assert is_alive(os.getpid())
     assert is_alive(1)
     assert not is_alive(gone)
+
+
+@pytest.fixture
+def begun(folder):
+    """A run's folder, and config(**keys): its configuration with other values of `optim` or `train`."""
+
+    def config(**sections):
+        return parse_config({"data": {"name": "scenes"}, **sections}, "test")
+
+    folder.begin(config())
+    return folder, config
+
+
+def test_the_same_configuration_goes_on(begun):
+    folder, config = begun
+    assert not folder.holds_finished(config())
+    write_atomically(folder.done, "{}")
+    assert folder.holds_finished(config())
+
+
+def test_another_configuration_is_refused_by_its_keys_forced_or_not(begun):
+    folder, config = begun
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"optim\.lr was 4e-05, now 0\.1\); choose another --output"):
+            folder.check_same(config(optim={"lr": 0.1}, train={"keep": 5}), force)
+
+
+def test_what_changes_nothing_learnt_is_refused_until_it_is_forced(begun):
+    folder, config = begun
+    other = config(train={"keep": 5, "log_every": 1})
+    with pytest.raises(
+        UserError, match=r"train\.keep was 2, now 5; train\.log_every was 20, now 1\); accept that with"
+    ):
+        folder.check_same(other)
+    folder.check_same(other, force=True)
+
+
+def test_every_key_that_may_be_forced_exists(begun):
+    _, config = begun
+    assert flatten(config().model_dump(mode="json")).keys() >= HARMLESS

@@ -1,9 +1,12 @@
 import os
 import signal
+from contextlib import ExitStack
 
 import pytest
 
-from distill.engine.signals import SignalWatch
+from distill.engine import signals
+from distill.engine.signals import SignalWatch, ending_cleanly
+from distill.errors import Interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -12,14 +15,40 @@ def test_a_signal_is_remembered_and_nothing_else_happens(number):
         assert watch.received is None
         os.kill(os.getpid(), number)
         assert watch.received == number
+        assert not watch.save_asked
 
 
-def test_a_second_signal_is_obeyed_at_once():
+def test_a_request_to_save_is_no_reason_to_stop():
+    with SignalWatch() as watch:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert watch.save_asked
+        assert watch.received is None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_is_obeyed_at_once(monkeypatch, number, code):
+    monkeypatch.setattr(signals, "ECHO", -1.0)
     with SignalWatch() as watch:
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted, match="at once") as stopped:
+            os.kill(os.getpid(), number)
+        assert stopped.value.code == code
         assert watch.received == signal.SIGTERM
+
+
+def test_the_echo_of_a_signal_is_not_a_second_one():
+    with SignalWatch() as watch:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert watch.received == signal.SIGINT
+
+
+def test_a_request_to_end_unwinds_what_is_open_and_ends_with_143():
+    with ExitStack() as stack:
+        stack.enter_context(ending_cleanly())
+        with pytest.raises(SystemExit) as stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.code == 143
 
 
 def test_former_handlers_come_back():

@@ -43,6 +43,30 @@ def test_a_resumed_run_drops_torn_lines_and_those_behind_its_checkpoint(tmp_path
     assert [(record["step"], record["loss"]) for record in lines()] == [(1, 1), (2, 1), (3, 7)]
 
 
+@pytest.mark.filterwarnings("ignore:TensorBoard is off")
+def test_the_clock_of_a_resumed_run_goes_on(tmp_path, lines, no_tensorboard):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "seconds": 100.0}\n')
+    Tracker(tmp_path, step=1).log("train", 2, {})
+    assert 100 <= lines()[1]["seconds"] < 110
+
+
+@pytest.mark.filterwarnings("ignore:TensorBoard is off")
+def test_records_that_cannot_be_written_are_said_to_be_lost_once_and_the_run_goes_on(
+    tmp_path, lines, recwarn, no_tensorboard
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tracker = Tracker(folder)
+    folder.rmdir()
+    folder.write_text("in the way")
+    for step in (1, 2):
+        tracker.log("train", step, {})
+    folder.unlink()
+    tracker.log("train", 3, {})
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [3]
+    assert sum("records of the run are lost" in str(warning.message) for warning in recwarn) == 1
+
+
 @pytest.mark.parametrize("line", ["", "{", "3", "null", '{"loss": 1}', '{"step": "x"}'])
 def test_a_line_without_a_step_lies_behind_every_checkpoint(line):
     assert record_step(line) == float("inf")

@@ -1,0 +1,186 @@
+"""The objects of one run, put together on the devices and processes that there are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from timm.layers import convert_sync_batchnorm
+
+from distill import build
+from distill.config import Config
+from distill.data import Batch, EpochBatches, TrainingSet
+from distill.engine.alignment import align
+from distill.engine.checkpoint import Checkpoints
+from distill.engine.faults import FaultLog
+from distill.engine.folder import RunFolder
+from distill.engine.loop import LoopSettings, Parts
+from distill.engine.optimisation import build_optimizer, build_schedule, total_steps
+from distill.engine.processes import on_main
+from distill.engine.saving import Saving
+from distill.engine.sharding import shard_teacher
+from distill.engine.state import Resumable, TrainState
+from distill.engine.step import Learner
+from distill.engine.tracking import Announcer, Tracker
+from distill.errors import UserError
+from distill.method import Guide, Method, consult, symptoms, within
+from distill.validation import Validation
+from teachers import FrozenTeacher
+
+MAX_VALIDATIONS = 10  # of a run that does not say how often
+
+
+@dataclass
+class Run:
+    """Everything that a run consists of. `method` is the bare module, `parts` holds the prepared one.
+
+    `teacher` is the one that can be judged and shown: None where there is none, or the processes share it.
+    """
+
+    config: Config
+    folder: RunFolder
+    data: build.Data
+    teacher: FrozenTeacher | None
+    method: Method
+    accelerator: Accelerator
+    validation: Validation
+    parts: Parts
+    settings: LoopSettings
+    state: TrainState
+    batches: EpochBatches
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """The devices and processes of this run, as Accelerate finds them."""
+    precision = config.train.precision
+    # Told so, Accelerate joins CPU processes of torchrun, which would otherwise stay strangers to each other.
+    cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    try:
+        accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[ddp])
+    except ValueError as error:
+        what = "this launch" if precision == "no" else f"train.precision={precision}"
+        raise UserError(f"{what} does not work here: {error}") from error
+    if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
+        raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
+    return accelerator
+
+
+def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: Accelerator) -> Run:
+    """Teacher, student, method, optimizer and records, at the point where the newest checkpoint left them."""
+    checkpoints, state = Checkpoints(folder.checkpoints, config.train.keep), TrainState()
+    saved = on_main(accelerator, checkpoints.load)
+    micro = micro_batch(config, accelerator, saved)
+    batches = make_batches(config, data.train, micro, accelerator)
+    steps = total_steps(config, batches.steps_per_epoch)
+    teacher, method = make_networks(config, data, steps, batches.steps_per_epoch, accelerator)
+    learner = make_learner(config, teacher, method, steps, accelerator)
+    if config.student.align:
+        align(method.student, data.train, accelerator, folder.path)
+    identity = {"teacher": teacher and teacher.fingerprint, "micro_batch": micro}
+    moment = Resumable(method, learner.optimizer, learner.schedule, accelerator.scaler, state, identity)
+    if saved is not None:
+        moment.restore(saved)
+    # What the main process does alone cannot ask a teacher of whom the others hold parts.
+    judged = None if config.teacher.shard else teacher
+    tracker = Tracker(folder.path, state.step, accelerator.is_main_process)
+    validation = Validation(accelerator, config, folder, data, judged, method, tracker, state)
+    saving = Saving(accelerator, config, folder, checkpoints, moment)
+    faults = FaultLog(accelerator, folder.path / "faults", config.data.max_faults * len(data.train))
+    parts = Parts(learner, saving, validation, tracker, Announcer(symptoms), faults)
+    settings = loop_settings(config, steps, batches, data)
+    rest = make_batches(config, data.train, micro, accelerator, state.step, steps)
+    return Run(config, folder, data, judged, method, accelerator, validation, parts, settings, state, rest)
+
+
+def make_networks(
+    config: Config, data: build.Data, steps: int, per_epoch: int, accelerator: Accelerator
+) -> tuple[FrozenTeacher | None, Method]:
+    """The teacher in its place, and the method with its student."""
+    teacher = build.build_teacher(config)
+    set_seed(config.seed)
+    student = build.build_student(config, data.max_depth)
+    method = build.build_method(config, student, teacher, steps, per_epoch)
+    if config.train.sync_batchnorm:
+        share_batchnorm(method, accelerator)
+    if config.train.channels_last:
+        method.to(memory_format=torch.channels_last)
+    if teacher is not None and config.teacher.shard:
+        shard_teacher(teacher, accelerator)
+    return teacher and teacher.to(accelerator.device), method
+
+
+def make_learner(
+    config: Config, teacher: FrozenTeacher | None, method: Method, steps: int, accelerator: Accelerator
+) -> Learner:
+    """What a step works on, prepared by Accelerate."""
+    optimizer = build_optimizer(config.optim, method)
+    schedule = build_schedule(config.optim, optimizer, steps)
+    module, prepared = accelerator.prepare(method, optimizer)
+    if accelerator.num_processes > 1:
+        module.broadcast_buffers = False  # each process gathers its own statistics, see distill.engine.statistics
+    clip, seed = config.train.clip, config.seed
+    return Learner(accelerator, module, asker(teacher, method), prepared, schedule, clip, seed)
+
+
+def share_batchnorm(method: Method, accelerator: Accelerator) -> None:
+    """Let the student's BatchNorm use the statistics of all processes together."""
+    if accelerator.device.type != "cuda":
+        raise UserError(f"train.sync_batchnorm works on GPUs only, this is {accelerator.device.type}; leave it out")
+    method.student = convert_sync_batchnorm(method.student)
+
+
+def micro_batch(config: Config, accelerator: Accelerator, saved: dict[str, Any] | None) -> int:
+    """Images of one forward pass: as given, as a resumed run had them on however many processes, or an even share."""
+    former = saved["identity"]["micro_batch"] if saved and "identity" in saved else None
+    return config.train.micro_batch or former or max(config.train.batch_size // accelerator.num_processes, 1)
+
+
+def make_batches(
+    config: Config,
+    samples: TrainingSet,
+    micro: int,
+    accelerator: Accelerator,
+    start: int = 0,
+    stop: int | None = None,
+) -> EpochBatches:
+    """Which images come in which step; the same for any number of processes."""
+    return EpochBatches(
+        count=len(samples.dataset),
+        batch_size=config.train.batch_size,
+        micro_batch=micro,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        start_step=start,
+        total_steps=stop,
+        photographs=len(samples.photographs or ()),
+        share=config.data.unlabelled.share if config.data.unlabelled else 0.0,
+    )
+
+
+def loop_settings(config: Config, steps: int, batches: EpochBatches, data: build.Data) -> LoopSettings:
+    given = config.train
+    every = given.validate_every or max(steps // MAX_VALIDATIONS, 1)
+    return LoopSettings(
+        steps,
+        batches.steps_per_epoch,
+        batches.micro_batches_per_step,
+        given.log_every,
+        every if data.test is not None else 0,
+        given.checkpoint_every,
+        given.checkpoint_minutes,
+    )
+
+
+def asker(teacher: FrozenTeacher | None, method: Method) -> Any:
+    """The step's way to the teacher."""
+
+    def guide(batch: Batch) -> Guide:
+        return consult(teacher, method, batch.image, within(batch.depth, batch.valid, method.limits))
+
+    return guide

@@ -1,0 +1,113 @@
+"""What goes wrong inside a run: counted and recorded where it goes on, explained where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from distill.data.sample import Batch
+from distill.engine.files import write_json
+from distill.engine.processes import averages, largest, union
+from distill.engine.state import TrainState
+from distill.engine.tracking import console
+from distill.errors import UserError
+
+MAX_USELESS = 20  # steps in a row without a finite loss and gradient, after which a run gives up
+MAX_RECORDS = 100  # of such steps; a run of fp16 has many
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # words of PyTorch's allocators
+
+
+@dataclass
+class FaultLog:
+    """Keeps account of steps that were of no use and of files that could not be read.
+
+    Args:
+        folder: Where such steps are recorded, one file each.
+        max_unreadable: Files that may be unreadable.
+    """
+
+    accelerator: Accelerator
+    folder: Path
+    max_unreadable: float = float("inf")
+
+    def note(self, state: TrainState, micro_batches: Sequence[Batch], values: dict[str, Tensor], moved: bool) -> None:
+        """Take the step that led to `state` into account.
+
+        Raises:
+            UserError: After too many useless steps in a row, or unreadable files.
+        """
+        unknown = {fault for batch in micro_batches for fault in batch.faults} - state.faults
+        if any(largest(self.accelerator, [bool(unknown)])):
+            state.faults |= union(self.accelerator, unknown)
+            self._stop_if_unreadable(state)
+        if moved:
+            state.useless = 0
+            return
+        state.skipped += 1
+        state.useless += 1
+        said = averages(self.accelerator, values)
+        self._record(state.step, micro_batches, said)
+        self._stop_if_useless(state, said)
+
+    def _record(self, step: int, micro_batches: Sequence[Batch], values: dict[str, float]) -> None:
+        names = [name for batch in micro_batches for name in batch.names]
+        images = gather_object([{"process": self.accelerator.process_index, "images": names}])
+        if not self.accelerator.is_main_process or len(list(self.folder.glob("step-*"))) >= MAX_RECORDS:
+            return
+        content = {"step": step, "values": {key: f"{value:.6g}" for key, value in values.items()}, "batch": images}
+        try:
+            write_json(self.folder / f"step-{step:09d}.json", content)
+        except OSError as error:
+            console.print(f"fault of step {step} not recorded: {error}", style="yellow", markup=False)
+
+    def _stop_if_useless(self, state: TrainState, values: dict[str, float]) -> None:
+        if state.useless < MAX_USELESS:
+            return
+        said = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
+        raise UserError(
+            f"{state.useless} steps in a row up to step {state.step} had no finite loss and gradient ({said}); the "
+            f"weights were left as they were, and the images are named in {self.folder}. Lower optim.lr, set "
+            "train.clip, or use train.precision=no"
+        )
+
+    def _stop_if_unreadable(self, state: TrainState) -> None:
+        if len(state.faults) > self.max_unreadable:
+            named = ", ".join(sorted(state.faults)[:3])
+            raise UserError(
+                f"{len(state.faults)} samples cannot be read (more than data.max_faults allows), the first: {named}; "
+                "repair or remove them, or raise data.max_faults"
+            )
+
+
+@contextmanager
+def memory_explained(batch: Batch, step: int) -> Iterator[None]:
+    """Inside, running out of memory is told in words: of how much, and what to try.
+
+    Raises:
+        UserError: In its place.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        count, _, height, width = batch.image.shape
+        half = f"train.micro_batch={count // 2}, " if count > 1 else ""
+        raise UserError(
+            f"out of memory in step {step + 1}: {count} images of {height}x{width} in one pass are too many; try "
+            f"{half}train.precision=bf16, or a smaller data.crop, and continue with --resume"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory, of any device, is used up."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in NO_MEMORY)

@@ -1,0 +1,115 @@
+"""Everything that a resumed run continues from, as one mapping of tensors and plain values."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from distill.errors import UserError
+
+
+@dataclass
+class TrainState:
+    """How far a run is, and what became of it. `best` is the lowest abs_rel so far, at step `best_step`.
+
+    Attributes:
+        validated: The step of the last validation that was not cut short.
+        skipped: Steps without a finite loss and gradient, `useless` of them in a row up to this one.
+        faults: Files that could not be read.
+    """
+
+    step: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+    validated: int = 0
+    skipped: int = 0
+    useless: int = 0
+    faults: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Resumable:
+    """What changes while a run goes on, and `identity`: what has to be the same when it is continued.
+
+    The teacher never changes and is not among it; its fingerprint is part of the identity.
+    """
+
+    method: nn.Module
+    optimizer: Any
+    schedule: Any
+    scaler: Any  # of fp16, otherwise None
+    state: TrainState
+    identity: dict[str, Any]
+
+    def capture(self) -> dict[str, Any]:
+        """This moment of the run."""
+        return {
+            "module": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "random": random_states(),
+            "state": asdict(self.state) | {"faults": sorted(self.state.faults)},
+            "identity": self.identity,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Put everything where a captured moment left it.
+
+        Raises:
+            UserError: If it was captured from another run, or by another version of this program.
+        """
+        self._refuse_others(saved)
+        try:
+            self.method.load_state_dict(saved["module"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            words = " ".join(str(error).split())
+            raise UserError(f"the checkpoint does not fit this run: {words}; choose another --output") from error
+        self.schedule.load_state_dict(saved["schedule"])
+        if self.scaler is not None and saved["scaler"] is not None:
+            self.scaler.load_state_dict(saved["scaler"])
+        restore_random_states(saved["random"])
+        for key, value in saved["state"].items():
+            setattr(self.state, key, set(value) if key == "faults" else value)
+
+    def _refuse_others(self, saved: Mapping[str, Any]) -> None:
+        parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}
+        if saved.keys() != parts or saved["state"].keys() != asdict(self.state).keys():
+            found = ", ".join(sorted(saved))
+            raise UserError(
+                f"the checkpoint holds {found}, not what this version of distill continues from: another wrote it; "
+                "use that one, or choose another --output"
+            )
+        for what, value in self.identity.items():
+            if saved["identity"].get(what) != value:
+                raise UserError(
+                    f"the run was started with another {what} ({saved['identity'].get(what)}, now {value}): give the "
+                    "former one, or choose another --output"
+                )
+
+
+def random_states() -> dict[str, Any]:
+    """The state of every random generator of this process, in types that a safe loader reads."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - libraries still draw from it
+    return {
+        "torch": torch.get_rng_state(),  # of the CPU; a GPU's is seeded anew for every micro-batch
+        "python": [version, list(words), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Put every generator where `random_states` found it."""
+    torch.set_rng_state(states["torch"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002

@@ -1,0 +1,97 @@
+"""One optimizer step of any method, over as many micro-batches and processes as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from distill.data.sample import Batch
+from distill.engine.processes import largest
+from distill.engine.statistics import Statistics
+
+
+@dataclass
+class Learner:
+    """What a step works on. `module` and `optimizer` are prepared by `accelerator`; `guide` asks the teacher.
+
+    Attributes:
+        clip: Largest norm of the gradient, None for any.
+        seed: Of what networks draw while they train.
+    """
+
+    accelerator: Accelerator
+    module: nn.Module
+    guide: Callable[[Batch], Any]
+    optimizer: Any
+    schedule: Any
+    clip: float | None = None
+    seed: int = 0
+
+
+def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], bool]:
+    """Step number `step`: its values, each a mean over this process's micro-batches, and whether the weights moved.
+
+    Losses over pixels are weighted by each micro-batch's share of the step's valid pixels, losses over images by its
+    share of images, so that neither accumulation nor the number of processes changes what is minimised.
+    """
+    accelerator, module = learner.accelerator, learner.module
+    values: dict[str, Tensor] = {}
+    shares, statistics = pixel_shares(accelerator, micro_batches), Statistics(module)
+    for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
+        seed_draws(learner.seed, step, i * accelerator.num_processes + accelerator.process_index)
+        batch = batch.to(accelerator.device)
+        last = i == len(micro_batches) - 1
+        with nullcontext() if last else accelerator.no_sync(module):
+            with accelerator.autocast():
+                guide = learner.guide(batch)
+                result = module(batch.image, batch.depth, batch.valid, guide, step)
+            loss = result.pixel_loss * share
+            if result.image_loss is not None:
+                loss = loss + result.image_loss / len(micro_batches)
+            accelerator.backward(loss)
+        if not last:
+            statistics.next()
+        for key, value in {"loss": result.loss.detach(), **result.logs}.items():
+            values[key] = values.get(key, torch.zeros_like(value)) + value / len(micro_batches)
+    norm = accelerator.clip_grad_norm_(module.parameters(), learner.clip or float("inf"))
+    finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(values["loss"]))
+    finite = not any(largest(accelerator, [not finite]))
+    if finite:
+        learner.optimizer.step()
+        statistics.keep()
+    else:  # no trace is left; a scaler of losses learns to scale less
+        statistics.undo()
+        if accelerator.scaler is not None:
+            accelerator.scaler.update()
+    values |= {"grad_norm": norm, "lr": torch.tensor(learner.schedule.get_last_lr()[0])}
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.schedule.step()
+    return values, finite
+
+
+def seed_draws(seed: int, step: int, place: int) -> None:
+    """Let what a network draws depend on the micro-batch alone: not on its process, nor on what was drawn before."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)[0] >> 1))
+
+
+def pixel_shares(accelerator: Accelerator, micro_batches: list[Batch]) -> list[float]:
+    """Each micro-batch's share of the step's valid pixels, times the processes that gradients are averaged over."""
+    if len(micro_batches) == 1 and accelerator.num_processes == 1:
+        return [1.0]
+    # An image without truth is taught by its teacher at every pixel, so it counts whole.
+    counts = torch.stack([valid_pixels(batch.valid) for batch in micro_batches]).to(accelerator.device)
+    total = accelerator.reduce(counts.sum(), reduction="sum")
+    return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()
+
+
+def valid_pixels(valid: Tensor) -> Tensor:
+    """Pixels of (B, 1, H, W) that a loss counts."""
+    per_image = valid.flatten(1).sum(dim=1)
+    return torch.where(per_image > 0, per_image, valid[0].numel()).sum().double()

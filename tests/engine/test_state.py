@@ -1,0 +1,89 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from distill.engine.checkpoint import Checkpoints
+from distill.engine.state import Resumable, TrainState, random_states, restore_random_states
+from distill.errors import UserError
+
+
+@pytest.fixture
+def make_moment():
+    """make_moment(width, teacher): a run that has made one step."""
+
+    def make(width=2, teacher="abc"):
+        module = nn.Linear(width, 1)
+        optimizer = torch.optim.AdamW(module.parameters())
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        module(torch.ones(1, width)).backward()
+        optimizer.step()
+        return Resumable(module, optimizer, schedule, None, TrainState(), {"teacher": teacher, "micro_batch": 4})
+
+    return make
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """kept(moment): what a checkpoint holds of it."""
+
+    def save_and_load(moment):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(moment.state.step, moment.capture())
+        return checkpoints.load()
+
+    return save_and_load
+
+
+def test_everything_comes_back(make_moment, kept):
+    one, other = make_moment(), make_moment()
+    one.state = TrainState(7, 0.5, 4, 6, 2, 1, {"a.png", "b.png"})
+    one.schedule.step()
+    saved = kept(one)
+    other.restore(saved)
+    assert other.state == one.state
+    assert torch.equal(other.method.weight, one.method.weight)
+    assert other.schedule.state_dict() == one.schedule.state_dict()
+    for mine, theirs in zip(other.optimizer.state.values(), one.optimizer.state.values(), strict=True):
+        assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
+
+
+def test_another_teacher_is_refused_by_its_name(make_moment, kept):
+    with pytest.raises(UserError, match=r"started with another teacher \(abc, now xyz\): give the former one"):
+        make_moment(teacher="xyz").restore(kept(make_moment()))
+
+
+def test_another_network_is_refused(make_moment, kept):
+    with pytest.raises(UserError, match=r"does not fit this run: .*size mismatch for weight"):
+        make_moment(width=3).restore(kept(make_moment()))
+
+
+@pytest.mark.parametrize("change", ["more", "less", "counters"])
+def test_a_state_of_other_parts_is_refused(make_moment, kept, change):
+    saved = kept(make_moment())
+    if change == "more":
+        saved["ema"] = {}
+    elif change == "less":
+        del saved["schedule"]
+    else:
+        del saved["state"]["best"]
+    with pytest.raises(UserError, match=r"not what this version of distill continues from: another wrote it"):
+        make_moment().restore(saved)
+
+
+def draw():
+    """A few numbers of every generator; an odd count leaves a cached Gaussian behind."""
+    gauss = [random.gauss(0, 1) for _ in range(3)]
+    return gauss, random.random(), np.random.randn(3).tolist(), torch.randn(3).tolist()  # noqa: NPY002
+
+
+def test_every_random_generator_continues_where_it_was(tmp_path):
+    draw()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"random": random_states()})
+    expected = draw()
+    draw()
+    restore_random_states(checkpoints.load()["random"])
+    assert draw() == expected

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+
+from distill.data import Batch
+from distill.engine.step import run_step, valid_pixels
+
+# A first step that is skipped moves the schedule before the optimizer, which is meant.
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+
+
+def split(batch, size):
+    parts = [torch.split(tensor, size) for tensor in (batch.image, batch.depth, batch.valid)]
+    return [Batch(*tensors, batch.names[:size]) for tensors in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_micro_batches_step_as_the_whole_batch_does(make_learner, make_batch, weights_of, size):
+    whole, parts = make_learner(), make_learner()
+    expected, _ = run_step(whole, [make_batch()], 0)
+    values, _ = run_step(parts, split(make_batch(), size), 0)
+    assert values["grad_norm"].item() == pytest.approx(expected["grad_norm"].item(), rel=1e-6)
+    for key, value in weights_of(whole).items():
+        assert torch.allclose(weights_of(parts)[key], value, rtol=1e-6), key
+
+
+def test_an_image_without_truth_weighs_as_much_as_one_that_is_all_known():
+    valid = torch.zeros(3, 1, 4, 6, dtype=torch.bool)
+    valid[0, 0, 0, :5] = True
+    valid[1] = True
+    assert valid_pixels(valid) == 5 + 24 + 24
+
+
+def test_nothing_moves_in_a_step_without_a_finite_gradient(make_learner, models, make_batch, spoilt, weights_of):
+    learner = make_learner(models.normed())
+    run_step(learner, [make_batch()], 0)
+    before = weights_of(learner)
+    moments = [value.clone() for entry in learner.optimizer.state.values() for value in entry.values()]
+    values, moved = run_step(learner, [spoilt()], 1)
+    assert not moved
+    assert not torch.isfinite(values["loss"])
+    for key, value in weights_of(learner).items():
+        assert torch.equal(value, before[key]), key
+    after = [value for entry in learner.optimizer.state.values() for value in entry.values()]
+    assert all(torch.equal(one, other) for one, other in zip(after, moments, strict=True))
+
+
+def test_a_loss_that_is_no_number_moves_nothing_though_its_gradient_is_one(make_learner, make_batch, weights_of):
+    learner = make_learner()
+    learner.module.register_forward_hook(lambda *given: setattr(given[-1], "pixel_loss", given[-1].pixel_loss + 1e39))
+    before = weights_of(learner)
+    values, moved = run_step(learner, [make_batch()], 0)
+    assert not moved
+    assert torch.isfinite(values["grad_norm"])
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
+
+
+def test_one_bad_micro_batch_spoils_its_step_only(make_learner, make_batch, spoilt, weights_of):
+    learner = make_learner()
+    before = weights_of(learner)
+    assert not run_step(learner, [make_batch(2), spoilt(2)], 0)[1]
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
+    assert run_step(learner, [make_batch(2)] * 2, 1)[1]
+    assert all(torch.isfinite(value).all() for value in weights_of(learner).values())
+
+
+def test_a_scaler_of_losses_learns_from_a_step_that_is_skipped(
+    make_learner, make_batch, spoilt, weights_of, monkeypatch
+):
+    learner, scaler = make_learner(), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")  # which Accelerate refuses on a CPU, PyTorch does not
+    learner.accelerator.native_amp, learner.accelerator.scaler = True, scaler
+    learner.optimizer = AcceleratedOptimizer(learner.optimizer.optimizer, device_placement=False, scaler=scaler)
+    assert run_step(learner, [make_batch()], 0)[1]
+    before = weights_of(learner)
+    assert not run_step(learner, [spoilt()], 1)[1]
+    assert scaler.get_scale() == 512.0
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
+    assert run_step(learner, [make_batch()], 2)[1]
+
+
+def test_a_long_gradient_is_cut(make_learner, make_batch):
+    learner = make_learner(clip=1e-3)
+    moved = []
+    inner = learner.optimizer.optimizer
+    inner.register_step_pre_hook(lambda *_: moved.extend(p.grad.clone() for p in learner.module.parameters()))
+    values, _ = run_step(learner, [make_batch()], 0)
+    assert values["grad_norm"] > 1e-2  # the norm before it was cut
+    assert torch.stack(moved).norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_what_a_network_draws_depends_on_the_step_and_not_on_what_was_drawn_before(make_learner, models, make_batch):
+    losses = []
+    for step in (3, 3, 4):
+        torch.rand(len(losses))
+        losses.append(run_step(make_learner(models.drawing()), [make_batch()], step)[0]["loss"].item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_micro_batches_of_one_step_draw_differently(make_learner, models, make_batch):
+    learner = make_learner(models.drawing())
+    seen = []
+    learner.module.register_forward_hook(lambda *given: seen.append(given[-1].pixel_loss.item()))
+    run_step(learner, [make_batch()] * 2, 0)
+    assert seen[0] != seen[1]
