@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill import __version__
-from distill.arguments import Parser, count, factor, positive, size
+from distill.arguments import Parser, count, factor, positive, predict_options, size
 from distill.engine.signals import ending_cleanly
 from distill.errors import Interrupted, UserError
 
@@ -170,18 +170,16 @@ def run_compare(args: argparse.Namespace) -> int:
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("predict", help="depth of images, folders and videos, as 16-bit PNG and in colour")
-    parser.add_argument("model", metavar="MODEL", help="a run folder, a student/ folder, or teacher-name:checkpoint.pt")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
-    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
-    parser.add_argument("--size", type=size, metavar="HxW", help="resize images for the model")
+    help = "depth of images, folders, videos and cameras: 16-bit PNG, in colour, as points"
+    parser = commands.add_parser("predict", help=help)
+    predict_options(parser)
     parser.set_defaults(run=run_predict)
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    from distill.predict import predict
+    from distill.predict import predict_command
 
-    return YOURS if predict(args.model, args.inputs, args.output, args.size) else DONE
+    return YOURS if predict_command(args) else DONE
 
 
 def add_benchmark(commands: argparse._SubParsersAction) -> None:

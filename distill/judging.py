@@ -105,13 +105,13 @@ def trained_size(model: str) -> tuple[int, int] | None:
     return (int(saved[0]), int(saved[1])) if saved else None
 
 
-def open_for(model: str, data: DataConfig) -> nn.Module:
-    """A model for this data set; published DPT weights get the conversion to metres that belongs to it."""
+def open_for(model: str, data: str) -> nn.Module:
+    """A model for the data set of this name; published DPT weights get the conversion to metres that belongs to it."""
     teacher, colon, _ = model.partition(":")
     published = colon and not Path(model).exists() and teacher != build.SHIPPED  # that one gives metres by itself
-    if published and data.name in PUBLISHED_CONVERSION:
-        scale, shift = PUBLISHED_CONVERSION[data.name]
-        console.print(f"{model}: depth = 1 / ({scale:g} * output + {shift:g}), DPT's conversion for {data.name}")
+    if published and data in PUBLISHED_CONVERSION:
+        scale, shift = PUBLISHED_CONVERSION[data]
+        console.print(f"{model}: depth = 1 / ({scale:g} * output + {shift:g}), DPT's conversion for {data}")
         return build.open_model(model, scale=scale, shift=shift, invert=True)
     return build.open_model(model)
 
@@ -124,7 +124,7 @@ def open_judged(args: argparse.Namespace, data: DataConfig, protocol: Protocol, 
         scale = args.prediction_scale or PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE)
         stored = StoredPredictions(Path(args.model), scale, protocol)
         return Judged(stored, None, stored.size)
-    model = open_for(args.model, data).to(state.device)
+    model = open_for(args.model, data.name).to(state.device)
     size = args.size or trained_size(args.model)
     if size:
         console.print(f"images are resized to {size[0]}x{size[1]} for the model, predictions back", highlight=False)

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from distill.data import Sample
+from distill.data import Sample, png
 from distill.data.files import DecodeError, read_depth
 from distill.data.folder import IMAGE_SUFFIXES
 from distill.engine.files import write_atomically, write_json
@@ -77,7 +76,7 @@ class Recorder:
         limits = self.protocol.min_depth, self.protocol.max_depth
         metres = np.nan_to_num(np.clip(depth, *limits), nan=limits[0])
         stored = np.rint(metres * self.scale).clip(1, LARGEST).astype(np.uint16)  # 0 would be no depth at all
-        return cv2.imencode(".png", stored)[1].tobytes()
+        return png.write_depth(stored, self.scale)
 
     def describe(self, **facts: Any) -> None:
         """Write what must be known to read the folder again."""
@@ -104,11 +103,11 @@ def holds_predictions(folder: str) -> bool:
 
 
 def find_maps(folder: Path) -> dict[str, Path]:
-    """Depth maps by the parts of their names, joined by "_". The colour pictures of `distill predict` are none."""
+    """Depth maps by the parts of their names, joined by "_". The pictures of `distill predict` are none."""
     found: dict[str, Path] = {}
     for suffix in SUFFIXES:
         for path in sorted(folder.rglob(f"*{suffix}")):
-            plain = path.with_name(path.name.replace("_colour.png", ".png"))
+            plain = path.with_name(re.sub(r"_(colour|compare)\.png$", ".png", path.name))
             if path.name.startswith(".") or (plain != path and plain.exists()):
                 continue
             found.setdefault("_".join(parts_of(path.relative_to(folder).as_posix())), path)

@@ -39,14 +39,19 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
     Args:
         path: Single-channel 16-bit PNG or TIFF, or floating-point TIFF or NumPy array (.npy).
         scale: Units per metre, 256 for KITTI's and 1000 for NYU's pictures. None is 1 for floating-point files and 1000
-            for others. The division is made in float32.
+            for others. What a PNG says of itself, as those of `distill predict` do, counts more. The division is made
+            in float32.
         byte_scale: Units per metre of 8-bit maps, which are refused without it: they are mostly pictures of depth.
 
     Raises:
         DecodeError: If the file cannot be read.
         UserError: If it is not a depth map.
     """
-    raw = _load_array(path) if Path(path).suffix == ".npy" else decode_values(read_file(path), path)
+    if Path(path).suffix == ".npy":
+        raw = _load_array(path)
+    else:
+        content = read_file(path)
+        raw, scale = decode_values(content, path), png.depth_scale(content) or scale
     raw = raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
     floating = raw.dtype in (np.float32, np.float64, np.float16)
     units = np.float32(scale or (FLOAT_SCALE if floating else INTEGER_SCALE))

@@ -11,7 +11,9 @@ one above. The 352x1216 window of KITTI's frames lies at their bottom, so nothin
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,9 +71,10 @@ def read(raw: bytes, kind: tuple[int, int]) -> np.ndarray | None:
         return None
     if header.interlaced or header.height * header.row > LARGEST or ORIENTATION in raw[:4096]:
         return None
+    damaged: Any = (isal_zlib.error, RuntimeError)  # isal's type stub takes its class of errors for one of them
     try:
         return _unfilter(header, raw)
-    except (isal_zlib.error, RuntimeError):
+    except damaged:
         return None
 
 
@@ -111,3 +114,35 @@ def stored(header: bytes, rows: bytes, checksum: bytes) -> bytes:
     content = b"".join([*parts, checksum])
     sizes = struct.pack(">I", len(content) - 4), struct.pack(">I", isal_zlib.crc32(content))
     return b"".join([START, header, sizes[0], content, sizes[1], bytes(4), END])
+
+
+# ------------------------------------------------------------------------------------------------- depth that says so
+
+
+SCALE, UNIT = b"depth_scale", b"depth_unit"  # keywords of text chunks
+
+
+def write_depth(stored: np.ndarray, scale: float) -> bytes:
+    """A PNG file of uint16 (H, W), metres * scale, that says its scale and unit in text chunks."""
+    raw = cv2.imencode(".png", stored)[1].tobytes()
+    explained = f"depth in metres = value / {scale:g}; 0: none".encode()
+    texts = {SCALE: f"{scale:g}".encode(), UNIT: b"metre", b"Description": explained}
+    return raw[:HEADER] + b"".join(chunk(b"tEXt", key + b"\0" + text) for key, text in texts.items()) + raw[HEADER:]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG file: its length, kind, content and checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def depth_scale(raw: bytes) -> float | None:
+    """Units per metre that a PNG file states itself, None where it does not."""
+    at = raw.find(b"tEXt" + SCALE + b"\0", HEADER, HEADER + 1024)
+    if at < 0:
+        return None
+    length = int.from_bytes(raw[at - 4 : at])
+    try:
+        scale = float(raw[at + 4 + len(SCALE) + 1 : at + 4 + length])
+    except ValueError:
+        return None
+    return scale if 0 < scale < float("inf") else None

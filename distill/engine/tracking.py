@@ -129,7 +129,7 @@ def record_step(line: str) -> float:
 class StepProgress:
     """A bar with images per second and the loss on a terminal; a line now and then where there is none."""
 
-    def __init__(self, total: int, done: int, title: str, active: bool = True) -> None:
+    def __init__(self, total: int | None, done: int, title: str, active: bool = True) -> None:
         self.terminal = active and sys.stderr.isatty()
         self.lines = active and not self.terminal
         self.total, self.title, self.last_line = total, title, time.monotonic()
@@ -156,4 +156,4 @@ class StepProgress:
         self.bar.update(self.task, completed=done, note=note)
         if self.lines and (time.monotonic() - self.last_line > 15 or done == self.total):
             self.last_line = time.monotonic()
-            console.print(f"{self.title}: step {done} of {self.total}, {note}", highlight=False)
+            console.print(f"{self.title}: step {done} of {self.total or '?'}, {note}", highlight=False)

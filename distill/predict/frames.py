@@ -1,0 +1,121 @@
+"""Reading what is predicted: images, and the frames of videos and cameras."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import cv2
+import numpy as np
+
+from distill.config import MIN_SIDE
+from distill.data import DecodeError
+from distill.data.files import read_image
+from distill.errors import UserError
+from distill.predict.inputs import Source
+
+USUAL_RATE = 25.0  # frames a second of a video or camera that does not say
+WHOLE = 0.9  # share of a video's promised frames that must be there; what containers promise is an estimate
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in one line of our own
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image to predict, uint8 RGB (H, W, 3); `number` counts the frames of what moves."""
+
+    source: Source
+    image: np.ndarray
+    number: int | None = None
+    rate: float = USUAL_RATE
+
+    @property
+    def name(self) -> str:
+        """What its files are called, without a suffix."""
+        own = self.source.name.name
+        return own if self.number is None else f"{own}_{self.number:06d}"
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[cv2.VideoCapture]:
+    """A video or camera. OpenCV's own complaints are kept off the screen.
+
+    Raises:
+        UserError: If it is a camera that does not open.
+    """
+    former = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    video = cv2.VideoCapture(source.place if isinstance(source.place, int) else str(source.place))
+    try:
+        if isinstance(source.place, int) and not video.isOpened():
+            raise UserError(
+                f"{source} does not open; connect it, end the program that uses it, or give another camera's number"
+            )
+        yield video
+    finally:
+        video.release()
+        cv2.utils.logging.setLogLevel(former)
+
+
+def expected_frames(sources: Iterable[Source], limit: int | None) -> int | None:
+    """How many frames there will be, None if nobody knows.
+
+    Raises:
+        UserError: If a camera does not open.
+    """
+    total: int | None = 0
+    for source in sources:
+        length: int | None = 1
+        if source.moving:
+            with opened(source) as video:
+                known = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+            length = limit if isinstance(source.place, int) else min(known, limit or known)
+        total = None if total is None or length is None else total + length
+    return total
+
+
+def read_frames(source: Source, limit: int | None = None) -> Iterator[Frame]:
+    """The image, or the first `limit` frames of what moves; a camera without a limit never ends.
+
+    Raises:
+        DecodeError: If there is none, if it is smaller than networks take, or a video ends early.
+    """
+    if not source.moving:
+        assert not isinstance(source.place, int)
+        yield Frame(source, _large_enough(source, read_image(source.place)))
+        return
+    with opened(source) as video:
+        rate, promised = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate = rate if 1 <= rate <= 1000 else USUAL_RATE
+        for number in count():
+            there, image = (False, None) if number == limit else video.read()
+            if not there or image is None:
+                break
+            yield Frame(source, _large_enough(source, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), number, rate)
+    if number == 0:
+        raise DecodeError(str(source), "no frame of it can be decoded")
+    if number != limit and number < WHOLE * promised:
+        raise DecodeError(str(source), f"it ends after {number} of {promised:.0f} frames; those were written")
+
+
+def _large_enough(source: Source, image: np.ndarray) -> np.ndarray:
+    """The image, unless no network takes one so small."""
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise DecodeError(str(source), f"{height}x{width} (height x width) is less than {MIN_SIDE} pixels; enlarge it")
+    return image
+
+
+def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    """Neighbours of one shape, at most `size` together."""
+    batch: list[Frame] = []
+    for frame in frames:
+        if batch and (len(batch) == size or frame.image.shape != batch[0].image.shape):
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
+        yield batch
