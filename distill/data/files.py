@@ -112,7 +112,7 @@ def decode_colours(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     """The uint8 RGB picture (H, W, 3) that a file's content holds."""
     check_complete(raw, path)
     fast = png.read(raw, png.COLOUR8)
-    return cv2.cvtColor(_decode(raw, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) if fast is None else fast
+    return _decode(raw, path, cv2.IMREAD_COLOR_RGB) if fast is None else fast
 
 
 def decode_values(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Most of a training image's time goes into inflating, which ISA-L does twice as fast as zlib. libspng then undoes the
 rows' filters: it is given the inflated rows as a PNG that is not compressed. OpenCV is asked for all that is not read
-here, and for everything where these two libraries are missing.
+here, and for everything where these two libraries cannot be loaded.
 
 No part of a PNG can be had without what comes before: it is one compressed stream of rows, each perhaps relative to the
 one above. The 352x1216 window of KITTI's frames lies at their bottom, so nothing could be left out.

@@ -60,7 +60,7 @@ class Batch:
         """The batch on a device, ready for a network; copied without waiting where memory is pinned."""
         image, depth, valid = (one.to(device, non_blocking=True) for one in (self.image, self.depth, self.valid))
         divisor = 255 if image.dtype == torch.uint8 else 1
-        image = image.to(torch.float32, memory_format=torch.contiguous_format) / divisor
+        image = image.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(divisor)
         return replace(self, image=image, depth=depth, valid=valid)
 
     def pin_memory(self) -> Batch:

@@ -3,6 +3,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from distill.data.files import DecodeError, read_depth, read_image, read_pair
 from distill.errors import UserError
@@ -20,6 +21,37 @@ def test_an_image_is_rgb(tmp_path, write_image):
 
 def test_a_grey_image_gets_three_channels(tmp_path, write_image):
     assert read_image(write_image(tmp_path / "grey.png", NOISE[..., 0])).tolist() == NOISE[..., [0, 0, 0]].tolist()
+
+
+PICTURES = {  # as Pillow writes them
+    "turned.jpg": (
+        "RGB",
+        {"quality": 95, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+    ),
+    "palette.png": ("P", {}),
+    "two_bits.png": ("1", {}),
+    "see_through.png": ("RGBA", {}),
+    "grey.jpg": ("L", {}),
+    "four_inks.jpg": ("CMYK", {}),
+    "plain.bmp": ("RGB", {}),
+    "plain.tif": ("RGB", {}),
+    "plain.webp": ("RGB", {"lossless": True}),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_of_every_kind_are_upright_rgb(tmp_path, name):
+    mode, options = PICTURES[name]
+    colours = np.zeros((24, 40, 3), np.uint8)
+    colours[:12, :20], colours[12:, 20:] = (255, 0, 0), (0, 0, 255)
+    picture = Image.fromarray(colours).convert(mode)
+    picture.save(tmp_path / name, **options)
+    expected = np.asarray(picture.convert("RGB")).astype(int)
+    expected = np.rot90(expected, -1) if name.startswith("turned") else expected
+    image = read_image(tmp_path / name)
+    assert (image.shape, image.dtype) == (expected.shape, np.uint8)
+    assert np.abs(image - expected)[:8, :8].max() <= 4
+    assert np.abs(image - expected)[-8:, -8:].max() <= 4
 
 
 @pytest.mark.parametrize("scale", [256, 1000])
