@@ -13,6 +13,7 @@ from torch import nn
 
 from students.cnn import CNNStudent
 from students.folder import CONFIG, WEIGHTS, read_config, save_student
+from students.hub import Student
 from students.inherit import Inheritance
 from students.lg_conv import LGConv
 from students.pruned_dpt import DPTStudent
@@ -23,6 +24,7 @@ __all__ = [
     "DPTStudent",
     "Inheritance",
     "LGConv",
+    "Student",
     "create_student",
     "list_students",
     "load_student",
@@ -74,13 +76,17 @@ def load_student(folder: str | Path) -> nn.Module:
     """
     place, config = read_config(folder)
     options = {**config["options"], "pretrained": False}
-    student = create_student(config["student"], **options)
+    student: Any = create_student(config["student"], **options)
     try:
         student.load_state_dict(load_file(place / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG} or is damaged: {reason}") from error
+    student.metadata = config.get("metadata") or {}
     return student.eval()
+
+
+Student.load = staticmethod(load_student)
 
 
 def count_parameters(model: nn.Module) -> int:

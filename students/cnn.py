@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from students.backbone import Backbone
 from students.bins import AdaptiveBins
 from students.folder import WEIGHTS
+from students.hub import Student
 from students.inherit import trained_student
 from students.lg_conv import LGConv
 from teachers.checkpoints import read_state_dict
@@ -60,7 +61,7 @@ class CNNDecoder(nn.Module):
         return depth[..., : size[0], : size[1]]
 
 
-class CNNStudent(nn.Module):
+class CNNStudent(nn.Module, Student):
     """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
 
     Args:

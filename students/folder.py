@@ -1,4 +1,4 @@
-"""The two files that a trained student is: its weights, and how to build the network for them."""
+"""The files that a trained student is: its weights, how to build the network for them, and a card for people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 from safetensors.torch import save as to_bytes
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+from students.card import model_card
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 def save_student(student: Any, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write `model.safetensors` and `config.json`, each whole or not at all.
+    """Write `model.safetensors`, `config.json` and the model card `README.md`, each whole or not at all.
 
     Args:
         student: A model of `create_student`.
@@ -26,7 +28,8 @@ def save_student(student: Any, folder: str | Path, metadata: Mapping[str, Any] |
     (folder / f"{WEIGHTS}.part").write_bytes(to_bytes(weights, metadata={"format": "pt"}))
     config = {"format": 1, **student.recipe, "metadata": dict(metadata or {})}
     (folder / f"{CONFIG}.part").write_text(json.dumps(config, indent=2) + "\n")
-    for name in (WEIGHTS, CONFIG):
+    (folder / f"{CARD}.part").write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
+    for name in (WEIGHTS, CONFIG, CARD):
         os.replace(folder / f"{name}.part", folder / name)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 HEAD_WIDTH = 8
@@ -61,7 +60,7 @@ class LGConv(nn.Module):
         """Vectors v (B, h) of t (B, h, H, W), pooled by scores (B, M, H, W); never in float16, whose sums overflow."""
         dtype = torch.float32 if t.dtype == torch.float16 else t.dtype
         attention = scores.flatten(2).to(dtype).softmax(dim=-1).to(dtype)
-        values = rearrange(t.to(dtype), "b (m k) h w -> b m k (h w)", m=self.heads)
+        values = t.to(dtype).unflatten(1, (self.heads, -1)).flatten(3)  # b (m k) h w -> b m k (h w)
         # Not a matrix product, which autocast would take back to float16.
         return (attention.unsqueeze(2) * values).sum(dim=-1).flatten(1)
 

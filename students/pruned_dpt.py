@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from students.efficientnet_stem import EfficientNetStem
+from students.hub import Student
 from students.inherit import (
     IMAGENET_STEMS,
     OUTPUT,
@@ -35,7 +36,7 @@ STEMS = ("resnet50", "efficientnet_b0")
 START_SHARE = 0.2  # a DPT without weights starts from a constant depth, this share of its largest
 
 
-class DPTStudent(DPT):
+class DPTStudent(DPT, Student):
     """A trainable DPT, named by its parent, that `save_student` can write and `load_student` can rebuild.
 
     Args:

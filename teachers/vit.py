@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
@@ -29,8 +28,8 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
-        return self.proj(rearrange(self.attend(q, k, v), "b h n d -> b n (h d)"))
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each b h n d
+        return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
 
 # (width, heads) -> a module over tokens (B, N, D), such as Attention itself
@@ -95,15 +94,15 @@ class ViT(nn.Module):
         """Position embedding (1, 1 + height * width, D), bilinear without align_corners as the checkpoints expect."""
         if height == width == self.grid:
             return self.pos_embed
-        grid = rearrange(self.pos_embed[:, 1:], "b (h w) d -> b d h w", h=self.grid)
+        grid = self.pos_embed[:, 1:].unflatten(1, (self.grid, -1)).permute(0, 3, 1, 2)
         grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
-        return torch.cat([self.pos_embed[:, :1], rearrange(grid, "b d h w -> b (h w) d")], dim=1)
+        return torch.cat([self.pos_embed[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
         """Map (B, C, h, w) -> the tapped tokens, each (B, 1 + rows * cols, D), and (rows, cols)."""
         x = self.patch(x)
         size = (x.shape[-2], x.shape[-1])
-        tokens = rearrange(x, "b d h w -> b (h w) d")
+        tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1) + self.positions(*size)
         taps = []
         for i, block in enumerate(self.blocks):
@@ -146,5 +145,5 @@ class Reassemble(nn.Module):
             self.resample = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        x = rearrange(self.readout(tokens), "b (h w) d -> b d h w", h=size[0])
+        x = self.readout(tokens).unflatten(1, (size[0], -1)).permute(0, 3, 1, 2)
         return self.resample(self.conv(x))

@@ -42,8 +42,8 @@ def test_a_loaded_student_is_in_eval_mode_and_can_go_on_learning(student, folder
     assert all(p.grad is not None for p in loaded.parameters())
 
 
-def test_two_files_are_written_and_nothing_is_left_over(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+def test_three_files_are_written_and_nothing_is_left_over(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
 def test_the_configuration_is_readable(folder):

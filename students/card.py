@@ -1,0 +1,103 @@
+"""The README.md of a student's folder: what it is, what it learnt from, how good it is, and under which licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+METHODS = {
+    "supervised": "supervised, without a teacher",
+    "output": "the teacher's depth beside the ground truth",
+    "fill": "the teacher's depth where the ground truth has holes",
+    "feature": "the teacher's features, adapted",
+    "disdepth": "DisDepth (arXiv 2404.16386): feature acclimation, loss attention, a ghost of the student's decoder",
+}
+DATA = {"kitti": "KITTI", "nyu": "NYU Depth V2", "folder": "own images", "scenes": "procedural scenes"}
+# The Hub's name of a licence, and what stands behind it.
+LICENCES = {
+    "kitti": ("cc-by-nc-sa-3.0", "KITTI is published under CC BY-NC-SA 3.0"),
+    "nyu": ("other", "NYU Depth V2 names no licence; its authors offer it for research"),
+    "folder": ("other", "the licence of the training images decides; write it here"),
+    "scenes": ("mit", "procedural scenes are made by MIT-licensed code"),
+}
+UNKNOWN = ("other", "it is not known what the weights were learnt from; write their licence here")
+
+
+def licence_of(metadata: Mapping[str, Any]) -> tuple[str, str]:
+    """The licence of a student's weights as the Hub calls it, and its reason, by the data they were learnt from."""
+    return LICENCES.get(str(metadata.get("data")), UNKNOWN)
+
+
+def model_card(recipe: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """The card of a student as Markdown, with the front matter that the Hub reads.
+
+    Args:
+        recipe: "student" and "options", as in `config.json`.
+        metadata: What is known of its training, as a run writes it; what is missing is left out.
+    """
+    licence, reason = licence_of(metadata)
+    name, options = recipe["student"], recipe["options"]
+    near, far = options.get("min_depth"), options.get("max_depth")
+    size = metadata.get("input_size")
+    facts = {
+        "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}",
+        "method": METHODS.get(str(metadata.get("method")), metadata.get("method")),
+        "teacher": metadata.get("teacher") and f"`{Path(metadata['teacher']).name}`",
+        "data": DATA.get(str(metadata.get("data")), metadata.get("data")),
+        "steps": metadata.get("step"),
+        "depth": f"{near:g} to {far:g} m" if near is not None and far is not None else "metres",
+        "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
+    }
+    lines = [f"| {fact} | {text} |" for fact, text in facts.items() if text]
+    return f"""---
+library_name: distill
+pipeline_tag: depth-estimation
+license: {licence}
+tags: [depth-estimation, knowledge-distillation, {name}]
+---
+
+# Depth in metres from one image: {name}
+
+A small depth network, distilled from a large one.
+
+| | |
+|---|---|
+{chr(10).join(lines)}
+{_figures(metadata)}
+## Use
+
+Needs PyTorch and timm beside the code of `distill`.
+
+```python
+import distill
+
+model = distill.load_model("THIS_FOLDER")  # a PyTorch module in eval mode
+depth = model(image)  # RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W) in metres
+```
+
+From the Hub: `from students import Student; model = Student.from_pretrained("USER/NAME")`.
+
+## Licence
+
+The code is MIT-licensed. The weights are `{licence}`: {reason}. Terms of the teacher's weights and of the
+backbone's first weights apply as well.
+"""
+
+
+def _figures(metadata: Mapping[str, Any]) -> str:
+    """The table of metrics with the protocol that they were measured by; empty where there are none."""
+    metrics: Mapping[str, float] = metadata.get("metrics") or {}
+    if not metrics:
+        return ""
+    heads, values = " | ".join(metrics), " | ".join(f"{value:.4g}" for value in metrics.values())
+    return f"""
+## Figures
+
+Protocol `{metadata.get("protocol")}`, fingerprint `{metadata.get("fingerprint")}`. Of all validations of the
+training the one with the best abs_rel was kept: these figures are of the images that it was chosen on.
+
+| {heads} |
+|{"--:|" * len(metrics)}
+| {values} |
+"""
