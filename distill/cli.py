@@ -12,6 +12,7 @@ from distill import __version__
 from distill.arguments import Parser, count, factor, positive, predict_options, size
 from distill.engine.signals import ending_cleanly
 from distill.errors import Interrupted, UserError
+from distill.export.options import add_export
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
 RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher tells it
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_predict(commands)
     add_benchmark(commands)
+    add_export(commands)
     add_data(commands)
     return parser
 

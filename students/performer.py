@@ -45,12 +45,12 @@ def favor_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> Tens
     Returns:
         (..., N, d).
     """
-    directions = projection.mT * q.shape[-1] ** -0.25
+    directions = projection.transpose(0, 1) * q.shape[-1] ** -0.25
     key = k @ directions - k.square().sum(dim=-1, keepdim=True) * (0.5 * k.shape[-1] ** -0.5)
     largest = key.detach().amax(dim=-2, keepdim=True)
     key = (key - largest).exp()
     query = (q @ directions + largest).softmax(dim=-1)
-    return query @ (key.mT @ v) / (query @ key.sum(dim=-2).unsqueeze(-1))
+    return query @ (key.transpose(-2, -1) @ v) / (query @ key.sum(dim=-2).unsqueeze(-1))
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

@@ -121,6 +121,10 @@ class DPTDecoder(nn.Module):
 
 def inner_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """The size that the encoder works on, before padding."""
+    if scale == 1:
+        return size
+    if torch.jit.is_tracing():  # sides are tensors then, which cannot be rounded
+        size = int(size[0]), int(size[1])
     return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))
 
 

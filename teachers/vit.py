@@ -103,7 +103,7 @@ class ViT(nn.Module):
         x = self.patch(x)
         size = (x.shape[-2], x.shape[-1])
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1) + self.positions(*size)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1) + self.positions(*size)
         taps = []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens)

@@ -20,7 +20,7 @@ FLOORS = (
     {"distill.judged_page"},
     {"distill.judging"},
     {"distill.summary", "distill.predict", "distill.validation"},
-    {"distill.assembly", "distill.benchmark"},
+    {"distill.assembly", "distill.benchmark", "distill.export"},
     {"distill.run"},
     {"distill.demo", "distill.ablation"},
     {"distill.cli"},

@@ -1,0 +1,43 @@
+"""Whether an exported model gives the depth of the one that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-3  # of the largest relative error of a pixel
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Relative errors |a - b| / |b| over all pixels of some images."""
+
+    largest: float
+    mean: float
+    images: int
+
+    @property
+    def acceptable(self) -> bool:
+        """False also where it is not a number."""
+        return self.largest <= TOLERANCE
+
+    def __str__(self) -> str:
+        return f"relative error at most {self.largest:.1e}, on average {self.mean:.1e}, on {self.images} images"
+
+
+@torch.inference_mode()
+def difference(
+    given: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
+) -> Difference:
+    """Compare two models on images (1, 3, H, W); a depth of another shape, or not finite, is infinitely wrong."""
+    largest, total = 0.0, 0.0
+    for image in images:
+        ours, theirs = given(image), expected(image)
+        if ours.shape != theirs.shape or not torch.isfinite(ours).all():
+            return Difference(float("inf"), float("inf"), len(images))
+        error = ((ours - theirs).abs() / theirs.abs().clamp(min=1e-8)).double()
+        largest, total = max(largest, float(error.max())), total + float(error.mean())
+    return Difference(largest, total / len(images), len(images))

@@ -1,0 +1,1 @@
+"""A trained model leaves home: `distill export`."""

@@ -1,0 +1,101 @@
+"""`distill export`: a model becomes a file that runs without this package, and is checked at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from distill.deploy.check import TOLERANCE, Difference, difference
+from distill.deploy.costs import MEBI
+from distill.deploy.finishing import finish
+from distill.deploy.graph import OPSETS, write_onnx, write_program
+from distill.deploy.runtime import OnnxModel, need
+from distill.errors import UserError
+from distill.export.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
+from distill.judging import check_writable
+
+DONE, OURS = 0, 1
+KINDS = (".onnx", ".pt2")
+
+
+def export_command(args: argparse.Namespace) -> int:
+    """Carry out `distill export` and return the exit code: 1 where the file would not give the model's depth.
+
+    Raises:
+        UserError: If anything given is wrong.
+    """
+    check_options(args)
+    subject = open_subject(args.model)
+    check_sizes(subject, args)
+    size = choose_size(subject, args.size)
+    images, origin = images_of(subject, size, args.images, CHECKED)
+    check_writable(args.output, "--output")
+    out = Console(highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix=f".{args.output.name}-", dir=args.output.parent) as folder:
+        part = Path(folder) / args.output.name
+        exported = write(subject, args, size, part)
+        found = compare(exported, subject.model, images, args.dynamic)
+        out.print(f"checked by {runtime_of(args.output)} on {origin} images: {found}")
+        if not found.acceptable:
+            out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
+            return OURS
+        os.replace(part, args.output)
+    out.print(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
+    return DONE
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything is opened."""
+    kind = args.output.suffix
+    if kind not in KINDS:
+        raise UserError(f"--output {args.output} is of no known kind, expected a name that ends with .onnx or .pt2")
+    if args.opset not in OPSETS:
+        raise UserError(
+            f"--opset {args.opset} cannot be written, expected one from {OPSETS[0]} to {OPSETS[-1]}; runtimes of older "
+            "ones lack what these networks consist of"
+        )
+    if kind == ".pt2" and args.dynamic:
+        raise UserError("--dynamic is for ONNX; a .pt2 takes one size: give --size HxW")
+    for name in ("onnx", "onnxruntime") if kind == ".onnx" else ():
+        need(name)
+
+
+def check_sizes(subject: Subject, args: argparse.Namespace) -> None:
+    """Refuse free sizes for a network whose graph depends on the size."""
+    scale = getattr(getattr(subject.model, "config", None), "resolution_scale", 1)
+    if args.dynamic and scale != 1:
+        raise UserError(
+            f"{subject.name} works on an image of {scale:g} of the size, which a graph holds for one size only: "
+            "leave --dynamic out and give --size HxW"
+        )
+
+
+def write(subject: Subject, args: argparse.Namespace, size: tuple[int, int], path: Path) -> nn.Module:
+    """Write the file and open it again, as others will."""
+    facts = facts_of(subject, None if args.dynamic else size, args.licence)
+    if path.suffix == ".pt2":
+        write_program(subject.model, path, size, facts)
+        return torch.export.load(path).module()
+    traced = path.with_name("traced.onnx")
+    write_onnx(subject.model, traced, None if args.dynamic else size, args.opset)
+    finish(traced, path, facts)
+    return OnnxModel(path)
+
+
+def compare(exported: nn.Module, model: nn.Module, images: Sequence[Tensor], dynamic: bool) -> Difference:
+    """The difference on the images and, where sizes are free, on parts of them of other sizes."""
+    if dynamic:
+        images = [*images, *(image[..., : -(-image.shape[-2] * 3 // 4), :-1] for image in images[:1])]
+        images = [image for image in images if min(image.shape[-2:]) >= 32]
+    return difference(exported, model, images)
+
+
+def runtime_of(path: Path) -> str:
+    return "ONNX Runtime" if path.suffix == ".onnx" else "PyTorch"

@@ -1,0 +1,146 @@
+"""What is exported, and what is known of it: the model, the run it comes from, its size, its images, its facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill import __version__, build
+from distill.config import Config, load_config
+from distill.data import DecodeError, SceneDataset, to_tensor
+from distill.data.files import read_image
+from distill.data.folder import IMAGE_SUFFIXES
+from distill.errors import UserError
+from students import read_config
+from teachers import FrozenTeacher
+
+USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
+LICENCES = {
+    "kitti": "weights learnt from KITTI, whose data is CC BY-NC-SA 3.0",
+    "scenes": "MIT (embedded scenes)",
+}
+UNKNOWN_LICENCE = "that of the training data and of the teacher's weights"
+CHECKED = 4  # images
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be exported, on the CPU. `run` is the configuration it was trained with, where that is at hand."""
+
+    name: str
+    model: nn.Module
+    recipe: dict[str, Any]
+    run: Config | None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What its folder says of its training; empty for a teacher's checkpoint."""
+        return self.recipe.get("metadata", {})
+
+
+def open_subject(name: str) -> Subject:
+    """MODEL of the command line.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    model = build.open_model(name)
+    plain = model.model if isinstance(model, FrozenTeacher) else model
+    try:
+        place, recipe = read_config(name)
+    except (FileNotFoundError, ValueError):
+        return Subject(name, plain, {"student": name.partition(":")[0]}, None)
+    written = place.parent / "config.yaml"
+    return Subject(name, plain, recipe, load_config(written) if written.is_file() else None)
+
+
+def choose_size(subject: Subject, given: tuple[int, int] | None) -> tuple[int, int]:
+    """The size asked for, else that of the training images.
+
+    Raises:
+        UserError: If nothing tells.
+    """
+    trained = given or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
+    if trained is None and subject.run is not None:
+        trained = subject.run.data.scenes.size if subject.run.data.name == "scenes" else None
+    if trained is None:
+        raise UserError(f"{subject.name} does not say which size its images had: give --size HxW")
+    return int(trained[0]), int(trained[1])
+
+
+def images_of(
+    subject: Subject, size: tuple[int, int], paths: Sequence[Path] | None, count: int
+) -> tuple[list[Tensor], str]:
+    """Up to `count` images (1, 3, *size) in [0, 1], and what they are: those given, the run's own, or scenes.
+
+    Raises:
+        UserError: If none of those given can be read.
+    """
+    if paths:
+        return [fit(to_tensor(image), size) for image in read_images(paths, count)], "given"
+    if subject.run is not None:
+        training = build.build_data(subject.run).train
+        step = max(len(training) // count, 1)
+        chosen = range(0, min(len(training), step * count), step)
+        return [fit(to_tensor(training.unvaried(i).image), size) for i in chosen], "of the run's training"
+    scenes = SceneDataset("road", count, seed=13, size=size)
+    return [fit(to_tensor(scenes[i].image), size) for i in range(count)], "rendered"
+
+
+def fit(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(3, H, W) -> (1, 3, *size)."""
+    image = image[None]
+    if image.shape[-2:] == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def read_images(paths: Sequence[Path], count: int) -> list[Any]:
+    """The first `count` images among files and folders that can be read."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--images {path}: there is no such file or folder")
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        files += inside
+    images = []
+    for file in files[:: max(len(files) // count, 1)]:
+        try:
+            images.append(read_image(file))
+        except DecodeError:
+            continue
+        if len(images) == count:
+            break
+    if not images:
+        said = ", ".join(map(str, paths))
+        raise UserError(f"--images {said}: no image can be read there; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return images
+
+
+def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None) -> dict[str, str]:
+    """What a file says of itself, as text by name."""
+    model, training = subject.model, subject.training
+    limits = {key: getattr(model, key, None) for key in ("min_depth", "max_depth")}
+    known: dict[str, Any] = {
+        "input": "image: float32 RGB in [0, 1], (batch, 3, height, width); normalisation is inside",
+        "output": "depth: float32 metres, (batch, 1, height, width)",
+        "units": "metres",
+        "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
+        **limits,
+        "model": subject.recipe["student"],
+        "options": subject.recipe.get("options"),
+        "training": training or None,
+        "protocol": training.get("protocol"),
+        "fingerprint": training.get("fingerprint"),
+        "licence": licence or LICENCES.get(training.get("data", ""), UNKNOWN_LICENCE),
+        "software": f"distill {__version__}, PyTorch {torch.__version__}",
+    }
+    facts = {key: value for key, value in known.items() if value is not None}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}

@@ -1,0 +1,87 @@
+import collections
+
+import pytest
+import torch
+
+from distill.deploy.check import Difference, difference
+from distill.deploy.graph import prepare, write_onnx
+from students import create_student
+from teachers import create_dpt
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+from distill.deploy.finishing import finish  # noqa: E402
+from distill.deploy.runtime import OnnxModel  # noqa: E402
+
+
+def images(*sizes):
+    draw = torch.Generator().manual_seed(0)
+    return [torch.rand(1, 3, *size, generator=draw) for size in sizes]
+
+
+def cnn():
+    torch.manual_seed(0)
+    model = create_student("test_efficientnet", lg_conv=True, pretrained=False, bins=8, width=8)
+    for module in model.modules():  # norms that would be seen if they were lost
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.running_mean.uniform_(-0.5, 0.5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def student():
+    return cnn()
+
+
+@pytest.fixture(scope="module")
+def any_size(student, tmp_path_factory):
+    """The student for any size, as others open it."""
+    folder = tmp_path_factory.mktemp("graph")
+    write_onnx(student, folder / "traced.onnx", None)
+    finish(folder / "traced.onnx", folder / "any.onnx", {"units": "metres"})
+    return folder / "any.onnx"
+
+
+def test_one_file_takes_any_size_and_any_batch(student, any_size):
+    found = difference(OnnxModel(any_size), student, [*images((32, 64), (45, 77)), torch.rand(3, 3, 40, 96)])
+    assert found.acceptable
+
+
+def test_batchnorm_is_folded(any_size):
+    """Also those behind LG-Conv's sum; the worst that a wrong fold does is in the test above."""
+    kinds = collections.Counter(node.op_type for node in onnx.load(any_size).graph.node)
+    assert kinds["BatchNormalization"] == 0
+    assert kinds["Conv"] > 20
+
+
+def test_preparing_leaves_the_model_as_it_was(student):
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    found = difference(prepare(student), student, images((32, 64)))
+    assert found.acceptable
+    assert student.state_dict().keys() == before.keys()
+    assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (64, 96)),
+        ({"heads": 1, "hooks": (0, 1), "resolution_scale": 0.6, "attention": "performer"}, (70, 101)),
+    ],
+)
+def test_a_dpt_gives_the_same_depth(options, size, tmp_path):
+    torch.manual_seed(0)
+    model = (create_student("dpt_micro", **options) if options else create_dpt("dpt_micro")).eval()
+    write_onnx(model, tmp_path / "x.onnx", size, 17)
+    assert difference(OnnxModel(tmp_path / "x.onnx"), model, images(size)).acceptable
+
+
+def test_errors_are_relative_and_what_is_not_finite_is_no_success():
+    given = images((2, 2))
+    found = difference(lambda x: x * 1.01, lambda x: x + 1 - 1, given)
+    assert found.largest == pytest.approx(0.01, rel=1e-2)
+    assert not found.acceptable
+    assert difference(lambda x: x, lambda x: x, given) == Difference(0, 0, 1)
+    assert not difference(lambda x: x * float("nan"), lambda x: x, given).acceptable
+    assert not difference(lambda x: x[..., :1], lambda x: x, given).acceptable
