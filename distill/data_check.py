@@ -23,6 +23,7 @@ from distill.errors import UserError
 
 SAMPLES = 32  # depth maps that are read of each half
 FEW = 5  # names that are listed
+NEAR = 0.02  # share of the cap within which depth is hardly all
 MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
 
 
@@ -107,6 +108,7 @@ def describe(half: Half) -> dict[str, Any]:
         "lines": contents.lines,
         "usable": len(contents.usable),
         "without_truth": len(contents.without_truth),
+        "repeated": len(contents.repeated),
         "missing": len(contents.missing),
         "missing_first": list(contents.missing[:FEW]),
         "unreadable": len(seen.faults),
@@ -129,7 +131,10 @@ def problems_of(half: Half) -> Iterator[str]:
     if seen.faults:
         path, why = min(seen.faults.items())
         yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
-    yield from (wrong for wrong in seen.wrong if "cannot read" not in wrong)
+    if wrong := [one for one in seen.wrong if "cannot read" not in one]:
+        yield f"{wrong[0]} (and {len(wrong) - 1} more of those looked at)" if len(wrong) > 1 else wrong[0]
+    if half.name == "test" and (repeated := contents.repeated):
+        yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: drop them"
     if contents.usable and not contents.images_only and not seen.wrong:
         yield from depth_problems(half)
 
@@ -155,14 +160,22 @@ def scale_hint(half: Half) -> str:
 def notes_on(half: Half, dataset: str) -> Iterator[str]:
     """What should be known of a half that can be used."""
     contents, depths = half.contents, half.seen.depths
-    if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines)):
+    part = {"train": "training", "test": "test"}.get(half.name, "")
+    if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines, part)):
         yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
     if half.name == "train" and (leaked := test_frames(contents)):
         yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
+    if half.name != "test" and (repeated := contents.repeated):
+        yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
     if contents.without_truth:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if contents.images_only:
         yield "images alone: they can be distilled from a teacher, not evaluated"
+    if depths and MIN_DEPTH < depths.farthest < NEAR * contents.max_depth:
+        yield (
+            f"the farthest of the depth is {depths.farthest:.3g} m, of the {contents.max_depth:g} m that count: does "
+            "the file hold the units that are expected?"
+        )
     if depths and 0 < depths.in_range < MOSTLY:
         yield f"only {depths.in_range:.0%} of the depth lies below {contents.max_depth:g} m: is the unit right?"
 
@@ -209,6 +222,7 @@ def rows_of(half: dict[str, Any]) -> dict[str, str]:
         "ground truth": half["truth"],
         "usable": counts,
         "without truth": str(half["without_truth"]),
+        "repeated": str(half["repeated"]),
         "missing": counted(half["missing"], half["missing_first"]),
         "unreadable": counted(half["unreadable"], list(half["unreadable_first"])),
         "scenes": str(half["scenes"]) if half["scenes"] else "unknown",

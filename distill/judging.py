@@ -19,6 +19,7 @@ from distill.config import MIN_SIDE, DataConfig, parse_config
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files import INTEGER_SCALE
 from distill.data.known_lists import UNKNOWN
+from distill.data.survey import check_once
 from distill.engine.files import write_json
 from distill.engine.sharing import judge_shared
 from distill.engine.tracking import console
@@ -139,6 +140,7 @@ def evaluate_command(args: argparse.Namespace) -> list[Evaluation]:
             check_writable(path, f"--{option}")
     state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
     dataset = build.open_dataset(data, "test", split=args.split)
+    check_once(dataset)
     protocols = choose_protocols(args, data, dataset)
     judged = open_judged(args, data, protocols[0], state)
     predict = recorded(args, data, judged, protocols[0], state) if args.save_predictions else judged.predict

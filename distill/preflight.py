@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from distill.config import MIN_SIDE
 from distill.data import DepthDataset, TrainingSet
-from distill.data.survey import Survey, check_apart, check_files
+from distill.data.survey import Survey, check_apart, check_files, check_once
 from distill.data.truth import evenly
 from distill.engine.tracking import console
 from distill.errors import UserError
@@ -33,6 +33,7 @@ def preflight(training: TrainingSet, test: DepthDataset | None, max_faults: floa
         parts.append(training.photographs)
     check_shapes(training, found)
     if test is not None:
+        check_once(test)
         look_at("test", test, max_faults)
         for part in parts:
             check_apart(part, test)

@@ -79,6 +79,27 @@ def test_images_in_both_halves_are_told(check, own_streets):
     assert "8 test images are training images too" in report["problems"][0]
 
 
+def test_lines_that_come_twice_are_told_and_not_judged_on(check, refused, own_streets):
+    for part in ("train", "test"):
+        file = own_streets / f"{part}_files_with_gt.txt"
+        file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert code == 2
+    assert (report["halves"]["train"]["repeated"], report["halves"]["test"]["repeated"]) == (1, 1)
+    assert report["problems"] == [
+        "test: 1 lines name an image a second time, such as image/test0.png: drop them",
+    ]
+    assert "train: 1 lines name an image a second time, such as image/train0.png: these count twice" in report["notes"]
+    words = ["evaluate", "dpt_micro:", "--data", "folder", "--root", own_streets, "--depth-scale", 256]
+    assert "image/test0.png, which would count twice: drop them" in refused(*words)
+
+
+def test_depth_that_is_all_near_is_told(check, own_streets):
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 65535)
+    assert code == 0
+    assert any("of the 80 m that count: does the file hold the units" in note for note in report["notes"])
+
+
 def test_one_list_is_looked_at_alone(check, own_streets):
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 256, "--split", "test_files_with_gt.txt")
     assert code == 0

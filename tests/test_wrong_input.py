@@ -192,6 +192,23 @@ def test_a_test_image_smaller_than_a_network_takes_stops_the_run_in_one_line(
     assert "test0.png is 20x40 (height x width), expected at least 32 both ways" in line
 
 
+@pytest.mark.parametrize("name", ["kitti", "nyu"])
+def test_a_list_of_another_data_set_is_refused(refused_run, own_streets, name):
+    line = "kitchen_0028b/rgb_00045.jpg kitchen_0028b/sync_depth_00045.png 518.8579\n"
+    if name == "nyu":
+        line = "2011_09_26/2011_09_26_drive_0001_sync 5 l\n"
+    (own_streets / SPLIT).write_text(line)
+    said = refused_run(f"data.name={name}", f"data.root={own_streets}")
+    assert f"but the data set is {name.upper()}: name a list of {name.upper()}, or the data set" in said
+
+
+def test_validating_on_an_image_twice_is_refused(refused_run, own_streets):
+    (own_streets / "test_files_with_gt.txt").write_text("image/test0.png depth/test0.png\n" * 2)
+    said = refused_run(f"data.root={own_streets}")
+    assert "1 lines of" in said
+    assert "image/test0.png, which would count twice: drop them" in said
+
+
 @pytest.fixture
 def two_hundred(streets, tmp_path):
     """The streets many times over, to lose some of."""

@@ -22,18 +22,18 @@ class Finder:
     def __init__(self, root: Path, folders: Sequence[str]):
         self.root, self.folders = root, list(folders)
         self.hits: Counter[str] = Counter()  # files found, by folder
-        self._files: dict[str, frozenset[str]] = {}  # names in the folders looked at so far
+        self._files: dict[tuple[str, str], frozenset[str]] = {}  # names in the folders looked at so far
 
     def find(self, names: Iterable[str], **fields: str) -> str | None:
         """The path of the first of some relative names that exists, None where none does."""
-        names = list(names)
+        wanted = [os.path.split(name) for name in names]
         for place, folder in enumerate(self.folders):
-            for name in names:
-                path = os.path.join(self.root, folder.format(**fields), name)
-                if self._exists(path):
+            base = folder.format(**fields)
+            for inner, name in wanted:
+                if name in self._names(base, inner):
                     self.folders.insert(0, self.folders.pop(place))
                     self.hits[folder] += 1
-                    return path
+                    return os.path.join(self.root, base, inner, name)
         return None
 
     def __str__(self) -> str:
@@ -41,11 +41,10 @@ class Finder:
         folders = [re.sub(r"\{(\w+)\}", r"<\1>", folder) for folder in sorted(self.hits)]
         return " and ".join(f"{folder}/" if folder else "the root" for folder in folders) or "no known folder"
 
-    def _exists(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._files:
-            self._files[folder] = frozenset(_files_in(folder))
-        return name in self._files[folder]
+    def _names(self, base: str, inner: str) -> frozenset[str]:
+        if (base, inner) not in self._files:
+            self._files[base, inner] = frozenset(_files_in(str(Path(self.root, base, inner))))
+        return self._files[base, inner]
 
 
 def _files_in(folder: str) -> Iterator[str]:

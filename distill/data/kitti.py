@@ -14,7 +14,7 @@ from distill.data.disk import Finder, check_root, wrong_layout
 from distill.data.kitti_calibration import camera_matrix, listed_matrix
 from distill.data.kitti_lidar import ScanReader
 from distill.data.kitti_lists import DATES, EIGEN, SIGNS, kitti_lines
-from distill.data.known_lists import KITTI_FRAME, frame_key, name_images
+from distill.data.known_lists import KITTI_FRAME, check_belongs, frame_key, name_images
 from distill.data.pairs import Contents, Pair, PairDataset, PictureReader, name_under
 from distill.data.sample import Sample
 from distill.data.split_files import SplitLine
@@ -60,6 +60,7 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
     """The files of every line of a list."""
     check_root(root, f"the KITTI folder that holds {' or '.join(SIGNS)}")
     lines, source = kitti_lines(root, split)
+    check_belongs("kitti", [line.image for line in lines], source)
     files = _Frames(root, truth or "annotated")
     found = [files.find(line) for line in lines]
     open_to_scans = truth is None and (str(split) in EIGEN or any(line.silent for line in lines))

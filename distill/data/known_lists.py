@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from distill.errors import UserError
 
 KNOWN_LISTS = {
     "c174acd4662a12bf15feb5a3f9e798e8a1cca0f12ddfe87442ca44b990639922": "KITTI Eigen test, 697",
@@ -30,6 +32,7 @@ UNKNOWN = "unknown"
 KITTI_DRIVE = r"\d{4}_\d\d_\d\d/\d{4}_\d\d_\d\d_drive_\d{4}_sync"
 KITTI_FRAME = re.compile(rf"(?P<scene>{KITTI_DRIVE})/image_(?P<camera>0\d)/data/(?P<number>\d{{10}})(?=\.)")
 NYU_FRAME = re.compile(r"(?:^|/)(?P<scene>[^/]+)/rgb_(?P<number>\d+)\.")
+FRAMES = {"kitti": KITTI_FRAME, "nyu": NYU_FRAME}
 
 
 def frame_key(image: str) -> str | None:
@@ -52,9 +55,22 @@ def name_images(images: Iterable[str]) -> str:
     return UNKNOWN if None in keys else name_list(key for key in keys if key)
 
 
-def nearest_list(dataset: str, count: int) -> str | None:
-    """The public list of "kitti" or "nyu" whose number of lines is nearest."""
-    names = [name for name in KNOWN_LISTS.values() if name.lower().startswith(dataset)]
+def check_belongs(dataset: str, images: Sequence[str], source: str) -> None:
+    """Refuse a list of which every image is a frame of the other data set: of "nyu" for "kitti", or the reverse."""
+    other = {"kitti": "nyu", "nyu": "kitti"}[dataset]
+    own, foreign = FRAMES[dataset], FRAMES[other]
+    if images and all(foreign.search(image) and not own.search(image) for image in images):
+        known = name_images(images)
+        named = f" ({known})" if known != UNKNOWN else ""
+        raise UserError(
+            f"{source} lists frames of {other.upper()}{named}, such as {images[0]}, but the data set is "
+            f"{dataset.upper()}: name a list of {dataset.upper()}, or the data set {other}"
+        )
+
+
+def nearest_list(dataset: str, count: int, part: str = "") -> str | None:
+    """The public list of "kitti" or "nyu", or of this part of it, whose number of lines is nearest."""
+    names = [name for name in KNOWN_LISTS.values() if name.lower().startswith(dataset) and part in name]
     return min(names, key=lambda name: abs(int(name.rpartition(" ")[2]) - count), default=None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill.data.disk import Finder, walk, wrong_layout
-from distill.data.known_lists import name_images
+from distill.data.known_lists import check_belongs, name_images
 from distill.data.nyu_camera import BYTE_SCALE, DEPTH_SCALE, INTRINSICS, MAX_DEPTH
 from distill.data.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.split_files import Part, SplitLine
@@ -23,6 +23,7 @@ RGB_FILE = re.compile(r"rgb_(\d+)\.(?:jpg|png)$")
 
 def find_pictures(root: Path, lines: list[SplitLine], source: str) -> Contents:
     """The files of every line of a list."""
+    check_belongs("nyu", [line.image for line in lines], source)
     images, depths = Finder(root, FOLDERS), Finder(root, FOLDERS)
     pairs: list[Pair] = []
     missing: list[str] = []

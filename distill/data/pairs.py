@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,13 @@ class Contents:
     def without_truth(self) -> tuple[str, ...]:
         """Names of the frames that are left out for want of ground truth."""
         return () if self.images_only else tuple(pair.name for pair in self.pairs if pair.depth is None)
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Names of the usable pairs whose image came before."""
+        seen = Counter((pair.image, pair.index) for pair in self.usable)
+        again = (key for key, count in seen.items() for _ in range(count - 1))
+        return tuple(name_under(self.root, image) for image, _ in again)
 
     def first(self, count: int) -> Contents:
         """The first so many usable pairs."""

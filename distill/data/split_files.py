@@ -38,7 +38,8 @@ LIST_NAMES = (
 DRIVE_FRAME = re.compile(rf"({KITTI_DRIVE})\s+(\d{{1,10}})(?:\s+([lr]))?")
 CAMERAS = {"l": "02", "r": "03"}
 LIKE_DEPTH = re.compile("depth|truth", re.IGNORECASE)
-LIKE_IMAGE = re.compile(r"rgb|colou?r|\.jpe?g$|/data/\d", re.IGNORECASE)
+LIKE_IMAGE = re.compile(r"rgb|colou?r|\.jpe?g$|/data/\d|(^|/)images?/", re.IGNORECASE)
+COMMAS = re.compile(r"[^,]+\.[a-z]+,", re.IGNORECASE)  # of a table: behind a suffix
 DENSE_FILE = re.compile(r"\.[a-z]+$", re.IGNORECASE)
 CSV_COLUMNS = ("image", "depth", "fx", "fy", "cx", "cy")
 
@@ -96,6 +97,8 @@ def _parse_line(line: str, where: str) -> SplitLine:
     if frame := DRIVE_FRAME.fullmatch(line):
         return drive_frame(frame[1], int(frame[2]), CAMERAS[frame[3] or "l"])
     fields = line.split()
+    if COMMAS.match(fields[0]):
+        raise UserError(f"{where}: '{line}' has commas between its columns: name the list .csv, or use spaces")
     if not _well_formed(fields):
         raise UserError(f"{where}: '{line}' is not a line of a list file, expected {SPLIT_FORM}")
     return _checked_line(fields[0], fields[1] if len(fields) > 1 else "", where)

@@ -156,6 +156,16 @@ def check_apart(train: DepthDataset, test: DepthDataset) -> None:
         )
 
 
+def check_once(test: DepthDataset) -> None:
+    """Refuse to judge on a list that names an image twice: it would count twice in the mean."""
+    contents = contents_of(test)
+    if contents and (repeated := contents.repeated):
+        raise UserError(
+            f"{len(repeated)} lines of {contents.source} name an image a second time, such as {repeated[0]}, which "
+            "would count twice: drop them"
+        )
+
+
 def shared_images(train: Contents, test: Contents) -> list[str]:
     """Names of the test images that are training images as well."""
     seen = {(pair.image, pair.index) for pair in train.usable}

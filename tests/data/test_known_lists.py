@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from distill.data.kitti_splits import kitti_eigen_split
-from distill.data.known_lists import frame_key, list_digest, name_images, name_list
+from distill.data.known_lists import check_belongs, frame_key, list_digest, name_images, name_list, nearest_list
 from distill.data.nyu_splits import nyu_labelled_split
 from distill.data.split_files import read_split
+from distill.errors import UserError
 
 # The list files that go with the real samples, and what they are.
 PUBLIC = {
@@ -77,3 +78,28 @@ def test_public_lists_are_recognised(tmp_path, name):
     path = tmp_path / "list.txt"
     path.write_bytes(gzip.decompress((Path(samples) / "splits" / f"{name}.txt.gz").read_bytes()))
     assert name_images(line.image for line in read_split(path)) == PUBLIC[name]
+
+
+KITTI_LINES = [f"2011_09_26/2011_09_26_drive_0001_sync/image_02/data/{number:010d}.png" for number in range(3)]
+NYU_LINES = [f"kitchen_0028b/rgb_{number:05d}.jpg" for number in range(3)]
+
+
+@pytest.mark.parametrize(("dataset", "images"), [("kitti", NYU_LINES), ("nyu", KITTI_LINES)])
+def test_a_list_of_the_other_data_set_is_refused(dataset, images):
+    with pytest.raises(
+        UserError, match=rf"l.txt lists frames of \w+, such as .*, but the data set is {dataset.upper()}"
+    ):
+        check_belongs(dataset, images, "l.txt")
+
+
+@pytest.mark.parametrize(("dataset", "images"), [("kitti", KITTI_LINES), ("nyu", NYU_LINES), ("kitti", ["a.png"])])
+def test_a_list_of_its_own_or_of_no_known_frames_is_not(dataset, images):
+    check_belongs(dataset, images, "l.txt")
+    check_belongs(dataset, [*images, *NYU_LINES, *KITTI_LINES], "l.txt")
+    check_belongs(dataset, [], "l.txt")
+
+
+def test_the_nearest_list_is_of_the_same_half():
+    assert nearest_list("kitti", 600) == "KITTI Eigen test with ground truth, 652"
+    assert nearest_list("kitti", 600, "training") == "KITTI TIE-KD training, 21007"
+    assert nearest_list("folder", 600) is None

@@ -87,10 +87,17 @@ def test_a_malformed_row_is_refused_with_its_place(read, row):
         f"{DRIVE}/proj_depth/groundtruth/image_02/0000000069.png {DRIVE}/image_02/data/0000000069.png",
         "kitchen/sync_depth_00045.png kitchen/rgb_00045.jpg 518.8579",
         "nyu_depth/sync_depth_00045.png nyu_depth/rgb_00045.jpg",
+        "depth/45.png image/45.png",
     ],
 )
 def test_columns_in_another_order_are_refused(read, line):
     with pytest.raises(UserError, match=r"list.txt:1: .* looks like the depth map and .*: put rgb first"):
+        read(line)
+
+
+@pytest.mark.parametrize("line", ["a.png,b.png,700", "a.png, b.png, 700", "a.jpg,None"])
+def test_a_table_under_another_name_is_refused(read, line):
+    with pytest.raises(UserError, match=r"list.txt:1: .* has commas between its columns: name the list .csv"):
         read(line)
 
 
