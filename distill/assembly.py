@@ -14,6 +14,7 @@ from timm.layers import convert_sync_batchnorm
 from distill import build
 from distill.config import Config
 from distill.data import Batch, EpochBatches, TrainingSet
+from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
 from distill.engine.checkpoint import Checkpoints
 from distill.engine.faults import FaultLog
@@ -65,6 +66,8 @@ def make_accelerator(config: Config) -> Accelerator:
     except ValueError as error:
         what = "this launch" if precision == "no" else f"train.precision={precision}"
         raise UserError(f"{what} does not work here: {error}") from error
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
         raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
     return accelerator

@@ -31,6 +31,7 @@ class AdaptiveBins(nn.Module):
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
         """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
-        probabilities = self.scores(features).float().softmax(dim=1)
+        # Bins last, where channels-last order has them: a softmax over any other dimension copies the largest map.
+        probabilities = self.scores(features).float().permute(0, 2, 3, 1).softmax(dim=-1)
         # Not a matrix product, which autocast would take back to half precision: 8 bits are coarse for depth.
-        return (probabilities * self.centres(context)[:, :, None, None]).sum(dim=1, keepdim=True)
+        return (probabilities * self.centres(context)[:, None, None, :]).sum(dim=-1)[:, None]
