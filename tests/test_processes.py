@@ -115,24 +115,35 @@ def test_a_process_that_is_killed_ends_the_other_with_its_traceback(start, tmp_p
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
+def torchrun(log, *words):
+    """Start PyTorch's own launcher."""
+    command = [sys.executable, "-m", "torch.distributed.run", *map(str, words)]
+    with log.open("w") as file:
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=file)
+
+
+def test_a_process_that_raises_ends_the_others_within_a_minute_with_its_traceback_first(config, tmp_path):
+    words = ["--standalone", "--nproc-per-node=2", Path(__file__).parent / "failing_rank.py", "train", config]
+    process = torchrun(tmp_path / "log", *words, "train.steps=100000", "--output", tmp_path / "run")
+    try:
+        wait_for(tmp_path / "run", 2)
+        failed = time.monotonic()
+        assert process.wait(100) == 1
+    finally:
+        process.kill()
+    assert time.monotonic() - failed < 60
+    said = (tmp_path / "log").read_text()
+    first = said[said.index("Traceback") :].split("Traceback")[1]
+    assert "RuntimeError: a fault of process 1" in first
+    assert len(records(tmp_path / "run")) == 2
+
+
 def test_two_machines_that_share_a_teacher_but_no_disk_carry_out_the_same_run(config, alone, tmp_path):
     point, processes = f"127.0.0.1:{free_port()}", []
     for machine in ("one", "two"):
         words = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={point}"]
-        words += [
-            "--local-addr=127.0.0.1",
-            "-m",
-            "distill",
-            "train",
-            str(config),
-            "teacher.shard=true",
-            "--output",
-            str(tmp_path / machine),
-        ]
-        with (tmp_path / f"{machine}.log").open("w") as log:
-            command = [sys.executable, "-m", "torch.distributed.run", *words]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        words += ["--local-addr=127.0.0.1", "-m", "distill", "train", config, "teacher.shard=true"]
+        processes.append(torchrun(tmp_path / f"{machine}.log", *words, "--output", tmp_path / machine))
     codes = [process.wait(240) for process in processes]
     assert codes == [0, 0], [(tmp_path / f"{machine}.log").read_text() for machine in ("one", "two")]
     (folder,) = [tmp_path / machine for machine in ("one", "two") if (tmp_path / machine).exists()]
