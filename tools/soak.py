@@ -52,7 +52,8 @@ def configuration(images: int, epochs: int) -> dict[str, Any]:
 
 def watch(process: BaseProcess, folder: Path) -> list[Mark]:
     """The first record of training and the end of every epoch."""
-    seen, marks = psutil.Process(process.pid), []
+    seen = psutil.Process(process.pid)
+    marks: list[Mark] = []
     while process.is_alive():
         records = read(folder / "metrics.jsonl")
         steps = [record["step"] for i, record in enumerate(records) if i == 0 or record["kind"] == "val"]
