@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ class LGConv(nn.Module):
         self.expand = nn.Conv2d(width, local.out_channels, 1, bias=False)
         self.norm_out = nn.BatchNorm2d(local.out_channels)
         nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="relu")
-        for layer in (self.scores, self.gate_mean):
+        # Those of `expand` too: its norm knows no statistics yet, and would not hold it back in eval mode.
+        for layer in (self.scores, self.gate_mean, self.expand):
             nn.init.normal_(layer.weight, std=0.01)
         nn.init.constant_(self.norm_out.weight, GLOBAL_SCALE)
         self.register_load_state_dict_pre_hook(self._adopt_plain_weights)
@@ -56,23 +58,43 @@ class LGConv(nn.Module):
             if prefix + name in state:
                 state[f"{prefix}local.{name}"] = state.pop(prefix + name)
 
-    def summarise(self, t: Tensor, scores: Tensor) -> Tensor:
-        """Vectors v (B, h) of t (B, h, H, W), pooled by scores (B, M, H, W); never in float16, whose sums overflow."""
+    def summarise(self, t: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors v of t (B, h, H, W), pooled by scores (B, M, H, W), and its mean g, both (B, h).
+
+        Never in float16, whose sums overflow.
+        """
         dtype = torch.float32 if t.dtype == torch.float16 else t.dtype
-        attention = scores.flatten(2).to(dtype).softmax(dim=-1).to(dtype)
-        values = t.to(dtype).unflatten(1, (self.heads, -1)).flatten(3)  # b (m k) h w -> b m k (h w)
-        # Not a matrix product, which autocast would take back to float16.
-        return (attention.unsqueeze(2) * values).sum(dim=-1).flatten(1)
+        shares = scores.flatten(2).to(dtype).softmax(dim=-1).to(dtype)
+        shares = torch.cat([shares, torch.full_like(shares[:, :1], 1 / shares.shape[-1])], dim=1)
+        with no_autocast(t.device.type):  # which would take the product back to float16
+            # One product of every head's shares and every head's channels, of which a diagonal is wanted, reads t once.
+            sums = shares @ t.to(dtype).flatten(2).transpose(1, 2)
+        blocks = sums[:, :-1].unflatten(2, (self.heads, -1))  # b m (n k) -> b m n k
+        return blocks.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1), sums[:, -1]
 
     def forward(self, x: Tensor) -> Tensor:
-        t = F.relu(self.norm(self.reduce(x)))
+        t = F.relu(convolve(x, self.reduce, self.norm), inplace=True)
         speaking, received = self.scores(t).split(self.heads, dim=1)
-        v = self.summarise(t, speaking)
+        v, mean = self.summarise(t, speaking)
         if self.stride > 1:  # behind the convolution, with which the mean commutes: fewer channels
             received = F.avg_pool2d(received, self.stride, ceil_mode=True)
-        gate = torch.sigmoid(received + self.gate_mean(t.mean(dim=(2, 3)))[:, :, None, None])
+        gate = torch.sigmoid(received + self.gate_mean(mean.to(t.dtype))[:, :, None, None])
         message = v.to(gate.dtype)[:, :, None, None] * gate.repeat_interleave(HEAD_WIDTH, dim=1)
-        return self.local(x) + self.norm_out(self.expand(message))
+        return self.local(x) + convolve(message, self.expand, self.norm_out)
+
+
+def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """norm(conv(x)); one convolution where the statistics are known, as on a CPU a norm costs as much as one of 1x1."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.training or norm.running_var is None or norm.running_mean is None:
+        return norm(conv(x))
+    gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+    return F.conv2d(x, conv.weight * gain[:, None, None, None], norm.bias - mean * gain)
+
+
+def no_autocast(device: str) -> AbstractContextManager[object]:
+    """A context without automatic mixed precision, which not every kind of device knows."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def chosen_convolutions(backbone: nn.Module, scope: str, fine: str) -> list[str]:

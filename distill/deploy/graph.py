@@ -41,11 +41,11 @@ class MatmulBins(AdaptiveBins):
 
 
 class MatmulLGConv(LGConv):
-    """The same vectors, as one matrix product."""
+    """The same vectors, as one product a head: what the other heads' would cost is no loss only to PyTorch."""
 
-    def summarise(self, t: Tensor, scores: Tensor) -> Tensor:
+    def summarise(self, t: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         attention = scores.flatten(2).softmax(dim=-1).unsqueeze(-1)
-        return (rearrange(t, "b (m k) h w -> b m k (h w)", m=self.heads) @ attention).flatten(1)
+        return (rearrange(t, "b (m k) h w -> b m k (h w)", m=self.heads) @ attention).flatten(1), t.mean(dim=(2, 3))
 
 
 def prepare(model: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from students.backbone import Backbone
-from students.lg_conv import LGConv, wrap_lg_conv
+from students.lg_conv import LGConv, convolve, wrap_lg_conv
 
 BACKBONES = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_nfnet"]
 
@@ -32,7 +32,7 @@ def layer(inputs=20, outputs=12, stride=1, groups=1, **options):
 
 def pool(conv, t):
     """The vectors that attention pools from t."""
-    return conv.summarise(t, conv.scores(t)[:, : conv.heads])
+    return conv.summarise(t, conv.scores(t)[:, : conv.heads])[0]
 
 
 def naive(conv, x):
@@ -90,6 +90,19 @@ def test_attention_of_equal_scores_is_the_mean():
     conv, t = layer(), seeded(2, 16, 3, 5).abs()
     nn.init.zeros_(conv.scores.weight)
     assert_close(pool(conv, t), t.mean(dim=(2, 3)))
+
+
+def test_the_mean_comes_with_the_vectors():
+    conv, t = layer(), seeded(2, 16, 3, 5)
+    assert_close(conv.summarise(t, conv.scores(t)[:, : conv.heads])[1], t.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_convolution_gives_what_convolution_and_norm_give(bias):
+    conv, x = layer(), seeded(2, 20, 5, 7)
+    reduce = nn.Conv2d(20, 16, 1, bias=bias).double()
+    assert_close(convolve(x, reduce, conv.norm), conv.norm(reduce(x)))
+    assert_close(convolve(x, reduce, conv.norm.train()), conv.norm(reduce(x)))
 
 
 def test_what_is_constant_over_positions_does_not_change_the_attention():
@@ -210,7 +223,7 @@ def test_a_bias_is_kept():
     assert conv.local.weight.eq(1).all()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [*BACKBONES, "mnasnet_small", "regnety_004"])
 def test_wrapping_hardly_disturbs_a_backbone_at_the_start(name):
     x = seeded(4, 3, 96, 128, dtype=torch.float32)
     plain = settled_backbone(name, x)
