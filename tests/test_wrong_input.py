@@ -338,7 +338,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
             ["student.backbone=efficientnet_b00"],
             "timm has no model named 'efficientnet_b00'; the nearest are efficient",
         ),
-        (["student.backbone=vit_tiny_patch16_224"], "choose another backbone"),
+        (["student.backbone=vit_tiny_patch16_224"], "maps at strides [16, 16, 16], but [4, 8, 32] are needed"),
+        (["student.frozen=[stem]"], "the student has no part 'stem' to freeze; it has encoder"),
     ],
 )
 def test_a_network_that_does_not_exist_is_refused(refused_run, streets, micro_weights, words, said):

@@ -13,6 +13,7 @@ from distill.engine.optimisation import warmup_steps
 from distill.errors import UserError
 from distill.method import LOSSES, METHODS, FixedGhost, Method
 from students import create_student, load_student
+from students.freezing import freeze
 from teachers import FrozenTeacher, create_teacher, list_teachers
 
 SHIPPED = "dpt_micro"  # the one DPT that has weights of its own
@@ -78,10 +79,12 @@ def build_student(config: Config, max_depth: float) -> nn.Module:
     given = config.student
     if given.align and given.backbone not in list_teachers():
         raise UserError(f"student.align is for relative weights of a DPT, {given.backbone} is none; leave it out")
-    options = given.model_dump(exclude={"backbone", "align"}, exclude_none=True)
+    options = given.model_dump(exclude={"backbone", "align", "frozen"}, exclude_none=True)
     meaning = {"invert": False} if given.align else {}  # of the raw output, until the training images have said it
     try:
-        return create_student(given.backbone, **{"max_depth": max_depth, **options, **meaning})
+        student = create_student(given.backbone, **{"max_depth": max_depth, **options, **meaning})
+        freeze(student, given.frozen)
+        return student
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
 

@@ -153,6 +153,10 @@ class StudentConfig(Section):
         description="Weights to start from. Of a DPT: a file of a DPT or a ViT, a trained DPT's folder, or dpt_micro; "
         "of a CNN: timm's file of the backbone, or a trained student's folder.",
     )
+    frozen: tuple[str, ...] = Field(
+        (),
+        description="Parts that keep their weights, to train in stages: encoder, or a DPT's encoder.stem, encoder.vit.",
+    )
     scale: float | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
     shift: float | None = None
     invert: bool | None = None
