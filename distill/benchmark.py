@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from distill import build
+from distill.benchmark_page import write_benchmark_page
 from distill.config import load_config
 from distill.deploy.costs import count_gflops
 from distill.deploy.figures import FLOPS, Measured, as_csv, cost_table, latency_table, paper_table, pareto_plot
@@ -35,7 +37,7 @@ def benchmark_command(args: argparse.Namespace) -> None:
     Raises:
         UserError: If a model or a file of results is not what it should be, or a file cannot be written.
     """
-    for option in ("json", "csv", "plot"):
+    for option in ("json", "csv", "plot", "report"):
         if getattr(args, option):
             check_writable(getattr(args, option), f"--{option}")
     accuracies = read_accuracies(args)
@@ -52,12 +54,21 @@ def benchmark_command(args: argparse.Namespace) -> None:
         measured = measure_models(args, accuracies, device)
         show(screen, args, measured, stamp)
         content |= {"device": stamp, "size": list(args.size), "batch": 1, "models": [one.as_dict() for one in measured]}
+        if args.report:
+            write_benchmark_page(args.report, measured, args.size, stamp, command_of(args))
     if args.json:
         write_json(args.json, content)
     if args.csv:
         write_atomically(args.csv, as_csv(measured))
     if args.plot:
         write_atomically(args.plot, pareto_plot(measured))
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command that measures the same again."""
+    words = ["distill", "benchmark", *args.models, "--size", "x".join(map(str, args.size)), "--ways", *args.ways]
+    words += ["--runs", args.runs, *(["--results", *args.results] if args.results else []), "--report", args.report]
+    return shlex.join(map(str, words))
 
 
 def read_accuracies(args: argparse.Namespace) -> dict[str, Accuracy]:
@@ -71,6 +82,8 @@ def read_accuracies(args: argparse.Namespace) -> dict[str, Accuracy]:
     paths = args.results or []
     if paths and len(paths) != len(args.models):
         raise UserError(f"--results has {len(paths)} files for {len(args.models)} models; give one for each, in order")
+    if args.report and not args.models:
+        raise UserError("--report is a page of measurements: give a MODEL")
     if args.plot and not paths:
         raise UserError("--plot draws accuracy against latency: give --results, files of distill evaluate --json")
     found = [read_accuracy(path) for path in paths]

@@ -203,6 +203,7 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each model and way")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against latency; needs --results")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: tables, plots, the machine")
     parser.set_defaults(run=run_benchmark)
 
 

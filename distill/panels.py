@@ -53,7 +53,10 @@ def as_map(depth: Tensor) -> np.ndarray:
 
 
 def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float) -> Panel:
-    """Image, truth, every network's depth on one colour scale, and the error of the last one."""
+    """Image, truth, every network's depth on one colour scale, and the error of the last one.
+
+    The first network's depth (the teacher's), the last one's and the truth lie under one slider.
+    """
     valid = shown.valid & (shown.depth < max_depth)
     near, far = colour_limits(np.where(valid, shown.depth, 0) if valid.any() else next(iter(depths.values())))
     radius = 1 if valid.mean() < SPARSE else 0
@@ -66,7 +69,9 @@ def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_dep
         label, depth = list(depths.items())[-1]
         pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT, radius=radius)
         scales.append(error_scale(ERROR_LIMIT))
-    return Panel(name, pictures, scales=tuple(scales))
+    models = list(depths)
+    compare = [*dict.fromkeys((models[0], models[-1])), *(["ground truth"] if valid.any() else [])]
+    return Panel(name, pictures, scales=tuple(scales), compare=tuple(compare))
 
 
 @torch.no_grad()

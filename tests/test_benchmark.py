@@ -53,6 +53,22 @@ def test_accuracy_is_taken_from_results_and_drawn_against_latency(benchmark, fin
     assert "abs_rel" in capsys.readouterr().out
 
 
+def test_the_page_shows_tables_plots_machine_and_command(benchmark, finished, result, tmp_path):
+    page = tmp_path / "page.html"
+    found = benchmark(finished, "--results", result, "--report", page)
+    text = page.read_text()
+    latency = found["models"][0]["ways"][0]["median_ms"]
+    for said in (
+        f"{latency:.1f}",
+        found["models"][0]["accuracy"]["fingerprint"],
+        "2 x multiply-accumulates",
+        "PyTorch",
+    ):
+        assert said in text
+    assert f"distill benchmark {finished} --size 32x64" in text
+    assert text.count("<svg") == 2
+
+
 def test_without_a_model_the_papers_table_is_shown_beside_ours(tmp_path, monkeypatch, capsys):
     from distill.deploy.paper import PAPER_ROWS
 
@@ -84,6 +100,7 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
         (["RUN", "RUN"], "a model is given twice"),
         (["RUN", "--results", "RESULT", "RESULT"], "--results has 2 files for 1 models; give one for each, in order"),
         (["RUN", "--results", "absent.json"], "absent.json cannot be read"),
+        (["--report", "p.html"], "--report is a page of measurements: give a MODEL"),
         (["RUN", "--plot", "p.svg"], "--plot draws accuracy against latency: give --results"),
         (["RUN", "RUN/student", "--results", "RESULT", "OTHER"], "their metrics do not compare"),
         (["RUN", "--csv", "RUN"], "--csv RUN cannot be written; give a file in a folder that can"),

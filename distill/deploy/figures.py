@@ -79,6 +79,11 @@ def paper_table(rows: Sequence[tuple[PaperRow, Cost]]) -> Table:
 
 
 def cost_table(measured: Sequence[Measured]) -> Table:
+    """The rows of `cost_rows` for a terminal."""
+    return results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}")
+
+
+def cost_rows(measured: Sequence[Measured]) -> list[Row]:
     """Parameters and arithmetic of each model, beside the paper's where it has the row."""
     rows = []
     for one in measured:
@@ -86,10 +91,15 @@ def cost_table(measured: Sequence[Measured]) -> Table:
         if one.paper:
             extra["the paper's"] = f"{one.paper.paper.params_m:.1f} M, {one.paper.paper.gflops:.1f} GFLOPs"
         rows.append(Row(one.name, {}, None, extra))
-    return results_table(rows, f"Costs. GFLOPs: {FLOPS}")
+    return rows
 
 
 def latency_table(measured: Sequence[Measured], title: str) -> Table:
+    """The rows of `latency_rows` for a terminal."""
+    return results_table(latency_rows(measured), title)
+
+
+def latency_rows(measured: Sequence[Measured]) -> list[Row]:
     """Every model in every way that works here, with its accuracy where it is known."""
     rows = []
     for one in measured:
@@ -106,7 +116,7 @@ def latency_table(measured: Sequence[Measured], title: str) -> Table:
                 extra["peak MiB"] = f"{ready.peak_bytes / MEBI:.0f}"
             fingerprint = one.accuracy.fingerprint if one.accuracy else None
             rows.append(Row(f"{one.name} · {way}", metrics, fingerprint, extra))
-    return results_table(rows, title)
+    return rows
 
 
 def as_csv(measured: Sequence[Measured]) -> str:
@@ -120,7 +130,7 @@ def as_csv(measured: Sequence[Measured]) -> str:
     return text.getvalue()
 
 
-def pareto_plot(measured: Sequence[Measured]) -> str:
+def pareto_plot(measured: Sequence[Measured], size: tuple[int, int] = (640, 260)) -> str:
     """Accuracy against latency as an SVG: the models' points, and the line of those that none beats in both."""
     series = {}
     for one in measured:
@@ -130,4 +140,6 @@ def pareto_plot(measured: Sequence[Measured]) -> str:
     points = sorted(point for line in series.values() for point in line)
     front = [point for i, point in enumerate(points) if all(point[1] < earlier[1] for earlier in points[:i])]
     title = "AbsRel (lower is better) against latency"
-    return line_chart({**series, "best for its latency": front}, title=title, x_label="median ms for one image")
+    return line_chart(
+        {**series, "best for its latency": front}, title=title, x_label="median ms for one image", size=size
+    )

@@ -9,12 +9,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from distill.report.curves import INK, chart_svg, text_at
+from distill.report.curves import CHART_SIZE, INK, chart_svg, text_at
 from distill.report.page import Section
 from distill.report.tables import ABSENT, LABELS, metric_text
 
 SHOWN = ("abs_rel", "rmse", "d1")
-SIZE = (640, 260)  # pixels of the histogram at full scale
 TOP, BOTTOM = 40, 40
 
 Breakdown = Mapping[str, Mapping[str, Any]]  # by part: "images", "pixels" and "metrics"
@@ -67,7 +66,7 @@ def error_chart(bounds: Sequence[float], pixels: Sequence[int], title: str) -> s
         bounds: Between the bins, (N - 1,), from the lowest; the outer bins are open.
         pixels: In each bin, (N,).
     """
-    width, height = SIZE
+    width, height = CHART_SIZE
     total, most = max(sum(pixels), 1), max(*pixels, 1)
     step, room = width / len(pixels), height - TOP - BOTTOM
     bars = []

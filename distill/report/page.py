@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,15 +46,17 @@ def write_page(
     environment: Mapping[str, str] | None = None,
     command: str = "",
     notes: Sequence[str] = (),
+    curves: str = "Curves",
 ) -> None:
     """Write a run's page, whole or not at all. All text is escaped; `charts` are SVGs of `line_chart` or `dot_chart`.
 
     Args:
         lead: One sentence that says how the run went.
-        rows: The final table, all measured by `protocol` (its name).
+        rows: The final table, all measured by `protocol` (its name, or "" where nothing was judged).
         worst: Panels of the images that went worst.
         more: Parts that follow the results, of `table_section`, `chart_section` or `errors_section`.
         notes: Remarks below the table.
+        curves: What the part with the charts is called.
 
     Raises:
         ValueError: If two rows were measured by different protocols.
@@ -63,7 +66,7 @@ def write_page(
         *more,
         Section("pictures", "Pictures", "".join(map(_panel, panels))),
         Section("worst", "Worst images", "".join(map(_panel, worst))),
-        Section("curves", "Curves", _charts(charts)),
+        Section(_anchor(curves), escape(curves), _charts(charts)),
         Section("configuration", "Configuration", _folded("Resolved configuration", config_text)),
         Section("environment", "Environment", _facts(environment or {})),
         Section("reproduce", "Reproduce", _code(command, "Command")),
@@ -95,11 +98,14 @@ def _document(title: str, lead: str, sections: Iterable[Section]) -> str:
         bodies.append(
             f'<section id="{part.anchor}" aria-labelledby="{part.anchor}-heading">{heading}{part.html}</section>'
         )
+    script = (files / "page.js").read_text(encoding="utf-8")
     return Template((files / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         lead=escape(lead),
         style=(files / "page.css").read_text(encoding="utf-8"),
         links="".join(links),
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),  # no other script may run
         sections="\n".join(bodies),
     )
 
@@ -114,22 +120,40 @@ def _results(rows: Sequence[Row], protocol: str, notes: Iterable[str]) -> str:
         return remarks
     fingerprint = common_fingerprint(rows)
     mark = f", fingerprint <code>{escape(fingerprint)}</code>" if fingerprint else ""
-    measured = f'<p class="quiet">Protocol <code>{escape(protocol)}</code>{mark}</p>'
+    measured = f'<p class="quiet">Protocol <code>{escape(protocol)}</code>{mark}</p>' if protocol else ""
     return measured + _scrolling(html_table(rows), "Results") + remarks
 
 
 def _panel(panel: Panel) -> str:
     """The pictures of one image as labelled figures, with the scales of their colours."""
-    figures = "".join(_figure(panel.name, label, picture) for label, picture in panel.pictures.items())
+    together = panel.compare if len(panel.compare) > 1 else ()
+    alone = [label for label in panel.pictures if label not in together]
+    figures = [_figure(panel.name, label, panel.pictures[label]) for label in alone]
+    if together:
+        figures.insert(1, _compare(panel, together))
     caption = f'<p class="quiet">{escape(panel.caption)}</p>' if panel.caption else ""
     head = f"<h3>{escape(panel.name)}</h3>{caption}"
     scales = _list("scales", map(_scale, panel.scales))
-    return f'<article class="panel">{head}<div class="pictures {_columns(panel)}">{figures}</div>{scales}</article>'
+    shown = f'<div class="pictures {_columns(panel)}">{"".join(figures)}</div>'
+    return f'<article class="panel">{head}{shown}{scales}</article>'
+
+
+def _compare(panel: Panel, labels: Sequence[str]) -> str:
+    """Pictures over each other, of which a slider shows one or parts of two."""
+    layers = "".join(_figure(panel.name, label, panel.pictures[label]) for label in labels)
+    stops = "".join(f"<span>{escape(label)}</span>" for label in labels)
+    named = escape(f"From {' over '.join(labels)}: {panel.name}")
+    last = 100 * (len(labels) - 1)
+    return (
+        f'<div class="compare"><div class="layers">{layers}<div class="edge"></div><span class="tag left"></span>'
+        f'<span class="tag right"></span></div><input type="range" min="0" max="{last}" step="5" value="{last - 50}" '
+        f'aria-label="{named}"><div class="stops" aria-hidden="true">{stops}</div></div>'
+    )
 
 
 def _columns(panel: Panel) -> str:
     """How many pictures share a line where there is room for them, as a class of the style sheet."""
-    count = len(panel.pictures)
+    count = len(panel.pictures) - max(len(panel.compare) - 1, 0)
     if count < 3 or max(picture.shape[1] / picture.shape[0] for picture in panel.pictures.values()) > WIDE:
         return "by-two"
     return "by-three" if count in (3, 5, 6, 9) else "by-four"

@@ -38,12 +38,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Panel:
-    """Pictures of one image that belong side by side, uint8 RGB by label, and the scales of their colours."""
+    """Pictures of one image that belong side by side, uint8 RGB by label, and the scales of their colours.
+
+    `compare` names those that a page lays over each other, under one slider, in this order; fewer than two are not.
+    """
 
     name: str
     pictures: dict[str, np.ndarray]
     caption: str = ""
     scales: tuple[Scale, ...] = ()
+    compare: tuple[str, ...] = ()
 
 
 # ----------------------------------------------------------------------------------------------------------- colours

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import os
 import re
 from html.parser import HTMLParser
@@ -12,7 +14,7 @@ from distill.report.pictures import Panel, depth_scale
 from distill.report.tables import Row
 
 SCRIPT = "\"'><script>alert(1)</script>"
-VOID = {"meta", "link", "img"}
+VOID = {"meta", "link", "img", "input"}
 
 
 class Outline(HTMLParser):
@@ -113,10 +115,27 @@ def test_a_hostile_text_stays_text(tmp_path):
         command=SCRIPT,
         notes=[SCRIPT],
     )
-    assert "<script" not in text
-    assert not outline.all("script")
+    assert text.count("<script") == 1  # the page's own
     assert not [name for _, attrs in outline.elements for name in attrs if name.startswith("on")]
     assert "$title" in text
+
+
+def test_no_script_but_the_pages_own_may_run(tmp_path):
+    text, _ = written(tmp_path)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\"" in text
+
+
+def test_pictures_to_compare_lie_under_one_slider_and_nowhere_else(tmp_path):
+    pictures = {label: picture() for label in ("image", "truth", "teacher", "student", "error")}
+    panel = Panel("street", pictures, compare=("teacher", "student", "truth"))
+    _, outline = written(tmp_path, panels=[panel], worst=[])
+    assert [image["alt"].split(",")[0] for image in outline.all("img")] == ["image", *panel.compare, "error"]
+    (slider,) = outline.all("input")
+    assert slider["aria-label"] == "From teacher over student over truth: street"
+    _, outline = written(tmp_path, panels=[Panel("street", pictures, compare=("student",))], worst=[])
+    assert not outline.all("input")
 
 
 def test_headings_step_down_one_level_at_a_time_and_anchors_exist(tmp_path):
