@@ -15,10 +15,11 @@ def write_benchmark_page(
     """Write the page of models that were timed side by side; `command` measures them again."""
     accuracy = next((one.accuracy for one in measured if one.accuracy), None)
     skipped = [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
+    models = "1 model" if len(measured) == 1 else f"{len(measured)} models"
     write_page(
         path,
         title="Benchmark",
-        lead=f"{len(measured)} models, one image of {size[0]}x{size[1]} (height x width) at a time, in turns.",
+        lead=f"{models}, one image of {size[0]}x{size[1]} (height x width) at a time, in turns.",
         rows=latency_rows(measured),
         protocol=accuracy.protocol if accuracy else "",
         charts=[*latency_charts(measured), *([pareto_plot(measured, CHART_SIZE)] if accuracy else [])],

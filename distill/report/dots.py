@@ -11,7 +11,8 @@ from distill.report.curves import GRID, INK, LETTER, Axis, chart_svg, colour_of,
 
 WIDTH, ROW_HEIGHT = 380, 26  # pixels; wide enough for a phone's screen to show letters at their size
 TOP, BOTTOM = 30, 26  # of the title, and of the axis below
-LONGEST = 22  # letters of a name; longer ones are cut, their tooltip is not
+LONGEST = 22  # letters of a name; longer ones lose their middle, their tooltips do not
+END = 14  # letters that are kept of such a name's end, which tells rows apart
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _axis(marks: Sequence[Marks], start: float, zero: bool) -> Axis:
 
 def _row(name: str, marks: Marks, x: Axis, y: float, colour: str) -> str:
     """A name, the bar of an interval, small dots of single measurements, a large one of the value."""
-    label = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    label = name if len(name) <= LONGEST else f"{name[: LONGEST - END - 1]}…{name[-END:]}"
     interval = f" [{marks.low:.4g}, {marks.high:.4g}]" if math.isfinite(marks.low + marks.high) else ""
     parts = [f"<title>{escape(f'{name}: {marks.value:.4g}{interval}')}</title>", text_at(0, y + 4.5, label, "start")]
     if interval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -106,10 +107,17 @@ def html_table(rows: Sequence[Row]) -> str:
     body = []
     for name, cells in grid.rows:
         values = (f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text) for cell in cells)
-        body.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>')
+        body.append(
+            f'<tr><th scope="row">{_breakable(name)}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+        )
     note = f"<caption><span>{escape(grid.note)}</span></caption>" if grid.note else ""
     head = f'<tr><th scope="col">Model</th>{"".join(heads)}</tr>'
     return f'<table class="results">{note}<thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _breakable(name: str) -> str:
+    """An escaped name that breaks behind a comma, a slash or an equals sign rather than within a word."""
+    return re.sub(r"([,/=])(?=\S)", r"\1<wbr>", escape(name))
 
 
 def common_fingerprint(rows: Iterable[Row]) -> str | None:

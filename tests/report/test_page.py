@@ -14,7 +14,7 @@ from distill.report.pictures import Panel, depth_scale
 from distill.report.tables import Row
 
 SCRIPT = "\"'><script>alert(1)</script>"
-VOID = {"meta", "link", "img", "input"}
+VOID = {"meta", "link", "img", "input", "wbr"}
 
 
 class Outline(HTMLParser):
