@@ -12,6 +12,7 @@ import numpy as np
 NOTHING = 56  # grey level of a pixel without a value; none of the colour ramps comes near it
 PAPER, INK = 18, 235  # grey levels of a montage's background and its writing
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+EASY = 1000  # pixels of a picture's width for which letters are large enough as they are
 
 
 def _ramp(*anchors: tuple[int, int, int]) -> np.ndarray:
@@ -160,18 +161,19 @@ def weight_scale(limit: float = 4.0) -> Scale:
 
 
 def scale_bar(picture: np.ndarray, scale: Scale) -> np.ndarray:
-    """The picture with its scale below: a bar of colours, its ticks, and what they measure."""
+    """The picture with its scale below: a bar of colours, its ticks, what they measure; larger below a large one."""
     width = max(picture.shape[1], 160)
-    strip = np.full((58, width, 3), PAPER, np.uint8)
-    left, right = 12, width - 13
+    zoom = max(1, round(width / EASY))
+    strip = np.full((58 * zoom, width, 3), PAPER, np.uint8)
+    left, right = 12 * zoom, width - 13 * zoom
     columns = np.linspace(0, len(scale.colours) - 1, right - left).round().astype(int)
-    strip[26:36, left:right] = scale.colours[columns]
-    _write(strip, scale.label, left, 17)
+    strip[26 * zoom : 36 * zoom, left:right] = scale.colours[columns]
+    _write(strip, scale.label, left, 17 * zoom, zoom)
     for place, text in scale.ticks:
         x = left + round(place * (right - left - 1))
-        strip[36:40, x] = INK
-        half = _text_width(text) // 2
-        _write(strip, text, min(max(x - half, 2), width - 2 * half - 2), 53)
+        strip[36 * zoom : 40 * zoom, x : x + zoom] = INK
+        half = _text_width(text, zoom) // 2
+        _write(strip, text, min(max(x - half, 2), width - 2 * half - 2), 53 * zoom, zoom)
     return np.concatenate([_widen(picture, width), strip])
 
 
@@ -225,14 +227,14 @@ def _widen(picture: np.ndarray, width: int) -> np.ndarray:
     return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER)
 
 
-def _write(picture: np.ndarray, text: str, x: int, y: int) -> None:
+def _write(picture: np.ndarray, text: str, x: int, y: int, zoom: int = 1) -> None:
     """Writes into the picture, from the baseline's left end. OpenCV's built-in letters are ASCII."""
     printable = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, printable, (x, y), FONT, 0.42, (INK, INK, INK), 1, cv2.LINE_AA)
+    cv2.putText(picture, printable, (x, y), FONT, 0.42 * zoom, (INK, INK, INK), zoom, cv2.LINE_AA)
 
 
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, FONT, 0.42, 1)[0][0]
+def _text_width(text: str, zoom: int = 1) -> int:
+    return cv2.getTextSize(text, FONT, 0.42 * zoom, zoom)[0][0]
 
 
 # ------------------------------------------------------------------------------------------------------------- files

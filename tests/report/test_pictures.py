@@ -137,6 +137,11 @@ def test_a_scale_bar_leaves_the_picture_as_it_is():
     assert scale_bar(picture[:, :20], depth_scale(1, 10)).shape[1] == 160
 
 
+def test_the_scale_of_a_large_picture_is_as_legible_as_that_of_a_small_one():
+    heights = [scale_bar(np.zeros((30, width, 3), np.uint8), depth_scale(1, 10)).shape[0] - 30 for width in (900, 3600)]
+    assert heights[1] == 4 * heights[0]
+
+
 @pytest.mark.parametrize("encode", [encode_png, encode_jpeg])
 def test_files_hold_rgb_and_not_bgr(encode):
     red = np.zeros((16, 16, 3), np.uint8)
