@@ -59,7 +59,7 @@ tags: [depth-estimation, knowledge-distillation, {name}]
 
 # Depth in metres from one image: {name}
 
-A small depth network, distilled from a large one.
+Gives the distance of every pixel of one RGB image.
 
 | | |
 |---|---|
@@ -80,8 +80,8 @@ From the Hub: `from students import Student; model = Student.from_pretrained("US
 
 ## Licence
 
-The code is MIT-licensed. The weights are `{licence}`: {reason}. Terms of the teacher's weights and of the
-backbone's first weights apply as well.
+Code: MIT. Weights: `{licence}`; {reason}.
+Terms of the teacher's weights and of the backbone's first weights apply as well.
 """
 
 
