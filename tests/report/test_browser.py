@@ -20,6 +20,8 @@ COLOURS = {"teacher": (200, 20, 20), "student": (20, 200, 20), "ground truth": (
 @pytest.fixture(scope="module")
 def browser():
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium.common import WebDriverException
+
     programs = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not all(programs):
         pytest.skip("no chromium and chromedriver on the PATH")
@@ -28,7 +30,10 @@ def browser():
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    try:
+        driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    except WebDriverException as error:
+        pytest.skip(f"the browser does not start: {error.msg}")
     yield Page(driver)
     driver.quit()
 
