@@ -15,7 +15,7 @@ from rich.table import Table
 from distill.data import Contents, Source
 from distill.data.kitti_splits import eigen_test_drives
 from distill.data.known_lists import UNKNOWN, nearest_list
-from distill.data.survey import Survey, shared_images, shared_scenes, survey
+from distill.data.survey import Survey, copies, shared_images, shared_scenes, survey
 from distill.data.truth import MIN_DEPTH, fitting_scale
 from distill.engine.files import write_json
 from distill.engine.tracking import console
@@ -87,7 +87,10 @@ def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
     if len(halves) == 2:
         train, test = (half.contents for half in halves)
         scenes, images = shared_scenes(train, test), shared_images(train, test)
-        report["shared"] = {"images": len(images), "scenes": scenes}
+        copied = copies(halves[0].seen, halves[1].seen)
+        report["shared"] = {"images": len(images), "copies": len(copied), "scenes": scenes}
+        if copied:
+            notes.append(f"{len(copied)} test images have a copy in training: {copied[0][0]} is {copied[0][1]}")
         if images:
             problems.append(f"{len(images)} test images are training images too, such as {images[0]}: take them out")
         elif scenes:

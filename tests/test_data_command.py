@@ -37,7 +37,7 @@ def test_a_good_folder_is_ready(check, own_streets):
     assert train["sizes"] == {"32x64": 8}
     assert train["depth_bits"] == {"16": 8}
     assert 0 < train["depth"]["nearest"] < train["depth"]["farthest"] < 256
-    assert report["shared"] == {"images": 0, "scenes": []}
+    assert report["shared"] == {"images": 0, "copies": 0, "scenes": []}
     assert out.rstrip().endswith("ready")
 
 
@@ -77,6 +77,14 @@ def test_images_in_both_halves_are_told(check, own_streets):
     assert code == 2
     assert report["shared"]["images"] == 8
     assert "8 test images are training images too" in report["problems"][0]
+
+
+def test_a_test_image_that_was_copied_into_training_is_told(check, own_streets):
+    shutil.copy(own_streets / "image/test1.png", own_streets / "image/train5.png")
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert (code, report["shared"]["copies"]) == (0, 1)
+    (note,) = [note for note in report["notes"] if "1 test images have a copy in training" in note]
+    assert note.endswith(f"{own_streets}/image/test1.png is {own_streets}/image/train5.png")
 
 
 def test_lines_that_come_twice_are_told_and_not_judged_on(check, refused, own_streets):

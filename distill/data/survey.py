@@ -43,6 +43,7 @@ class Survey:
         sizes: Height and width of the images, counted, where they are told quickly.
         bits: Bits of the depth maps, counted, likewise.
         examples: Which pair is the first of each size.
+        marks: The mark of every image that can be read, by its path: copies share one.
         wrong: Why pairs cannot be used although their files can be read, at most a few.
         depths: What sampled depth maps hold; None where none was read.
     """
@@ -52,6 +53,7 @@ class Survey:
     sizes: Counter[tuple[int, int]]
     bits: Counter[int]
     examples: dict[tuple[int, int], int]
+    marks: dict[str, bytes]
     wrong: tuple[str, ...]
     depths: Depths | None
 
@@ -70,6 +72,7 @@ def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = 
         sizes=Counter(size for _, size in sizes),
         bits=Counter(bits for pair in pairs if pair.depth and (bits := facts[pair.depth].bits)),
         examples={size: index for index, size in reversed(sizes)},
+        marks={pair.image: mark for pair in pairs if not pair.index and (mark := facts[pair.image].mark)},
         wrong=tuple(wrong),
         depths=measure(read, contents.max_depth) if samples else None,
     )
@@ -170,6 +173,13 @@ def shared_images(train: Contents, test: Contents) -> list[str]:
     """Names of the test images that are training images as well."""
     seen = {(pair.image, pair.index) for pair in train.usable}
     return [pair.name for pair in test.usable if (pair.image, pair.index) in seen]
+
+
+def copies(train: Survey, test: Survey) -> list[tuple[str, str]]:
+    """Test images of which a copy under another path is among the training images: both paths."""
+    seen = {mark: path for path, mark in train.marks.items()}
+    pairs = ((path, seen.get(mark)) for path, mark in test.marks.items())
+    return [(path, copy) for path, copy in pairs if copy is not None and copy != path]
 
 
 def shared_scenes(train: Contents, test: Contents) -> list[str]:

@@ -94,3 +94,12 @@ def test_of_a_large_file_only_the_ends_are_read(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_copies_have_one_mark_and_others_have_not(tmp_path, write_image):
+    paths = [
+        write_image(tmp_path / name, array)
+        for name, array in (("a.png", NOISE), ("b.png", NOISE), ("c.png", 255 - NOISE))
+    ]
+    one, copy, other = (probe(path).mark for path in paths)
+    assert one == copy != other
