@@ -7,10 +7,9 @@ import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill import __version__, build
 from distill.config import MIN_SIDE, Config, dump_config
@@ -20,7 +19,8 @@ from distill.deploy.latency import median_latency_ms
 from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.evaluation import Evaluation, Protocol, error_bounds, evaluate
-from distill.method import DisDepth, Guide, Method
+from distill.ghost import Ghost, training_images
+from distill.method import DisDepth, Method
 from distill.panels import method_panels, pick
 from distill.report import Panel, Row, errors_section, read_metrics, run_charts, write_page
 from students import count_parameters, load_student
@@ -65,17 +65,6 @@ def say_inheritance(folder: Path, student: nn.Module) -> None:
     if report is not None:
         console.print(str(report), highlight=False)
         write_json(folder / "inheritance.json", asdict(report))
-
-
-class Ghost(nn.Module):
-    """The teacher seen through the student's decoder: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
-
-    def __init__(self, method: DisDepth, teacher: Any) -> None:
-        super().__init__()
-        self.method, self.teacher = method, teacher
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.method.explain(image, Guide(self.teacher.encode(image)))["ghost"]
 
 
 def judge(
@@ -155,7 +144,8 @@ def summarise(
         if (
             isinstance(method, DisDepth) and teacher is not None
         ):  # FAM and LAM of the last step belong to the decoder of the last step
-            judged.append(judge("ghost", Ghost(method, teacher), *given, role="ghost"))
+            ghost = Ghost(method, teacher, training_images(data.train, config.train.batch_size, device))
+            judged.append(judge("ghost", ghost, *given, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(folder / "results.json", [one.as_dict() for one in judged])
     write_report(folder, config, data, judged, *panels_of(config, data, method, teacher, judged), device)

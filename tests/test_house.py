@@ -17,7 +17,7 @@ FLOORS = (
     {"distill", "distill.preflight"},  # load_model, and the version
     {"distill.build"},
     {"distill.panels", "distill.predictions", "distill.comparison", "distill.data_check", "distill.data_prepare"},
-    {"distill.judged_page", "distill.benchmark_page"},
+    {"distill.judged_page", "distill.benchmark_page", "distill.ghost"},
     {"distill.judging"},
     {"distill.summary", "distill.predict", "distill.validation"},
     {"distill.assembly", "distill.benchmark", "distill.export"},

@@ -329,6 +329,11 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
             ["teacher.name=dpt_hybird"],
             "unknown teacher 'dpt_hybird', known are dpt_base, dpt_hybrid, dpt_large, dpt_micro",
         ),
+        (
+            ["teacher=null"],
+            "method.name=disdepth needs a teacher and there is none; name one with teacher.name (dpt_base",
+        ),
+        (["teacher.name=null"], "or the folder of a trained model), or set method.name=supervised"),
         (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: no file at absent.pt"),
         (["teacher.readout=add"], "does not fit: the file has readout=project, asked was add"),
         (["teacher.name=dpt_hybrid", "teacher.checkpoint=MICRO"], "this file is a dpt_micro, give that name"),

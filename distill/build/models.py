@@ -40,7 +40,14 @@ def check_models(config: Config) -> None:
 def check_teacher(config: Config) -> None:
     """Look at the teacher's name and file before anything is built."""
     given = config.teacher
-    if not METHODS[config.method.name].needs_teacher or is_folder(given.name):
+    if not METHODS[config.method.name].needs_teacher:
+        return
+    if not given.name:
+        raise UserError(
+            f"method.name={config.method.name} needs a teacher and there is none; name one with teacher.name "
+            f"({', '.join(list_teachers())}, or the folder of a trained model), or set method.name=supervised"
+        )
+    if is_folder(given.name):
         return
     if given.name not in list_teachers():
         raise UserError(

@@ -111,7 +111,9 @@ class DataConfig(Section):
 class TeacherConfig(Section):
     """The frozen network that is distilled."""
 
-    name: str = Field("dpt_hybrid", description="A DPT's name, or the folder of any trained model.")
+    name: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
+        "dpt_hybrid", description="A DPT's name, or the folder of any trained model; null where there is none."
+    )
     checkpoint: Path | None = Field(None, description="Weights of a named DPT; dpt_micro ships its own.")
     scale: float | None = Field(None, description="depth = 1 / (scale * output + shift); None keeps the network's own.")
     shift: float | None = None
@@ -259,7 +261,9 @@ class Config(Section):
         None, description="Folder of the run; by default runs/ and the name of the configuration."
     )
     data: DataConfig
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: Annotated[TeacherConfig, BeforeValidator(lambda value: {"name": None} if value is None else value)] = (
+        TeacherConfig()
+    )
     student: StudentConfig = StudentConfig()
     method: MethodConfig = MethodConfig()
     train: TrainConfig = TrainConfig()

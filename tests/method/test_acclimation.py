@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from distill.method import FeatureAcclimation
 from distill.method.acclimation import WindowAttention, head_count
@@ -111,3 +112,20 @@ def test_the_teachers_map_is_not_changed():
     before = teacher.clone()
     module(teacher, (5, 7))
     assert torch.equal(teacher, before)
+
+
+def gflops(windows):
+    """Of all four levels at 352x1216: DPT-Hybrid's maps for EfficientNet-B0."""
+    levels = zip((256, 512, 768, 768), (24, 40, 112, 320), (4, 8, 16, 32), windows, strict=True)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        for theirs, mine, stride, window in levels:
+            size = (352 // stride, 1216 // stride)
+            FeatureAcclimation(theirs, mine, window=window)(torch.zeros(1, theirs, *size), size)
+    return counter.get_total_flops() / 1e9
+
+
+def test_windows_make_street_scenes_affordable():
+    """The student itself needs 39 GFLOPs there, and its backward twice that."""
+    windowed, everywhere = gflops((8, 8, None, None)), gflops((None,) * 4)
+    assert windowed < 6
+    assert everywhere > 10 * windowed
