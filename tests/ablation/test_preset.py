@@ -4,6 +4,8 @@ import pytest
 
 from distill.ablation.plan import plan_runs
 from distill.ablation.preset import grid_rows, load_preset
+from distill.config import load_config, parse_config
+from distill.engine.optimisation import warmup_steps
 from distill.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.yaml"))
@@ -35,6 +37,19 @@ def test_the_shipped_ablations_are_right_and_every_row_is_another_configuration(
 def test_the_shipped_ablations_also_change_the_recipe_of_kitti(path, tmp_path):
     runs = plan_runs(load_preset(path, [f"base={KITTI}", "data.root=somewhere"]), tmp_path)
     assert {(run.config.data.name, run.config.data.root) for run in runs} == {("kitti", Path("somewhere"))}
+
+
+def test_most_shipped_ablations_change_one_setting():
+    setting = load_config(KITTI.parents[1] / "scenes.yaml")
+    bases = {path.stem: parse_config(dict(load_preset(path).base), str(path)) for path in SHIPPED}
+    assert [name for name, base in bases.items() if base != setting] == ["lg_conv_cost", "pruned_dpt"]
+
+
+def test_warm_ups_of_the_paper_take_their_share_of_the_steps(tmp_path):
+    preset = load_preset(SHIPPED[0].with_name("warmup.yaml"), ["train.steps=1500"])
+    rows = {run.row: warmup_steps(run.config, 1500, 37) for run in plan_runs(preset, tmp_path) if run.seed == 0}
+    paper = {f"warmup_epochs={epochs}": steps for epochs, steps in ((3, 180), (5, 300), (7, 420), (9, 540), (10, 600))}
+    assert paper.items() <= rows.items()
 
 
 def test_rows_change_the_base_and_every_seed_has_its_run(planned, stage):
