@@ -34,7 +34,8 @@ def test_a_run_leaves_everything_it_promises_and_no_more(finished, config_file):
         *("config.yaml", "metrics.jsonl", "checkpoints", "student", "report.html", "results.json", "done.json")
     }
     assert len(list(finished.glob("events.*"))) == 1
-    assert {path.name for path in (finished / "student").iterdir()} == {"model.safetensors", "config.json"}
+    student = {path.name for path in (finished / "student").iterdir()}
+    assert student == {"model.safetensors", "config.json", "README.md"}
     assert [path.name for path in (finished / "checkpoints").iterdir()] == ["step-000000004"]
     assert not list(finished.rglob("*.part"))
 
