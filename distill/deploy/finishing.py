@@ -1,11 +1,10 @@
-"""A traced ONNX file is made fit for others: simplified, folded, described."""
+"""A traced ONNX file is made fit for others: simplified and described."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.deploy.folding import Folder
 from distill.deploy.runtime import need, session_options
 
 
@@ -17,7 +16,6 @@ def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     options.optimized_model_filepath = str(target)
     runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     model = onnx.load(str(target))
-    Folder(model.graph).fold()
     used = {node.domain for node in model.graph.node}
     kept = [one for one in model.opset_import if one.domain in used]  # ONNX Runtime adds all that it knows
     del model.opset_import[:]

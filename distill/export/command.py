@@ -18,6 +18,7 @@ from distill.deploy.finishing import finish
 from distill.deploy.graph import OPSETS, write_onnx, write_program
 from distill.deploy.runtime import OnnxModel, need
 from distill.errors import UserError
+from distill.export.eight_bits import CALIBRATED, write_int8
 from distill.export.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.judging import check_writable
 
@@ -34,6 +35,10 @@ def export_command(args: argparse.Namespace) -> int:
     check_options(args)
     subject = open_subject(args.model)
     check_sizes(subject, args)
+    if args.int8 and subject.run is None and not args.images:
+        raise UserError(
+            f"--int8 calibrates on images, and no run with data of its own lies beside {args.model}: give --images"
+        )
     size = choose_size(subject, args.size)
     images, origin = images_of(subject, size, args.images, CHECKED)
     check_writable(args.output, "--output")
@@ -42,10 +47,16 @@ def export_command(args: argparse.Namespace) -> int:
         part = Path(folder) / args.output.name
         exported = write(subject, args, size, part)
         found = compare(exported, subject.model, images, args.dynamic)
-        out.print(f"checked by {runtime_of(args.output)} on {origin} images: {found}")
+        out.print(f"checked by {runtime_of(args.output)} on images {origin}: {found}")
         if not found.acceptable:
             out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
             return OURS
+        if args.int8:
+            given, _ = images_of(subject, size, args.images, CALIBRATED)
+            exact, part = part, part.with_name("int8.onnx")
+            if not write_int8(subject, size, exact, part, given, out):
+                out.print(f"{args.output} was not written")
+                return OURS
         os.replace(part, args.output)
     out.print(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
@@ -63,6 +74,8 @@ def check_options(args: argparse.Namespace) -> None:
         )
     if kind == ".pt2" and args.dynamic:
         raise UserError("--dynamic is for ONNX; a .pt2 takes one size: give --size HxW")
+    if kind == ".pt2" and args.int8:
+        raise UserError("--int8 is for ONNX: give an --output that ends with .onnx")
     for name in ("onnx", "onnxruntime") if kind == ".onnx" else ():
         need(name)
 

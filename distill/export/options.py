@@ -17,6 +17,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", type=size, metavar="HxW", help="of the image (default: as it was trained)")
     parser.add_argument("--dynamic", action="store_true", help="leave batch, height and width free; ONNX only")
     parser.add_argument("--opset", type=positive, default=18, help="version of ONNX' operators (default: %(default)s)")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated; ONNX only")
     parser.add_argument(
         "--images",
         nargs="+",

@@ -84,14 +84,14 @@ def images_of(
         UserError: If none of those given can be read.
     """
     if paths:
-        return [fit(to_tensor(image), size) for image in read_images(paths, count)], "given"
+        return [fit(to_tensor(image), size) for image in read_images(paths, count)], "that were given"
     if subject.run is not None:
         training = build.build_data(subject.run).train
         step = max(len(training) // count, 1)
         chosen = range(0, min(len(training), step * count), step)
-        return [fit(to_tensor(training.unvaried(i).image), size) for i in chosen], "of the run's training"
+        return [fit(to_tensor(training.unvaried(i).image), size) for i in chosen], "of the run's training data"
     scenes = SceneDataset("road", count, seed=13, size=size)
-    return [fit(to_tensor(scenes[i].image), size) for i in range(count)], "rendered"
+    return [fit(to_tensor(scenes[i].image), size) for i in range(count)], "rendered for this"
 
 
 def fit(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -48,7 +48,7 @@ def test_the_run_s_own_images_check_it_and_the_error_is_told(finished, tmp_path,
     words = ["--output", str(tmp_path / "any.onnx"), "--size", "32x64", "--dynamic", "--licence", "mine"]
     assert main(["export", str(finished / "student"), *words]) == 0
     said = capsys.readouterr().out
-    assert "of the run's training images: relative error at most" in said
+    assert "on images of the run's training data: relative error at most" in said
     ours = OnnxModel(tmp_path / "any.onnx")
     assert ours.size is None
     assert ours.facts["licence"] == "mine"
@@ -80,8 +80,10 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
         (["RUN", "--output", "OUT.tflite"], "expected a name that ends with .onnx or .pt2"),
         (["RUN", "--output", "OUT.onnx"], "does not say which size its images had: give --size HxW"),
         (["RUN", "--output", "OUT.onnx", "--size", "16x64"], "expected at least 32x32, got 16x64"),
-        (["RUN", "--output", "OUT.onnx", "--opset", "11"], "--opset 11 cannot be written, expected one from 17 to 20"),
+        (["RUN", "--output", "OUT.onnx", "--opset", "11"], "--opset 11 cannot be written, expected one from 18 to 20"),
         (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for ONNX"),
+        (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for ONNX"),
+        (["HALF", "--output", "OUT.onnx", "--int8"], "no run with data of its own lies beside"),
         (["HALF", "--output", "OUT.onnx", "--dynamic"], "leave --dynamic out and give --size HxW"),
         (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "absent"], "--images absent: there is no such"),
         (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "EMPTY"], "no image can be read there"),
@@ -123,4 +125,4 @@ def test_images_that_are_given_check_the_file(finished, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "photo.png"), pixels)
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--images", str(tmp_path)]
     assert main(["export", str(finished), *words]) == 0
-    assert "on given images: relative error at most" in capsys.readouterr().out
+    assert "on images that were given: relative error at most" in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""Static quantisation to 8 bits by ONNX Runtime: calibrated once, then as many layers as the accuracy allows."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.deploy.graph import INPUT
+from distill.deploy.runtime import need
+
+# What is worth 8 bits. Softmax, norms and products of two activations stay in float.
+KINDS = [
+    *("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "Resize", "Relu", "LeakyRelu", "Sigmoid"),
+    *("GlobalAveragePool", "AveragePool", "MaxPool"),
+]
+# Parts of the networks, by the beginnings of their nodes' names, in the order in which they are put back to float:
+# what is said to be sensitive first, then from the output to the input.
+PARTS = (
+    ("the bins' head", "/decoder/head/"),
+    ("the last convolution", "/decoder/final/"),
+    ("DPT's head", "/decoder/fuse/head/"),
+    ("the transformer", "/encoder/vit/"),
+    ("the decoder", "/decoder/"),
+    ("the encoder", "/encoder/"),
+)
+
+
+class Quantiser:
+    """Makes 8-bit versions of one float file, from the ranges of its values on some images (1, 3, H, W)."""
+
+    def __init__(self, path: Path, images: Sequence[Tensor]) -> None:
+        self.model = need("onnx").load(str(path))
+        self.tools = need("onnxruntime.quantization")
+        with quiet(), tempfile.TemporaryDirectory(prefix="distill-") as folder:
+            calibrator = need("onnxruntime.quantization.calibrate").create_calibrator(
+                path, KINDS, augmented_model_path=f"{folder}/augmented.onnx"
+            )
+            for image in images:  # one at a time: what is kept of each is two numbers a value
+                calibrator.collect_data(Feed([image]))
+            self.ranges = calibrator.compute_data()
+
+    def parts(self) -> dict[str, list[str]]:
+        """Names of the nodes of each part that this network has, in the order above; no node is in two."""
+        left = [node.name for node in self.model.graph.node if node.op_type in KINDS]
+        found = {}
+        for part, start in PARTS:
+            if mine := [name for name in left if name.startswith(start)]:
+                found[part] = mine
+                left = [name for name in left if not name.startswith(start)]
+        return found
+
+    def write(self, target: Path, kept: Sequence[str] = ()) -> None:
+        """Write the file with 8-bit weights, a scale for each channel, and activations; `kept` nodes stay in float."""
+        constants = {one.name for one in self.model.graph.initializer}
+        dynamic = [
+            node.name
+            for node in self.model.graph.node
+            if node.op_type in ("MatMul", "Gemm") and not any(name in constants for name in node.input)
+        ]
+        kind, copied = self.tools.QuantType, type(self.model)()
+        copied.CopyFrom(self.model)
+        with quiet():
+            quantizer = need("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
+                copied, True, False, kind.QInt8, kind.QUInt8, self.ranges, [], [*dynamic, *kept], KINDS, {}
+            )
+            quantizer.quantize_model()
+        need("onnx").save(quantizer.model.model, str(target))
+
+
+class Feed:
+    """Images as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self.images: Iterator[Tensor] = iter(images)
+
+    def get_next(self) -> dict[str, Any] | None:
+        image = next(self.images, None)
+        return None if image is None else {INPUT: image.numpy()}
+
+
+def quantise(
+    quantiser: Quantiser, target: Path, loss: Callable[[Path], float], tolerance: float
+) -> tuple[float, list[str]]:
+    """Write an 8-bit file whose loss is within the tolerance, if there is one; return its loss and what stays float.
+
+    Parts are put back to float one after the other for as long as the loss is too large; one that makes it no smaller
+    goes back to 8 bits.
+    """
+    quantiser.write(target)
+    best, kept, nodes = loss(target), [], []
+    for part, names in quantiser.parts().items():
+        if best <= tolerance:
+            break
+        quantiser.write(target, [*nodes, *names])
+        found = loss(target)
+        if found < best:
+            best, kept, nodes = found, [*kept, part], [*nodes, *names]
+    quantiser.write(target, nodes)
+    return best, kept
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the advice on every file that it should have been prepared, which it was."""
+    former = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(former)

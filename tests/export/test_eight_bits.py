@@ -1,0 +1,64 @@
+import shutil
+
+import pytest
+import torch
+
+import distill
+from distill.cli import main
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+from distill.deploy.quantise import Quantiser, quantise  # noqa: E402
+from distill.deploy.runtime import OnnxModel  # noqa: E402
+
+IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def eight_bits(finished, tmp_path_factory):
+    """The run's student with 8 bits, and what was said."""
+    path = tmp_path_factory.mktemp("int8") / "student.onnx"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64", "--int8"]) == 0
+    return path
+
+
+def test_weights_have_8_bits_and_a_scale_for_each_channel(eight_bits, finished):
+    graph = onnx.load(eight_bits).graph
+    weights = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 4]
+    assert len(weights) > 20
+    sizes = {one.name: list(one.dims) for one in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    convs = [made[node.input[1]] for node in graph.node if node.op_type == "Conv" and node.input[1] in made]
+    assert all(sizes[back.input[1]] == [sizes[back.input[0]][0]] for back in convs)
+    assert OnnxModel(eight_bits).facts["units"] == "metres"
+
+
+def test_the_depth_is_close_to_the_models(eight_bits, finished):
+    with torch.no_grad():
+        expected = distill.load_model(finished)(IMAGE)
+    assert ((OnnxModel(eight_bits)(IMAGE) - expected).abs() / expected).mean() < 0.02
+
+
+def test_metrics_before_and_after_stand_in_one_table(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8", "--dynamic"]
+    assert main(["export", str(tmp_path / "run"), *words]) == 0
+    said = capsys.readouterr().out
+    (names,) = [line for line in said.splitlines() if "float" in line and "int8" in line]
+    (values,) = [line.split() for line in said.splitlines() if "abs_rel ↓" in line]
+    assert names.index("float") < names.index("int8")
+    assert float(values[4]) == pytest.approx(float(values[6]), rel=0.01)
+    assert "abs_rel changes by" in said
+
+
+def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path):
+    exact = tmp_path / "exact.onnx"
+    assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
+    quantiser = Quantiser(exact, [IMAGE])
+    losses = iter([0.5, 0.6, 0.3, 0.005])  # all in 8 bits; then three parts, of which the first does not help
+    found, kept = quantise(quantiser, tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
+    _, second, third = list(quantiser.parts())[:3]
+    assert (found, kept) == (0.005, [second, third])
+    convs = {node.name: node.input[1] for node in onnx.load(tmp_path / "x.onnx").graph.node if node.op_type == "Conv"}
+    floats = {name for part in (second, third) for name in quantiser.parts()[part]}
+    assert {name for name, weight in convs.items() if "DequantizeLinear" not in weight} == floats & convs.keys()
