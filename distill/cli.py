@@ -16,7 +16,7 @@ from distill.export.options import add_export
 
 DONE, YOURS = 0, 2  # an exception that is nobody's mistake leaves Python with 1
 RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher tells it
-WAYS = ("fp32", "channels_last", "bf16", "compiled")  # distill.deploy.ways, which needs torch
+WAYS = ("fp32", "channels_last", "bf16", "compiled", "onnx", "onnx-int8")  # distill.deploy.ways, which needs torch
 
 
 def make_parser() -> argparse.ArgumentParser:

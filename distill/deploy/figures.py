@@ -13,8 +13,8 @@ from rich.table import Table
 from distill.deploy.costs import MEBI
 from distill.deploy.latency import Latency
 from distill.deploy.paper import Cost, PaperRow
+from distill.deploy.prepared import Prepared
 from distill.deploy.results import Accuracy
-from distill.deploy.ways import Prepared
 from distill.report import Row, line_chart, results_table
 
 FLOPS = "2 x multiply-accumulates of convolutions and matrix products, one image"

@@ -1,10 +1,9 @@
-"""The ways to run one model: eager, in another memory format or precision, compiled."""
+"""The ways to run one model: eager, in another memory format or precision, compiled, by ONNX Runtime."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,8 @@ from torch import Tensor, nn
 from distill.deploy.costs import weight_bytes
 from distill.deploy.latency import Call
 from distill.deploy.memory import peak_growth
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A model that is ready to run in one way: the call, the bytes of its file, and of memory at its peak."""
-
-    call: Call
-    file_bytes: int
-    peak_bytes: int | None
+from distill.deploy.onnx_ways import onnx, onnx_int8
+from distill.deploy.prepared import Prepared
 
 
 def eager(model: nn.Module, image: Tensor) -> Prepared:
@@ -69,4 +61,6 @@ WAYS: dict[str, Callable[[nn.Module, Tensor], Prepared]] = {
     "channels_last": channels_last,
     "bf16": bfloat16,
     "compiled": compiled,
+    "onnx": onnx,
+    "onnx-int8": onnx_int8,
 }

@@ -8,8 +8,8 @@ from rich.console import Console
 from distill.deploy.figures import Measured, as_csv, cost_table, latency_table, paper_table, pareto_plot
 from distill.deploy.latency import Call, Latency
 from distill.deploy.paper import KITTI, NYU, PAPER_ROWS, Cost, paper_row
+from distill.deploy.prepared import Prepared
 from distill.deploy.results import Accuracy, read_accuracy
-from distill.deploy.ways import Prepared
 from distill.errors import UserError
 
 READY = Prepared(Call(lambda: None), 4 * 2**20, None)

@@ -23,16 +23,20 @@ def no_compiler(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("way", "tolerance"), [("fp32", 0), ("channels_last", 1e-4), ("bf16", 0.1), ("compiled", 1e-4)]
+    ("way", "tolerance"),
+    [("fp32", 0), ("channels_last", 1e-4), ("bf16", 0.1), ("compiled", 1e-4), ("onnx", 1e-3), ("onnx-int8", 0.2)],
 )
 def test_every_way_gives_the_models_depth(student, way, tolerance):
+    if way.startswith("onnx"):
+        pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+        pytest.importorskip("onnx", reason="the extra `export` is not installed")
     with torch.no_grad():
         expected = student(IMAGE)
     depth = WAYS[way](student, IMAGE).call.act()
     torch.testing.assert_close(depth.float(), expected, rtol=tolerance, atol=0)
 
 
-@pytest.mark.parametrize("way", ["fp32", "channels_last", "bf16"])
+@pytest.mark.parametrize("way", ["fp32", "channels_last", "bf16", "onnx"])
 def test_no_way_changes_the_model_it_is_given(student, way):
     before = [(p.dtype, p.stride()) for p in student.parameters()]
     WAYS[way](student, IMAGE)
