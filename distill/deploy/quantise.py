@@ -93,7 +93,9 @@ def quantise(
     goes back to 8 bits.
     """
     quantiser.write(target)
-    best, kept, nodes = loss(target), [], []
+    best = loss(target)
+    kept: list[str] = []
+    nodes: list[str] = []
     for part, names in quantiser.parts().items():
         if best <= tolerance:
             break
