@@ -3,6 +3,7 @@
     python tools/profile_step.py
     python tools/profile_step.py student.backbone=resnet18 data.scenes.size=[352,1120] train.precision=bf16 --steps 10
     python tools/profile_step.py --config configs/kitti/efficientnet_b0.yaml data.root=data/kitti
+    torchrun --nproc-per-node 2 tools/profile_step.py train.micro_batch=1
 
 Steps are those of `distill train`, with everything around them that costs time. What cannot be avoided, the floor, is
 the teacher's `encode` alone plus forward and backward of the student alone, on the same batch after every step. Without
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import resource
 import statistics
 import sys
@@ -160,6 +162,7 @@ class Profile:
     """Median milliseconds of a step, its floor and its parts.
 
     Attributes:
+        images: Of a step, over all processes.
         memory_gib: Peak of the process's memory.
         start_s: Seconds from the start of the process to its first step.
     """
@@ -189,7 +192,7 @@ def measure(config: Config, steps: int) -> Profile:
         row["floor"] = sum(value for name, value in row.items() if name.startswith("floor: "))
     parts = {name: 1e3 * statistics.median(row[name] for row in rows) for name in PARTS if name in rows[0]}
     return Profile(
-        images=config.train.batch_size // accelerator.num_processes,
+        images=config.train.batch_size,
         step_ms=parts.pop("step"),
         floor_ms=parts.pop("floor"),
         parts_ms=parts,
@@ -239,6 +242,8 @@ def main(words: list[str] | None = None) -> int:
     except UserError as error:
         print(f"profile_step: {error}", file=sys.stderr)
         return 2
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     show(found)
     if args.json:
         args.json.write_text(json.dumps(asdict(found), indent=2) + "\n")

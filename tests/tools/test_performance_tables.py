@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import performance_tables as tables
+import profile_step
 
 
 @pytest.fixture
@@ -53,9 +55,20 @@ def test_no_row_is_begun_after_the_time_given(output):
     assert calls == []
 
 
-def test_one_row_is_a_run_of_its_own(micro_weights, tmp_path):
+def test_a_row_has_the_figures_of_its_run(micro_weights, monkeypatch, other_precision):
+    # In this process, of which the imports are spared.
+    monkeypatch.setattr("subprocess.run", lambda command, check: profile_step.main(command[2:]))
     row = {"device": "CPU", "student": "test_efficientnet", "size": "32x64", "batch": 1, "precision": "bf16"}
     teacher = ["teacher.name=dpt_micro", f"teacher.checkpoint={micro_weights}", "data.workers=0"]
     found = tables.measure(row | {"compiled": "off"}, 1, teacher)
     assert found["student"] == "test_efficientnet"
     assert found["step_ms"] > found["floor_ms"] > 0
+
+
+def test_a_row_that_fails_ends_the_command(output, monkeypatch, capsys):
+    def fail(row, steps, teacher):
+        raise subprocess.CalledProcessError(2, "profile_step")
+
+    monkeypatch.setattr(tables, "measure", fail)
+    assert tables.main([*WORDS, "--output", str(output[0])]) == 1
+    assert "exit code 2" in capsys.readouterr().err
