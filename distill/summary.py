@@ -135,6 +135,7 @@ def summarise(
 ) -> None:
     """Judge teacher and best student, write `results.json`, and gather everything in `report.html`."""
     judged: list[Judged] = []
+    others: dict[str, nn.Module] = {}
     if data.test is not None:
         given = config, data, device
         if teacher is not None:
@@ -144,11 +145,11 @@ def summarise(
         if (
             isinstance(method, DisDepth) and teacher is not None
         ):  # FAM and LAM of the last step belong to the decoder of the last step
-            ghost = Ghost(method, teacher, training_images(data.train, config.train.batch_size, device))
-            judged.append(judge("ghost", ghost, *given, role="ghost"))
+            others["ghost"] = Ghost(method, teacher, training_images(data.train, config.train.batch_size, device))
+            judged.append(judge("ghost", others["ghost"], *given, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(folder / "results.json", [one.as_dict() for one in judged])
-    write_report(folder, config, data, judged, *panels_of(config, data, method, teacher, judged), device)
+    write_report(folder, config, data, judged, *panels_of(config, data, method, teacher, judged, others), device)
 
 
 def the_student(judged: list[Judged]) -> Judged:
@@ -156,15 +157,20 @@ def the_student(judged: list[Judged]) -> Judged:
 
 
 def panels_of(
-    config: Config, data: build.Data, method: Method, teacher: nn.Module | None, judged: list[Judged]
+    config: Config,
+    data: build.Data,
+    method: Method,
+    teacher: nn.Module | None,
+    judged: list[Judged],
+    others: dict[str, nn.Module],
 ) -> tuple[list[Panel], list[Panel]]:
     """Panels of evenly chosen test images, and of the worst."""
     if data.test is None or not config.eval.pictures or (teacher is None and method.needs_teacher):
         return [], []
     chosen = pick(data.test, config.eval.pictures)
-    panels = method_panels(method, teacher, data, config.data.size, chosen)
+    panels = method_panels(method, teacher, data, config.data.size, chosen, others)
     worst = worst_images(the_student(judged))
-    return panels, method_panels(method, teacher, data, config.data.size, worst)
+    return panels, method_panels(method, teacher, data, config.data.size, worst, others)
 
 
 def write_report(
@@ -179,7 +185,7 @@ def write_report(
     notes = []
     if any(one.role == "ghost" for one in judged):
         notes.append("Ghost: the teacher's features through FAM, LAM and the student's decoder, all of the last step.")
-        notes.append("Pictures show the best student; ghost and importance come from FAM and LAM of the last step.")
+        notes.append("Pictures show the best student; ghost and importance are those of the last step.")
     results = the_student(judged).results if judged else None
     if results and results.skipped:
         notes.append(f"{len(results.skipped)} test images have no ground truth in range and were skipped.")
