@@ -13,8 +13,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from distill.data import Contents, Source
+from distill.data.kitti import KB_CROP
 from distill.data.kitti_splits import eigen_test_drives
 from distill.data.known_lists import UNKNOWN, nearest_list
+from distill.data.nyu_camera import FRAME
 from distill.data.survey import Survey, copies, shared_images, shared_scenes, survey
 from distill.data.truth import MIN_DEPTH, fitting_scale
 from distill.engine.files import write_json
@@ -82,7 +84,7 @@ def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
     """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known."""
     report: dict[str, Any] = {"data": source.name, "root": str(source.root)}
     report["halves"] = {half.name: describe(half) for half in halves}
-    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half)]
+    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half, source.name)]
     notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half, source.name)]
     if len(halves) == 2:
         train, test = (half.contents for half in halves)
@@ -124,7 +126,7 @@ def describe(half: Half) -> dict[str, Any]:
     }
 
 
-def problems_of(half: Half) -> Iterator[str]:
+def problems_of(half: Half, dataset: str) -> Iterator[str]:
     """What stands in the way of a run, each with what to do."""
     contents, seen = half.contents, half.seen
     try:
@@ -136,10 +138,25 @@ def problems_of(half: Half) -> Iterator[str]:
         yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
     if wrong := [one for one in seen.wrong if "cannot read" not in one]:
         yield f"{wrong[0]} (and {len(wrong) - 1} more of those looked at)" if len(wrong) > 1 else wrong[0]
+    yield from size_problems(half, dataset)
     if half.name == "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: drop them"
     if contents.usable and not contents.images_only and not seen.wrong:
         yield from depth_problems(half)
+
+
+def size_problems(half: Half, dataset: str) -> Iterator[str]:
+    """Frames of a size that the data set does not have."""
+    fits = {
+        "kitti": (f"at least {KB_CROP[0]}x{KB_CROP[1]}", lambda h, w: h >= KB_CROP[0] and w >= KB_CROP[1]),
+        "nyu": (f"{FRAME[0]}x{FRAME[1]}", lambda h, w: (h, w) == FRAME),
+    }
+    expected, fit = fits.get(dataset, ("", lambda h, w: True))
+    odd = {size: count for size, count in half.seen.sizes.items() if not fit(*size)}
+    if odd:
+        height, width = min(odd)
+        name = half.contents.usable[half.seen.examples[height, width]].name
+        yield f"{sum(odd.values())} images are not {expected}, such as {name} of {height}x{width}: give whole frames"
 
 
 def depth_problems(half: Half) -> Iterator[str]:
@@ -172,6 +189,8 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
     if contents.without_truth:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
+    if dataset == "folder" and len(half.seen.sizes) > 1:
+        yield f"images of {len(half.seen.sizes)} sizes cannot form a batch: train with data.size or data.crop"
     if contents.images_only:
         yield "images alone: they can be distilled from a teacher, not evaluated"
     if depths and MIN_DEPTH < depths.farthest < NEAR * contents.max_depth:

@@ -7,6 +7,8 @@ import pytest
 
 from distill.cli import main
 
+KITTI_DRIVE = "2011_09_26/2011_09_26_drive_0001_sync"
+KITTI_DEPTH = "2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000007.png"
 GREY = np.full((480, 640, 3), 128, np.uint8)
 
 
@@ -85,6 +87,32 @@ def test_a_test_image_that_was_copied_into_training_is_told(check, own_streets):
     assert (code, report["shared"]["copies"]) == (0, 1)
     (note,) = [note for note in report["notes"] if "1 test images have a copy in training" in note]
     assert note.endswith(f"{own_streets}/image/test1.png is {own_streets}/image/train5.png")
+
+
+def test_images_of_several_sizes_are_told_with_the_key_that_helps(check, own_streets):
+    write(own_streets / "image/train0.png", np.zeros((40, 64, 3), np.uint8))
+    write(own_streets / "depth/train0.png", np.full((40, 64), 999, np.uint16))
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert code == 0
+    assert "train: images of 2 sizes cannot form a batch: train with data.size or data.crop" in report["notes"]
+
+
+@pytest.mark.parametrize(
+    ("data", "image", "depth", "expected"),
+    [
+        ("kitti", f"{KITTI_DRIVE}/image_02/data/0000000007.png", KITTI_DEPTH, "at least 352x1216"),
+        ("nyu", "study_0001/rgb_00001.png", "study_0001/sync_depth_00001.png", "480x640"),
+    ],
+)
+def test_frames_of_another_size_stand_in_the_way(check, tmp_path, data, image, depth, expected):
+    root = tmp_path / data
+    write(root / image, np.zeros((340, 700, 3), np.uint8))
+    write(root / "gts" / depth if data == "kitti" else root / depth, np.full((340, 700), 999, np.uint16))
+    (root / "list.txt").write_text(f"{image} {depth}\n")
+    code, report, _, _ = check(data, root, "--split", "list.txt")
+    assert code == 2
+    assert f"1 images are not {expected}, such as " in report["problems"][0]
+    assert report["problems"][0].endswith(" of 340x700: give whole frames")
 
 
 def test_lines_that_come_twice_are_told_and_not_judged_on(check, refused, own_streets):
