@@ -122,19 +122,19 @@ def torchrun(log, *words):
         return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=file)
 
 
-def test_a_process_that_raises_ends_the_others_within_a_minute_with_its_traceback_first(config, tmp_path):
-    words = ["--standalone", "--nproc-per-node=2", Path(__file__).parent / "failing_rank.py", "train", config]
-    process = torchrun(tmp_path / "log", *words, "train.steps=100000", "--output", tmp_path / "run")
+def test_a_process_that_raises_ends_the_other_within_a_minute_with_its_traceback_first(config, tmp_path):
+    words = ["train", str(config), "train.steps=100000", "--output", str(tmp_path / "run")]
+    processes = launch_group(words, tmp_path / "log", 2, Path(__file__).parent / "failing_rank.py")
+    wait_for(tmp_path / "run", 2)
     try:
-        wait_for(tmp_path / "run", 2)
-        failed = time.monotonic()
-        assert process.wait(100) == 1
+        assert end(processes[::-1]) == [1, 1]  # each is given a minute
     finally:
-        process.kill()
-    assert time.monotonic() - failed < 60
-    said = (tmp_path / "log").read_text()
-    first = said[said.index("Traceback") :].split("Traceback")[1]
-    assert "RuntimeError: a fault of process 1" in first
+        for process in processes:
+            process.kill()
+    other, failed = ((tmp_path / f"log.{rank}") for rank in (0, 1))
+    assert "RuntimeError: a fault of process 1" in failed.read_text()
+    assert "Traceback" in other.read_text()
+    assert failed.stat().st_mtime_ns < other.stat().st_mtime_ns
     assert len(records(tmp_path / "run")) == 2
 
 
