@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from distill.deploy.graph import INPUT
@@ -109,10 +110,11 @@ def quantise(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the advice on every file that it should have been prepared, which it was."""
+    """Without the advice on every file that it should have been prepared, which it was, and remarks on constant 0."""
     former = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         logging.disable(former)
