@@ -80,7 +80,9 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
         lines = [list(line) for line in zip(*lines, strict=True)]
     table = Table(title=Text(title), caption=Text(grid.note) if grid.note else None, title_justify="left")
     for index, head in enumerate(lines[0]):
-        table.add_column(head, justify="right" if index else "left")
+        table.add_column(
+            head, justify="right" if index else "left", overflow="fold"
+        )  # names are told apart by their ends
     for line in lines[1:]:
         table.add_row(*line)
     return table

@@ -35,6 +35,13 @@ def test_the_lowest_error_and_the_highest_accuracy_are_bold():
     assert "<b>0.05000</b>" in html_table(rows)
 
 
+def test_a_narrow_terminal_keeps_the_ends_of_names():
+    names = [f"attention=performer,heads=10,hooks=0-1,stem={i}" for i in range(5)]
+    text = shown(results_table([Row(name, {"rmse": 3.0, "d1": 0.5}, "f") for name in names], "protocol"), width=40)
+    first = "".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))
+    assert first == "".join(names)
+
+
 def test_the_best_value_is_bold_in_the_terminal():
     rows = [Row("a", {"rmse": 3.0}, "f"), Row("b", {"rmse": 2.0}, "f")]
     text = shown(results_table(rows, "nyu_eigen"), force_terminal=True)
