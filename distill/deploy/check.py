@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-3  # of the largest relative error of a pixel
+FLOOR = 1e-3  # of an image's largest value: a raw output may be 0, where a relative error says nothing
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Relative errors |a - b| / |b| over all pixels of some images."""
+    """Relative errors |a - b| / max(|b|, `FLOOR` * max |b|) over all pixels of some images."""
 
     largest: float
     mean: float
@@ -38,6 +39,7 @@ def difference(
         ours, theirs = given(image), expected(image)
         if ours.shape != theirs.shape or not torch.isfinite(ours).all():
             return Difference(float("inf"), float("inf"), len(images))
-        error = ((ours - theirs).abs() / theirs.abs().clamp(min=1e-8)).double()
+        size = theirs.abs()
+        error = ((ours - theirs).abs() / size.clamp(min=max(FLOOR * float(size.max()), 1e-8))).double()
         largest, total = max(largest, float(error.max())), total + float(error.mean())
     return Difference(largest, total / len(images), len(images))
