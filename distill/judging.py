@@ -106,6 +106,12 @@ def trained_size(model: str) -> tuple[int, int] | None:
     return (int(saved[0]), int(saved[1])) if saved else None
 
 
+def data_of(model: str) -> str:
+    """The data set of DPT's published weights, which their files are called after; "" for others."""
+    checkpoint = Path(model.partition(":")[2]).name
+    return next((name for name in PUBLISHED_CONVERSION if name in checkpoint.lower()), "")
+
+
 def open_for(model: str, data: str) -> nn.Module:
     """A model for the data set of this name; published DPT weights get the conversion to metres that belongs to it."""
     teacher, colon, _ = model.partition(":")

@@ -18,14 +18,16 @@ from distill.data import DecodeError, SceneDataset, to_tensor
 from distill.data.files import read_image
 from distill.data.folder import IMAGE_SUFFIXES
 from distill.errors import UserError
+from distill.judging import data_of, open_for
 from students import read_config
-from teachers import FrozenTeacher
+from teachers import DPT, FrozenTeacher
 
 USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
 LICENCES = {
     "kitti": "weights learnt from KITTI, whose data is CC BY-NC-SA 3.0",
     "scenes": "MIT (embedded scenes)",
 }
+RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
 UNKNOWN_LICENCE = "that of the training data and of the teacher's weights"
 CHECKED = 4  # images
 
@@ -44,6 +46,12 @@ class Subject:
         """What its folder says of its training; empty for a teacher's checkpoint."""
         return self.recipe.get("metadata", {})
 
+    @property
+    def units(self) -> str:
+        """Of the output: only a checkpoint whose conversion is not known gives no metres."""
+        raw = isinstance(self.model, DPT) and not self.model.config.invert
+        return RELATIVE if raw and "metadata" not in self.recipe else "metres"
+
 
 def open_subject(name: str) -> Subject:
     """MODEL of the command line.
@@ -51,7 +59,7 @@ def open_subject(name: str) -> Subject:
     Raises:
         UserError: If there is no such model.
     """
-    model = build.open_model(name)
+    model = open_for(name, data_of(name))
     plain = model.model if isinstance(model, FrozenTeacher) else model
     try:
         place, recipe = read_config(name)
@@ -130,8 +138,8 @@ def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None
     limits = {key: getattr(model, key, None) for key in ("min_depth", "max_depth")}
     known: dict[str, Any] = {
         "input": "image: float32 RGB in [0, 1], (batch, 3, height, width); normalisation is inside",
-        "output": "depth: float32 metres, (batch, 1, height, width)",
-        "units": "metres",
+        "output": "depth: float32, (batch, 1, height, width)",
+        "units": subject.units,
         "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
         **limits,
         "model": subject.recipe["student"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,13 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distill.data import to_tensor
-from distill.judging import PUBLISHED_CONVERSION, open_for, trained_size
-
-
-def data_of(model: str) -> str:
-    """The data set of DPT's published weights, which their files are called after; "" for others."""
-    checkpoint = Path(model.partition(":")[2]).name
-    return next((name for name in PUBLISHED_CONVERSION if name in checkpoint.lower()), "")
+from distill.judging import data_of, open_for, trained_size
 
 
 class Predictor:

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 import distill
+from distill import build
 from distill.cli import main
 from distill.deploy.check import Difference
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 from distill.deploy.runtime import OnnxModel
+from distill.export.subject import RELATIVE, Subject, facts_of, open_subject
+from teachers import create_dpt
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
 
@@ -126,3 +129,17 @@ def test_images_that_are_given_check_the_file(finished, tmp_path, capsys):
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--images", str(tmp_path)]
     assert main(["export", str(finished), *words]) == 0
     assert "on images that were given: relative error at most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("invert", "units"), [(True, "metres"), (False, RELATIVE)])
+def test_a_checkpoint_without_a_conversion_has_no_unit(invert, units):
+    with torch.device("meta"):
+        model = create_dpt("dpt_micro", None, invert=invert)
+    assert facts_of(Subject("dpt_micro:any.pt", model, {"student": "dpt_micro"}, None), None, None)["units"] == units
+
+
+def test_published_weights_are_exported_in_metres(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(build, "open_model", lambda name, **conversion: asked.update(conversion) or torch.nn.Identity())
+    open_subject(f"dpt_hybrid:{tmp_path}/dpt_hybrid_nyu-2ce69ec7.pt")
+    assert asked == {"scale": 3.05e-4, "shift": 0.1378, "invert": True}
