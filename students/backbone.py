@@ -86,7 +86,8 @@ def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: s
     Raises:
         ValueError: If tensors are missing or of another shape.
     """
-    ours, wanted = {key.replace("_", "."): key for key in net.state_dict()}, net.state_dict()
+    wanted = net.state_dict()
+    ours = {key.replace("_", "."): key for key in wanted}
     given = {ours[plain]: value for key, value in state.items() if (plain := key.replace("_", ".")) in ours}
     old = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # lack it, and need not
     given = old | given

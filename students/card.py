@@ -18,10 +18,10 @@ DATA = {"kitti": "KITTI", "nyu": "NYU Depth V2", "folder": "own images", "scenes
 LICENCES = {
     "kitti": ("cc-by-nc-sa-3.0", "KITTI is published under CC BY-NC-SA 3.0"),
     "nyu": ("other", "NYU Depth V2 names no licence; its authors offer it for research"),
-    "folder": ("other", "the licence of the training images decides; write it here"),
+    "folder": ("other", "the licence of the training images decides"),
     "scenes": ("mit", "procedural scenes are made by MIT-licensed code"),
 }
-UNKNOWN = ("other", "it is not known what the weights were learnt from; write their licence here")
+UNKNOWN = ("other", "it is not known what the weights were learnt from")
 
 
 def licence_of(metadata: Mapping[str, Any]) -> tuple[str, str]:

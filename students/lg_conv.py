@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEAD_WIDTH = 8
-GLOBAL_SCALE = (
-    0.01  # initial weight of the global branch's norm: small, so that pretrained weights are hardly disturbed
-)
+GLOBAL_SCALE = 0.01  # initial weight of the global branch's norm, so that pretrained weights are hardly disturbed
 STEM_NAMES = ("conv_stem", "conv1", "stem", "patch_embed")
 SCOPES = ("3x3", "kxk", "late")
 

@@ -17,11 +17,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.forms import prepare
 
-OPSETS = (
-    18,
-    19,
-    20,
-)  # from the first whose means take axes as an input to the last that the exporter knows
+OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
 INPUT, OUTPUT = "image", "depth"
 DYNAMIC_AXES = {0: "batch", 2: "height", 3: "width"}
 ODD = (69, 101)  # sides that are no multiples of 32: what is traced with them pads

@@ -61,7 +61,7 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
         for key, value in {"loss": result.loss.detach(), **result.logs}.items():
             values[key] = values.get(key, torch.zeros_like(value)) + value / len(micro_batches)
     norm = accelerator.clip_grad_norm_(module.parameters(), learner.clip or float("inf"))
-    finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(values["loss"]))
+    finite = bool(torch.isfinite(norm) & torch.isfinite(values["loss"]))  # one wait for the device
     finite = not any(largest(accelerator, [not finite]))
     if finite:
         learner.optimizer.step()

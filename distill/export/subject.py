@@ -20,15 +20,11 @@ from distill.data.folder import IMAGE_SUFFIXES
 from distill.errors import UserError
 from distill.judging import data_of, open_for
 from students import read_config
+from students.card import licence_of
 from teachers import DPT, FrozenTeacher
 
 USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
-LICENCES = {
-    "kitti": "weights learnt from KITTI, whose data is CC BY-NC-SA 3.0",
-    "scenes": "MIT (embedded scenes)",
-}
 RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
-UNKNOWN_LICENCE = "that of the training data and of the teacher's weights"
 CHECKED = 4  # images
 
 
@@ -147,7 +143,7 @@ def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None
         "training": training or None,
         "protocol": training.get("protocol"),
         "fingerprint": training.get("fingerprint"),
-        "licence": licence or LICENCES.get(training.get("data", ""), UNKNOWN_LICENCE),
+        "licence": licence or "; ".join(licence_of(training)),
         "software": f"distill {__version__}, PyTorch {torch.__version__}",
     }
     facts = {key: value for key, value in known.items() if value is not None}

@@ -58,6 +58,8 @@ def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
         whole = timm.create_model(name, pretrained=False)
         net = Backbone(name, pretrained=False, lg_conv=False).net
     load_plain(net, whole.state_dict(), "a file", name)
+    with pytest.raises(ValueError, match=f"a file is no checkpoint of timm's {name}"):
+        load_plain(net, dict(list(whole.state_dict().items())[1:]), "a file", name)
 
 
 # ---------------------------------------------------------------------------------------------------- with real weights

@@ -51,7 +51,8 @@ def test_nothing_is_fetched_where_there_is_a_checkpoint(make_student, plain_file
 def test_counts_of_batches_may_be_missing_as_in_old_files(make_student, tmp_path):
     state = timm.create_model("test_resnet", pretrained=False).state_dict()
     save_file({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, tmp_path / "old.safetensors")
-    make_student("test_resnet", checkpoint=tmp_path / "old.safetensors")
+    student = make_student("test_resnet", checkpoint=tmp_path / "old.safetensors")
+    assert torch.equal(student.state_dict()["encoder.net.conv1.0.weight"], state["conv1.0.weight"])
 
 
 def test_a_student_goes_on_from_a_trained_one(make_student, images, tmp_path):
