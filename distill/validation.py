@@ -70,7 +70,7 @@ class Validation:
             "teacher": config.teacher.name if self.method.needs_teacher else None,
             "data": config.data.name,
             "step": self.state.step,
-            "input_size": config.data.size,
+            "input_size": config.data.input_size,
         }
         if results is not None:
             metadata |= {"protocol": results.protocol.name, "fingerprint": results.protocol.fingerprint}

@@ -171,3 +171,13 @@ def test_a_key_that_stands_twice_is_refused_and_not_overwritten(refused, tmp_pat
     said = refused("train", path)
     assert said.startswith(f"{path} is not valid YAML: 'steps' stands there twice")
     assert "line 3" in said
+
+
+def test_the_size_of_a_runs_images_is_known_where_they_are_resized_or_rendered():
+    def size(**data):
+        return parse_config({"data": data}, "here").data.input_size
+
+    assert size(name="scenes", scenes={"size": [64, 96]}) == (64, 96)
+    assert size(name="scenes", scenes={"size": [64, 96]}, size=[32, 48]) == (32, 48)
+    assert size(name="kitti", root="somewhere") is None
+    assert size(name="nyu", root="somewhere", size=[96, 128]) == (96, 128)

@@ -107,6 +107,11 @@ class DataConfig(Section):
             raise ValueError(f"data.root is needed for data.name={self.name}: the folder of the data set")
         return self
 
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """The size that all images are brought to, or rendered at; None where they keep their own."""
+        return self.size or (self.scenes.size if self.name == "scenes" else None)
+
 
 class TeacherConfig(Section):
     """The frozen network that is distilled."""

@@ -188,7 +188,7 @@ class Network:
 
     def _predict(self, image: Tensor) -> Tensor:
         """Depth (1, h, w) of an image (1, 3, H, W), or (2, h, w) with its mirror image's, at the model's own size."""
-        if self.size:
+        if self.size and self.size != tuple(image.shape[-2:]):
             image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
         batch = image if self.protocol.tta == "none" else torch.cat([image, image.flip(-1)])
         precision = torch.autocast(self.device.type, dtype=self.autocast) if self.autocast else nullcontext()

@@ -72,8 +72,6 @@ def choose_size(subject: Subject, given: tuple[int, int] | None) -> tuple[int, i
         UserError: If nothing tells.
     """
     trained = given or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
-    if trained is None and subject.run is not None:
-        trained = subject.run.data.scenes.size if subject.run.data.name == "scenes" else None
     if trained is None:
         raise UserError(f"{subject.name} does not say which size its images had: give --size HxW")
     return int(trained[0]), int(trained[1])

@@ -32,11 +32,11 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         batch = torch.stack([to_tensor(image) for image in images]).to(self.device)
-        shape = batch.shape[-2:]
-        if self.size:
+        shape = tuple(batch.shape[-2:])
+        if self.size and self.size != shape:
             batch = F.interpolate(batch, size=self.size, mode="bilinear", align_corners=False, antialias=True)
         depth = self.model(batch)
-        if self.size:
+        if depth.shape[-2:] != shape:
             depth = F.interpolate(depth, size=shape, mode="bilinear", align_corners=False)
         return list(depth[:, 0].float().cpu().numpy())
 

@@ -1,3 +1,5 @@
+import json
+import shutil
 import zlib
 
 import cv2
@@ -11,6 +13,7 @@ from distill.data import to_tensor
 from distill.data.files import read_depth
 from distill.errors import UserError
 from distill.predict.inputs import check_names, find_sources
+from distill.predict.network import Predictor
 from distill.predict.writing import depth_file
 
 
@@ -61,6 +64,18 @@ def test_images_of_any_size_keep_it(predict, tmp_path):
     colour = read(folder / "odd_colour.png")
     assert colour.shape[1:] == (201, 3)
     assert colour.shape[0] > 45  # the scale of its colours is below
+
+
+def test_images_are_shown_at_the_size_that_the_student_states_and_depth_has_theirs(finished, tmp_path):
+    student = shutil.copytree(finished / "student", tmp_path / "student")
+    stated = json.loads((student / "config.json").read_text())
+    stated["metadata"]["input_size"] = [32, 96]
+    (student / "config.json").write_text(json.dumps(stated))
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8), (300, 90))
+    as_stated, whole = Predictor(str(student))([image])[0], Predictor(str(finished))([image])[0]
+    np.testing.assert_array_equal(as_stated, Predictor(str(finished), (32, 96))([image])[0])
+    assert as_stated.shape == whole.shape == (90, 300)
+    assert not np.allclose(as_stated, whole)
 
 
 def test_what_16_bits_cannot_hold_is_cut_and_nan_is_no_measurement(tmp_path):
