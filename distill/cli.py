@@ -90,6 +90,14 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--jobs", type=count, default=1, metavar="N", help="runs at a time (default: 1); 0 only gathers finished ones"
     )
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="take over what runs of the same configuration left in another ablation's folder",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--dry-run", action="store_true", help="show what would run")
     which.add_argument("--list", action="store_true", help="print a command for every missing run, for a scheduler")
@@ -100,12 +108,14 @@ def run_ablate(args: argparse.Namespace) -> int:
     from distill import ablation
 
     given = args.preset, args.overrides, args.output
+    if args.reuse and (args.dry_run or args.list):
+        raise UserError("--reuse copies runs, --dry-run and --list only show them; give --reuse DIR --jobs 0 before")
     if args.dry_run:
         ablation.show_plan(*given)
     elif args.list:
         ablation.list_commands(*given)
     else:
-        return ablation.ablate(*given, args.jobs)
+        return ablation.ablate(*given, args.jobs, args.reuse)
     return DONE
 
 

@@ -91,6 +91,8 @@ def main(words: list[str]) -> int:
     if words[:1] == [ROW]:
         CHANGES.get(words[1], lambda: None)()
         return distill(words[2:])
+    if "--reuse" in words:
+        raise SystemExit("--reuse knows runs by their configurations, which are alike for rows that change the code")
     replace(Run, "command", command)()
     return distill(["ablate", str(PRESET), *words])
 

@@ -11,16 +11,24 @@ from rich.console import Console
 from distill.ablation.launch import NOT_STARTED, Launcher
 from distill.ablation.plan import Run, plan_runs
 from distill.ablation.preset import Preset, load_preset
+from distill.ablation.reuse import reuse
 from distill.engine.tracking import console
 from distill.errors import UserError
 
 DONE, OURS, YOURS = 0, 1, 2
 
 
-def ablate(path: Path, overrides: Sequence[str] = (), output: Path | None = None, jobs: int = 1) -> int:
+def ablate(
+    path: Path,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    jobs: int = 1,
+    reused: Sequence[Path] = (),
+) -> int:
     """Carry out what is missing, `jobs` runs at a time, and write the tables of what is finished.
 
-    With 0 jobs nothing is started: runs that were carried out elsewhere are gathered.
+    With 0 jobs nothing is started: runs that were carried out elsewhere are gathered. Runs that finished under the
+    folders `reused` with the same configuration are copied, not repeated.
 
     Returns:
         The command's exit code: 0 if no run failed, 2 if all that failed did so by a person's mistake, otherwise 1.
@@ -30,6 +38,8 @@ def ablate(path: Path, overrides: Sequence[str] = (), output: Path | None = None
         Interrupted: After SIGINT or SIGTERM, with the state of every run saved.
     """
     preset, runs = plan(path, overrides, output)
+    if reused:
+        console.print(f"{reuse(runs, reused)} of {len(runs)} runs were taken over", highlight=False)
     launcher = Launcher(runs, jobs)
     if jobs:
         launcher.launch()

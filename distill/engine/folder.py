@@ -46,9 +46,8 @@ class RunFolder:
         Args:
             force: Accept other values of keys that do not change what is learnt.
         """
-        former = flatten(load_config(self.config).model_dump(mode="json"))
-        given = flatten(config.model_dump(mode="json"))
-        differing = [key for key in given if given[key] != former.get(key) and key != "output"]
+        former, given = keys_of(load_config(self.config)), keys_of(config)
+        differing = [key for key in given if given[key] != former.get(key)]
         harmful = [key for key in differing if key not in HARMLESS]
         if not harmful and (force or not differing):
             return
@@ -117,6 +116,11 @@ def is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def keys_of(config: Config) -> dict[str, Any]:
+    """Every value of a configuration by its dotted key, but for where the run lies."""
+    return flatten(config.model_dump(mode="json", exclude={"output"}))
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
