@@ -241,6 +241,9 @@ class OptimConfig(Section):
     encoder_lr_share: float = Field(
         1.0, gt=0, le=1, description="Share of every learning rate for the student's encoder."
     )
+    fam_lr_share: float = Field(
+        1.0, gt=0, le=1, description="Share of every learning rate for FAM and LAM: transformers, beside a CNN's."
+    )
     final_lr_share: Share = Field(0.1, description="Share of the peak that the schedule ends with.")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: Share = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")

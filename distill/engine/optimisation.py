@@ -30,15 +30,18 @@ def build_optimizer(given: OptimConfig, module: nn.Module) -> torch.optim.Optimi
 
 
 def parameter_groups(given: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
-    """One group of what learns, or, where `encoder_lr_share` is not 1, the student's encoder as a second one."""
-    learning = [p for p in module.parameters() if p.requires_grad]
-    if given.encoder_lr_share == 1:
-        return [{"params": learning}]
-    slow = {id(p) for p in encoder_parameters(getattr(module, "student", module))}
-    return [
-        {"params": [p for p in learning if id(p) not in slow]},
-        {"params": [p for p in learning if id(p) in slow], "lr": given.lr * given.encoder_lr_share},
-    ]
+    """What learns, in a group for each share of the learning rate: the student's encoder, FAM and LAM may have one."""
+    shares: dict[int, float] = {}
+    if given.encoder_lr_share != 1:
+        encoder = encoder_parameters(getattr(module, "student", module))
+        shares |= dict.fromkeys(map(id, encoder), given.encoder_lr_share)
+    if given.fam_lr_share != 1:
+        shares |= dict.fromkeys(map(id, getattr(module, "acclimation", list)()), given.fam_lr_share)
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            groups.setdefault(shares.get(id(parameter), 1.0), []).append(parameter)
+    return [{"params": group, "lr": given.lr * share} for share, group in groups.items()]
 
 
 def encoder_parameters(student: nn.Module) -> list[nn.Parameter]:

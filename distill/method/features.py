@@ -149,6 +149,10 @@ class DisDepth(FeatureMethod):
         self.lam = nn.ModuleList(LossAttention(mine) for mine in channels) if lam else None
         self.ghost = ghost
 
+    def acclimation(self) -> list[nn.Parameter]:
+        """The weights of FAM and LAM."""
+        return [*self.fam.parameters(), *(() if self.lam is None else self.lam.parameters())]
+
     def decode_ghost(self, levels: list[Level], size: tuple[int, int]) -> Tensor:
         """The teacher's depth by way of the student's decoder, (B, 1, H, W) in metres."""
         features = [level.y for level in levels]

@@ -13,6 +13,7 @@ from distill.method.attention import normalised_entropy
 FOCUSED, ALIKE = 0.3, 0.99999  # normalised entropy of LAM below and above which it has collapsed
 FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
 OVERWHELMING = 100.0  # times the task's gradient
+LOST = 2.0  # times the student's loss: a ghost worse than that has nothing to teach
 
 
 @torch.no_grad()
@@ -77,6 +78,12 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
             found[key] = (
                 f"distillation pulls {value:.0f} times as hard as the task at stride {stride}; lower method.kd_weight"
             )
+    if "kd" in logs and logs.get("ghost", 0.0) > LOST * logs["task"]:  # before distillation it may still be learning
+        losses = f"loss {logs['ghost']:.1f} against {logs['task']:.1f}"
+        found["ghost"] = (
+            f"the teacher's maps give the student's decoder less than the student's own ({losses}): FAM has diverged; "
+            "lower optim.fam_lr_share or set train.clip"
+        )
     if logs.get("spread", 1.0) < FLAT:
         found["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"
     return found

@@ -94,6 +94,10 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def acclimation(self) -> list[nn.Parameter]:
+        """What brings the teacher's maps into the student's shape, and may learn at a rate of its own."""
+        return []
+
     @torch.no_grad()
     def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:
         """Maps to look at, each (B, 1, ...): the student's depth, and what else the method computes on the way."""

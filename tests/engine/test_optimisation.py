@@ -69,6 +69,24 @@ def test_the_encoder_learns_at_its_share_of_the_rate_and_the_rest_at_the_whole(n
         assert rate == (0.1 if backbone else 1.0), key
 
 
+@pytest.mark.parametrize("lam", [True, False])
+def test_fam_and_lam_learn_at_their_share_of_the_rate_and_the_student_at_its_own(lam):
+    student = create_student("test_efficientnet", pretrained=False)
+    method = METHODS["disdepth"](student, teacher_channels=(4, 4, 4, 4), lam=lam)
+    optimizer = build_optimizer(OptimConfig(lr=1.0, fam_lr_share=0.1, encoder_lr_share=0.5), method)
+    expected = {"fam": 0.1, "lam": 0.1, "student.encoder": 0.5, "student.decoder": 1.0}
+    found = learning_rates(method, optimizer)
+    assert found.keys() == dict(method.named_parameters()).keys()
+    for key, rate in found.items():
+        assert rate == next(share for start, share in expected.items() if key.startswith(f"{start}.")), key
+
+
+def test_a_rate_for_fam_is_of_no_matter_to_a_method_without_it():
+    student = create_student("test_efficientnet", pretrained=False)
+    (group, *others) = build_optimizer(OptimConfig(fam_lr_share=0.1), METHODS["supervised"](student)).param_groups
+    assert (len(group["params"]), others) == (len(list(student.parameters())), [])
+
+
 def test_what_does_not_learn_is_in_no_group():
     student = create_student("test_efficientnet", pretrained=False)
     student.encoder.requires_grad_(False)

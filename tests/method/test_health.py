@@ -4,7 +4,15 @@ from torch.testing import assert_close
 
 from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change, symptoms
 
-HEALTHY = {"kd": 1.0, "spread": 0.5, "lam_entropy_4": 0.97, "kd_ratio_32": 1.5, "kd_cosine_32": -0.2}
+HEALTHY = {
+    "kd": 1.0,
+    "task": 2.0,
+    "ghost": 2.5,
+    "spread": 0.5,
+    "lam_entropy_4": 0.97,
+    "kd_ratio_32": 1.5,
+    "kd_cosine_32": -0.2,
+}
 
 
 def probed(task_weight, kd_weight):
@@ -62,6 +70,7 @@ def test_a_healthy_run_has_no_symptoms():
         ("lam_entropy_4", 0.1, "stride 4 looks at almost nothing"),
         ("lam_entropy_4", 1.0, "stride 4 weighs all positions alike"),
         ("kd_ratio_32", 250.0, "250 times as hard as the task at stride 32; lower method.kd_weight"),
+        ("ghost", 8.4, "(loss 8.4 against 2.0): FAM has diverged; lower optim.fam_lr_share or set train.clip"),
         ("spread", 0.001, "predicts one depth for the whole image"),
     ],
 )
@@ -73,3 +82,7 @@ def test_a_collapse_is_told_in_words(key, value, words):
 
 def test_attention_may_weigh_all_alike_while_nothing_is_distilled_yet():
     assert symptoms({"lam_entropy_4": 1.0}) == {}
+
+
+def test_a_ghost_may_be_bad_while_nothing_is_distilled_yet():
+    assert symptoms({"task": 2.0, "ghost": 20.0}) == {}
