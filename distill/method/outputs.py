@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.method.health import describe_depth
 from distill.method.losses import silog_loss
 from distill.method.step import DepthLoss, Guide, Method, StepResult, require_depth, usable_truth
 
@@ -20,7 +21,7 @@ class Supervised(Method):
         target, mask = usable_truth(depth, valid, guide, self.limits)
         pred = self.student(image)
         loss = self.task_loss(pred, target, mask)
-        return StepResult(loss, logs={"task": loss.detach()})
+        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
 
 
 class OutputDistillation(Method):
@@ -37,7 +38,7 @@ class OutputDistillation(Method):
         pred, taught = self.student(image), require_depth(guide)
         task = self.task_loss(pred, target, mask)
         kd = self.weight * self.task_loss(pred, taught, torch.ones_like(mask))
-        logs = {"task": task.detach(), "kd": kd.detach()}
+        logs = {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
         return StepResult(task, kd, logs)
 
 
@@ -50,4 +51,4 @@ class FillDistillation(Method):
         target, mask = usable_truth(depth, valid, guide, self.limits)
         pred, taught = self.student(image), require_depth(guide)
         loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
-        return StepResult(loss, logs={"task": loss.detach()})
+        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})

@@ -56,6 +56,11 @@ def test_a_step_gives_a_finite_loss_and_a_gradient_for_every_weight(name, any_st
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_step_says_how_much_the_depth_of_an_image_varies(name, any_student, teacher, batch):
+    assert take(new(name, any_student), teacher, batch).logs["spread"] >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_step_works_in_half_precision(name, any_student, teacher, batch):
     method = new(name, any_student)
     with torch.autocast("cpu", torch.bfloat16):
