@@ -22,9 +22,16 @@ def seeded(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_every_change_has_a_row_without_keys(tool):
+def test_every_change_has_a_row_and_every_row_without_keys_a_change(tool):
     rows = yaml.safe_load(tool["PRESET"].read_text())["rows"]
-    assert {name for name, changes in rows.items() if not changes} == {"chosen", *tool["CHANGES"]}
+    assert rows.keys() >= tool["CHANGES"].keys()
+    assert {name for name, changes in rows.items() if not changes} <= {"chosen", *tool["CHANGES"]}
+    assert rows["chosen"] == {}
+
+
+def test_rows_that_change_the_code_are_never_taken_for_others(tool):
+    with pytest.raises(SystemExit, match="rows that change the code"):
+        tool["main"](["--reuse", "runs/ablations/components"])
 
 
 @pytest.mark.parametrize(("form", "mean"), [("SharedScore", 1.0), ("PlainSigmoid", None), ("Softmax", 1.0)])
