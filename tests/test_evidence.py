@@ -1,0 +1,44 @@
+"""What docs/ says of ablations is what their runs left, which docs/results/ keeps without the weights."""
+
+import csv
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from distill.cli import main
+
+ROOT = Path(__file__).parents[1]
+ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.gz"))
+PRESETS = {"method_choices": ROOT / "tools" / "method_choices.yaml"}
+TOLD = {"components": "results.md", "method_choices": "method.md"}
+SHOWN = ("abs_rel", "rmse")
+
+
+def name_of(path):
+    return path.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(params=ARCHIVES, ids=name_of)
+def gathered(request, tmp_path, monkeypatch):
+    """Name of an archive, and the table that is made of what it holds."""
+    name = name_of(request.param)
+    with tarfile.open(request.param) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    preset = PRESETS.get(name, ROOT / "configs" / "ablations" / f"{name}.yaml")
+    assert main(["ablate", str(preset), "--jobs", "0"]) == 0
+    with (tmp_path / "runs" / "ablations" / name / "results.csv").open() as file:
+        return name, list(csv.DictReader(file))
+
+
+def test_every_mean_that_is_told_is_that_of_the_runs(gathered):
+    name, lines = gathered
+    text = (ROOT / "docs" / TOLD[name]).read_text().splitlines()
+    rows = {line["row"] for line in lines}
+    assert rows
+    for row in rows:
+        means = [f"{float(one['mean']):.3f}" for one in lines if one["row"] == row and one["metric"] in SHOWN]
+        told = [line for line in text if line.startswith(f"| {row} |")]
+        assert told, f"docs/{TOLD[name]} has no line for {row}"
+        assert any(all(mean in line for mean in means) for line in told), (row, means)

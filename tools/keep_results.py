@@ -1,0 +1,105 @@
+"""Keep what an ablation left, without the weights, and tell it in a page of docs/.
+
+    distill ablate configs/ablations/components.yaml --jobs 2
+    python tools/keep_results.py components docs/results.md
+
+writes docs/results/components.tar.gz, of which `distill ablate ... --jobs 0` makes the tables again once it is unpacked
+in the project's folder; a plot of each metric; and the table between the two marks in the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pruned_dpt_page import fill, standing_alone, table
+
+from distill.report import Marks, dot_chart
+
+RUNS, DOCS = Path("runs/ablations"), Path("docs/results")
+LEFT = ("config.yaml", "results.json", "metrics.jsonl", "done.json")
+COMPARED, ALSO = ("rmse", "abs_rel"), ("d1", "silog")
+
+Lines = Mapping[str, Mapping[str, Mapping[str, str]]]  # by row and metric, as results.csv has them
+
+
+def keep(folder: Path, archive: Path) -> None:
+    """Pack what a table is made of, of every finished run."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as packed:
+        for done in sorted(folder.glob("*/*/done.json")):
+            for name in LEFT:
+                packed.add(done.with_name(name))
+
+
+def read(path: Path) -> Lines:
+    lines: dict[str, dict[str, dict[str, str]]] = {}
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            lines.setdefault(line["row"], {})[line["metric"]] = line
+    return lines
+
+
+def mean(line: Mapping[str, str]) -> str:
+    """Mean and deviation over seeds, where there are several."""
+    spread = f" ± {float(line['deviation']):.3f}" if line["deviation"] else ""
+    return f"{float(line['mean']):.3f}{spread}"
+
+
+def change(line: Mapping[str, str], to: str) -> tuple[float, float, float] | None:
+    """The difference to the first row or the one above with its interval, in percent of that row's mean."""
+    if not line[f"{to}_change"]:
+        return None
+    found = [float(line[f"{to}_{name}"]) for name in ("change", "low", "high")]
+    reference = float(line["mean"]) - found[0]
+    low, middle, high = sorted(100 * value / reference for value in found)
+    return middle, low, high
+
+
+def change_text(line: Mapping[str, str], to: str) -> str:
+    found = change(line, to)
+    if found is None:
+        return ""
+    text = "{:+.1f} % [{:+.1f}, {:+.1f}]".format(*found)
+    return f"{text}, {line[f'{to}_agreeing']}/{line['seeds']}".replace("-", "−")
+
+
+def as_table(lines: Lines) -> str:
+    first = next(iter(lines))
+    head = ["", "seeds", *COMPARED, *ALSO]
+    head += [f"{metric}, to {other}" for metric in COMPARED for other in (first, "the row above")]
+    rows = []
+    for row, by_metric in lines.items():
+        cells = [row, by_metric[COMPARED[0]]["seeds"], *(mean(by_metric[metric]) for metric in (*COMPARED, *ALSO))]
+        cells += [change_text(by_metric[metric], to) for metric in COMPARED for to in ("first", "above")]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def plot(lines: Lines, metric: str) -> str:
+    """Every row's difference to the first, with its interval."""
+    found = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
+    marks = {row: Marks(*one) if one else Marks(0.0) for row, one in found.items()}
+    return dot_chart(marks, title=f"{metric}, % of {next(iter(lines))}'s (lower is better)", zero=True)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="an ablation's folder under runs/ablations/")
+    parser.add_argument("page", type=Path)
+    args = parser.parse_args(words)
+    lines = read(RUNS / args.name / "results.csv")
+    keep(RUNS / args.name, DOCS / f"{args.name}.tar.gz")
+    pictures = []
+    for metric in COMPARED:
+        picture = DOCS / f"{args.name}-{metric}.svg"
+        picture.write_text(standing_alone(plot(lines, metric)))
+        pictures.append(f"![{metric} of every row]({picture.relative_to(args.page.parent)})")
+    fill(args.page, f"tools/keep_results.py {args.name}", "\n\n".join([as_table(lines), *pictures]))
+
+
+if __name__ == "__main__":
+    main()
