@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,10 +30,17 @@ Lines = Mapping[str, Mapping[str, Mapping[str, str]]]  # by row and metric, as r
 def keep(folder: Path, archive: Path) -> None:
     """Pack what a table is made of, of every finished run."""
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive, "w:gz") as packed:
+    with gzip.GzipFile(archive, "wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as packed:
         for done in sorted(folder.glob("*/*/done.json")):
             for name in LEFT:
-                packed.add(done.with_name(name))
+                packed.add(done.with_name(name), filter=anonymous)
+
+
+def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Whose file it is, and since when, is nobody's business: the same runs make the same archive."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
 
 
 def read(path: Path) -> Lines:
@@ -83,7 +91,7 @@ def plot(lines: Lines, metric: str) -> str:
     """Every row's difference to the first, with its interval."""
     found = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
     marks = {row: Marks(*one) if one else Marks(0.0) for row, one in found.items()}
-    return dot_chart(marks, title=f"{metric}, % of {next(iter(lines))}'s (lower is better)", zero=True)
+    return dot_chart(marks, title=f"{metric}, difference to {next(iter(lines))} in % (lower is better)", zero=True)
 
 
 def main(words: Sequence[str] | None = None) -> None:
