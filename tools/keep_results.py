@@ -75,14 +75,13 @@ def change_text(line: Mapping[str, str], to: str) -> str:
     return f"{text}, {line[f'{to}_agreeing']}/{line['seeds']}".replace("-", "−")
 
 
-def as_table(lines: Lines) -> str:
-    first = next(iter(lines))
-    head = ["", "seeds", *COMPARED, *ALSO]
-    head += [f"{metric}, to {other}" for metric in COMPARED for other in (first, "the row above")]
+def as_table(lines: Lines, to: Sequence[str]) -> str:
+    others = {"first": next(iter(lines)), "above": "the row above"}
+    head = ["", "seeds", *COMPARED, *ALSO, *(f"{metric}, to {others[one]}" for metric in COMPARED for one in to)]
     rows = []
     for row, by_metric in lines.items():
         cells = [row, by_metric[COMPARED[0]]["seeds"], *(mean(by_metric[metric]) for metric in (*COMPARED, *ALSO))]
-        cells += [change_text(by_metric[metric], to) for metric in COMPARED for to in ("first", "above")]
+        cells += [change_text(by_metric[metric], one) for metric in COMPARED for one in to]
         rows.append(cells)
     return table(head, rows)
 
@@ -98,6 +97,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="an ablation's folder under runs/ablations/")
     parser.add_argument("page", type=Path)
+    parser.add_argument("--to", nargs="+", choices=("first", "above"), default=("first", "above"), help="rows compared")
     args = parser.parse_args(words)
     lines = read(RUNS / args.name / "results.csv")
     keep(RUNS / args.name, DOCS / f"{args.name}.tar.gz")
@@ -106,7 +106,7 @@ def main(words: Sequence[str] | None = None) -> None:
         picture = DOCS / f"{args.name}-{metric}.svg"
         picture.write_text(standing_alone(plot(lines, metric)))
         pictures.append(f"![{metric} of every row]({picture.relative_to(args.page.parent)})")
-    fill(args.page, f"tools/keep_results.py {args.name}", "\n\n".join([as_table(lines), *pictures]))
+    fill(args.page, f"tools/keep_results.py {args.name}", "\n\n".join([as_table(lines, args.to), *pictures]))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,13 @@ def test_differences_are_percent_of_the_row_that_they_are_to(project):
     assert "| −20.0 % [−30.0, −10.0], 2/2 | +100.0 % [−100.0, +125.0], 1/2 |" in page
 
 
+def test_rows_that_do_not_build_on_each_other_are_compared_with_the_first_alone(project):
+    main(["tiny", "docs/page.md", "--to", "first"])
+    page = (project / "docs" / "page.md").read_text()
+    assert "the row above" not in page
+    assert "| −20.0 % [−30.0, −10.0], 2/2 | −20.0 % [−30.0, −10.0], 2/2 |" in page
+
+
 def test_every_metric_has_a_plot_that_the_page_shows(project):
     main(["tiny", "docs/page.md"])
     page = (project / "docs" / "page.md").read_text()
