@@ -288,7 +288,8 @@ def test_an_image_given_twice_is_predicted_once(tmp_path):
         (["RUN", "IMAGE", "--output", "IMAGE/out"], "cannot be written"),
     ],
 )
-def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words, said):
+def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the default folder is made before a model is looked for
     (tmp_path / "empty").mkdir()
     image = str(streets / "image" / "test0.png")
     places = {
