@@ -58,13 +58,12 @@ def mean(line: Mapping[str, str]) -> str:
 
 
 def change(line: Mapping[str, str], to: str) -> tuple[float, float, float] | None:
-    """The difference to the first row or the one above with its interval, in percent of that row's mean."""
+    """The difference to the first row or the one above, and its interval, in percent of that row's mean."""
     if not line[f"{to}_change"]:
         return None
-    found = [float(line[f"{to}_{name}"]) for name in ("change", "low", "high")]
-    reference = float(line["mean"]) - found[0]
-    low, middle, high = sorted(100 * value / reference for value in found)
-    return middle, low, high
+    found, low, high = (float(line[f"{to}_{name}"]) for name in ("change", "low", "high"))
+    percent = 100 / (float(line["mean"]) - found)
+    return percent * found, percent * low, percent * high
 
 
 def change_text(line: Mapping[str, str], to: str) -> str:

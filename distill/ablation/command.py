@@ -11,7 +11,6 @@ from rich.console import Console
 from distill.ablation.launch import NOT_STARTED, Launcher
 from distill.ablation.plan import Run, plan_runs
 from distill.ablation.preset import Preset, load_preset
-from distill.ablation.reuse import reuse
 from distill.engine.tracking import console
 from distill.errors import UserError
 
@@ -39,6 +38,8 @@ def ablate(
     """
     preset, runs = plan(path, overrides, output)
     if reused:
+        from distill.ablation.reuse import reuse
+
         console.print(f"{reuse(runs, reused)} of {len(runs)} runs were taken over", highlight=False)
     launcher = Launcher(runs, jobs)
     if jobs:

@@ -11,8 +11,7 @@ from distill.ablation.plan import Run
 from distill.config import Config, load_config
 from distill.engine.folder import CONFIG, RunFolder, keys_of
 from distill.errors import UserError
-
-RESULTS = "results.json"
+from distill.evaluation import read_results
 
 
 def reuse(runs: Sequence[Run], places: Sequence[Path]) -> int:
@@ -53,7 +52,6 @@ def key_of(config: Config) -> str:
     return json.dumps(keys_of(config), sort_keys=True)
 
 
-def results_of(folder: Path) -> object:
-    """What was measured of a run's student, without what it took."""
-    entries = json.loads((folder / RESULTS).read_text())
-    return [[entry["role"], entry["fingerprint"], entry["metrics"]] for entry in entries]
+def results_of(folder: Path) -> str:
+    """What was measured of a run's models, without what it took; as text, in which even NaN is equal to itself."""
+    return repr([(one.role, one.fingerprint, one.metrics) for one in read_results(folder)])

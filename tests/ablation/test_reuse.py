@@ -1,3 +1,4 @@
+import math
 import shutil
 
 import pytest
@@ -45,6 +46,14 @@ def test_runs_of_one_configuration_that_differ_are_refused(stage, elsewhere, ref
     said = refused("ablate", stage.write(**WEIGHT), *both, "--output", stage.folder / "weight")
     assert "have one configuration and different results; give --reuse the folder of one of them" in said
     assert not (stage.folder / "weight").exists()
+
+
+def test_a_run_whose_metrics_are_not_numbers_does_not_differ_from_itself(stage, results):
+    stage.models["+KD", 0] = [results("student", {"x": 2.0}), results("ghost", {"x": math.nan})]
+    assert stage.ablate() == 0
+    elsewhere = stage.output.rename(stage.folder / "elsewhere")
+    assert stage.ablate("--reuse", elsewhere, **WEIGHT) == 0
+    assert len(stage.started()) == 3
 
 
 def test_a_folder_that_is_not_there_is_refused(stage, refused):
