@@ -26,7 +26,7 @@ from distill.engine.files import write_atomically, write_json
 from distill.engine.tracking import console
 from distill.errors import UserError
 from distill.judging import check_writable
-from distill.summary import environment
+from distill.machine import environment
 from students import count_parameters, create_student
 from teachers import create_teacher, list_teachers
 

@@ -14,6 +14,7 @@ from distill.config import Config, dump_config, load_config
 from distill.engine.checkpoint import Checkpoints
 from distill.engine.files import write_atomically
 from distill.engine.tracking import console
+from distill.machine import environment
 from distill.panels import method_panels, pick
 from distill.report import (
     Panel,
@@ -26,7 +27,7 @@ from distill.report import (
     write_page,
 )
 from distill.run import train_run
-from distill.summary import Judged, environment, judge
+from distill.summary import Judged, judge
 from students import load_student
 from teachers import FrozenTeacher
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from distill import __version__, build
+from distill import build
 from distill.config import MIN_SIDE, Config, dump_config
 from distill.data import Sample, readable
 from distill.deploy.costs import count_gflops
@@ -20,6 +18,7 @@ from distill.engine.files import write_json
 from distill.engine.tracking import console
 from distill.evaluation import Evaluation, Protocol, error_bounds, evaluate
 from distill.ghost import Ghost, training_images
+from distill.machine import environment
 from distill.method import DisDepth, Method
 from distill.panels import method_panels, pick
 from distill.report import Panel, Row, errors_section, read_metrics, run_charts, write_page
@@ -111,18 +110,6 @@ def shown_size(protocol: Protocol, data: build.Data) -> tuple[int, int]:
     rows, columns = protocol.input_window(*first.depth.shape)
     view = first.depth[rows, columns].shape
     return view[0], view[1]
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """What the figures of a report depend on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return {
-        "distill": __version__,
-        "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
-        "device": f"{name}, {torch.get_num_threads()} threads, {os.cpu_count()} cores",
-        "system": platform.system(),
-    }
 
 
 def worst_images(judged: Judged) -> list[int]:

@@ -25,6 +25,7 @@ import torch
 from pruned_dpt_page import fill, table
 
 from distill.engine.files import write_json
+from distill.machine import device_name
 
 HERE = Path(__file__).parent
 STUDENTS, SIZES = ("efficientnet_b0", "resnet18", "resnet50"), ("352x704", "352x1120")
@@ -35,7 +36,7 @@ Row = dict[str, Any]
 
 def wanted(args: argparse.Namespace) -> Iterator[Row]:
     """Every row that is asked for, without its figures."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     for size, student, precision, compiled in product(args.sizes, args.students, args.precisions, args.compile):
         row = {"device": device, "student": student, "size": size, "batch": args.batch}
         yield row | {"precision": precision, "compiled": compiled}

@@ -44,8 +44,8 @@ from distill.engine.folder import RunFolder
 from distill.engine.loop import grouped
 from distill.engine.step import run_step
 from distill.errors import UserError
+from distill.machine import environment
 from distill.method import features
-from distill.summary import environment
 
 USUAL: dict[str, Any] = {
     "data": {"name": "scenes", "scenes": {"train": 8, "test": 1, "size": [352, 704]}, "workers": 1},

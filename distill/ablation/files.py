@@ -16,6 +16,7 @@ from distill.ablation.gather import Line
 from distill.ablation.tables import MEANING, SHOWN, Tables
 from distill.engine.files import write_atomically
 from distill.evaluation import LOWER_IS_BETTER, MEASURES
+from distill.machine import environment
 from distill.report import (
     CHART_SIZE,
     Marks,
@@ -28,7 +29,6 @@ from distill.report import (
     table_section,
     write_page,
 )
-from distill.summary import environment
 
 CHANGES = ("change", "low", "high", "agreeing")
 COSTS = ("parameters", "gflops", "latency_ms")

@@ -62,7 +62,7 @@ def test_a_row_has_the_figures_of_its_run(micro_weights, monkeypatch, other_prec
     teacher = ["teacher.name=dpt_micro", f"teacher.checkpoint={micro_weights}", "data.workers=0"]
     found = tables.measure(row | {"compiled": "off"}, 1, teacher)
     assert found["student"] == "test_efficientnet"
-    assert found["step_ms"] > found["floor_ms"] > 0
+    assert min(found["step_ms"], found["floor_ms"], found["memory_gib"]) > 0
 
 
 def test_a_row_that_fails_ends_the_command(output, monkeypatch, capsys):
