@@ -48,11 +48,11 @@ class Softmax(SharedScore):
         return scores[0, 0].numel() * scores.flatten(2).softmax(dim=2).view_as(scores)
 
 
-class RandomStart(FeatureAcclimation):
-    """Residual branches begin as PyTorch initialises them."""
+class IdentityStart(FeatureAcclimation):
+    """Residual branches begin at zero: Z is the projected map at first."""
 
     def __init__(self, *channels: int, **options: Any) -> None:
-        super().__init__(*channels, zero_init=False, **options)
+        super().__init__(*channels, zero_init=True, **options)
 
 
 class Ramp(DisDepth):
@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "lam=shared_score": replace(features, "LossAttention", SharedScore),
     "lam=sigmoid": replace(features, "LossAttention", PlainSigmoid),
     "lam=softmax": replace(features, "LossAttention", Softmax),
-    "fam=random_start": replace(features, "FeatureAcclimation", RandomStart),
+    "fam=identity_start": replace(features, "FeatureAcclimation", IdentityStart),
     "ramp": lambda: METHODS.update(disdepth=Ramp),
     "lg_start=0.1": replace(lg_conv, "GLOBAL_SCALE", 0.1),
     "lg_start=1": replace(lg_conv, "GLOBAL_SCALE", 1.0),

@@ -48,18 +48,17 @@ class FeatureAcclimation(nn.Module):
     """FAM: Z = FAM(T), one level of the teacher in the shape of the student's.
 
     A 1x1 projection to the student's width and a resize to its grid where they differ, then one pre-norm transformer
-    block. Projecting first is what makes it affordable. The block's residual branches start at zero, so that Z begins
-    as the plain projection.
+    block. Projecting first is what makes it affordable.
 
     Args:
         teacher_channels: C_t, channels of the teacher's map.
         student_channels: C_s, channels of the student's map.
         window: Side of the attention windows, for fine maps; None attends over the whole map.
-        zero_init: Start the residual branches at zero.
+        zero_init: Start the block's residual branches at zero, so that Z begins as the plain projection.
     """
 
     def __init__(
-        self, teacher_channels: int, student_channels: int, *, window: int | None = None, zero_init: bool = True
+        self, teacher_channels: int, student_channels: int, *, window: int | None = None, zero_init: bool = False
     ) -> None:
         super().__init__()
         self.project = nn.Conv2d(teacher_channels, student_channels, 1)

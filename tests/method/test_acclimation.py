@@ -14,7 +14,7 @@ def seeded(*shape):
 
 def fam(teacher=6, student=32, **options):
     torch.manual_seed(0)
-    return FeatureAcclimation(teacher, student, **{"zero_init": False, **options}).double()
+    return FeatureAcclimation(teacher, student, **options).double()
 
 
 def attention(window, channels=32):
@@ -36,15 +36,15 @@ def test_output_has_the_shape_of_the_students_map(window, size):
 
 
 @pytest.mark.parametrize("window", [None, 4])
-def test_it_begins_as_the_plain_projection(window):
+def test_it_can_begin_as_the_plain_projection(window):
     module, teacher = fam(window=window, zero_init=True), seeded(2, 6, 6, 8)
     assert torch.equal(module(teacher, (6, 8)), module.project(teacher))
     resized = F.interpolate(module.project(teacher), size=(9, 5), mode="bilinear", align_corners=False)
     assert torch.equal(module(teacher, (9, 5)), resized)
 
 
-def test_zero_init_is_an_option():
-    module, teacher = fam(zero_init=False), seeded(2, 6, 6, 8)
+def test_it_begins_at_random():
+    module, teacher = fam(), seeded(2, 6, 6, 8)
     assert not torch.allclose(module(teacher, (6, 8)), module.project(teacher))
 
 
