@@ -10,8 +10,15 @@ from distill.cli import main
 
 ROOT = Path(__file__).parents[1]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.gz"))
-PRESETS = {"method_choices": ROOT / "tools" / "method_choices.yaml"}
-TOLD = {"components": "results.md", "method_choices": "method.md"}
+PRESETS = ROOT / "configs" / "ablations"
+NYU = ROOT / "configs" / "nyu" / "small.yaml"
+MADE_BY = {  # words of `distill ablate`
+    "components": [PRESETS / "components.yaml"],
+    "method_choices": [ROOT / "tools" / "method_choices.yaml"],
+    "nyu": [PRESETS / "components.yaml", f"base={NYU}", "--output", "runs/ablations/nyu"],
+    "weight": [PRESETS / "weight.yaml"],
+}
+TOLD = {"components": "results.md", "method_choices": "method.md", "nyu": "results.md", "weight": "method.md"}
 SHOWN = ("abs_rel", "rmse")
 
 
@@ -26,8 +33,7 @@ def gathered(request, tmp_path, monkeypatch):
     with tarfile.open(request.param) as archive:
         archive.extractall(tmp_path, filter="data")
     monkeypatch.chdir(tmp_path)
-    preset = PRESETS.get(name, ROOT / "configs" / "ablations" / f"{name}.yaml")
-    assert main(["ablate", str(preset), "--jobs", "0"]) == 0
+    assert main(["ablate", *map(str, MADE_BY[name]), "--jobs", "0"]) == 0
     with (tmp_path / "runs" / "ablations" / name / "results.csv").open() as file:
         return name, list(csv.DictReader(file))
 
