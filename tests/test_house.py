@@ -15,7 +15,7 @@ FLOORS = (
     {"students", "distill.engine"},
     {"distill.deploy"},
     {"distill", "distill.preflight"},  # load_model, and the version
-    {"distill.build"},
+    {"distill.build", "distill.machine"},
     {"distill.panels", "distill.predictions", "distill.comparison", "distill.data_check", "distill.data_prepare"},
     {"distill.judged_page", "distill.benchmark_page", "distill.ghost"},
     {"distill.judging"},
