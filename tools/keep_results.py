@@ -71,7 +71,7 @@ def change_text(line: Mapping[str, str], to: str) -> str:
     if found is None:
         return ""
     text = "{:+.1f} % [{:+.1f}, {:+.1f}]".format(*found)
-    return f"{text}, {line[f'{to}_agreeing']}/{line['seeds']}".replace("-", "−")
+    return f"{text}, {line[f'{to}_agreeing']}/{line[f'{to}_seeds']}".replace("-", "−")
 
 
 def as_table(lines: Lines, to: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ from distill.report import (
     write_page,
 )
 
-CHANGES = ("change", "low", "high", "agreeing")
+CHANGES = ("change", "low", "high", "agreeing", "seeds")
 COSTS = ("parameters", "gflops", "latency_ms")
 Curve = list[tuple[float, float]]
 

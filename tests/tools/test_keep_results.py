@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from keep_results import main
 
 COLUMNS = ["row", "metric", "seeds", "mean", "deviation"]
-COLUMNS += [f"{to}_{name}" for to in ("first", "above") for name in ("change", "low", "high", "agreeing")]
-CHANGED = {"first_change": -2, "first_low": -3, "first_high": -1, "first_agreeing": 2}
-CHANGED |= {"above_change": 4, "above_low": -4, "above_high": 5, "above_agreeing": 1}
+COLUMNS += [f"{to}_{name}" for to in ("first", "above") for name in ("change", "low", "high", "agreeing", "seeds")]
+CHANGED = {"first_change": -2, "first_low": -3, "first_high": -1, "first_agreeing": 2, "first_seeds": 2}
+CHANGED |= {"above_change": 4, "above_low": -4, "above_high": 5, "above_agreeing": 1, "above_seeds": 2}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def project(tmp_path, monkeypatch):
             (folder / "done.json").write_text(run)
     metrics = ("rmse", "abs_rel", "d1", "silog")
     lines = [{"row": "plain", "metric": metric, "seeds": 2, "mean": 10, "deviation": 0.5} for metric in metrics]
-    lines += [{"row": "+KD", "metric": metric, "seeds": 2, "mean": 8, **CHANGED} for metric in metrics]
+    lines += [{"row": "+KD", "metric": metric, "seeds": 3, "mean": 8, **CHANGED} for metric in metrics]
     with (tmp_path / "runs" / "ablations" / "tiny" / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
