@@ -48,8 +48,16 @@ class Checkpoints:
 
     def _clear(self) -> None:
         """Remove what interrupted writes left: it would take the room that the next one needs."""
+        self._recover()
         for old in self.folder.glob(".part-*"):
             shutil.rmtree(old, ignore_errors=True)
+
+    def _recover(self) -> None:
+        """A kill between two renames leaves neither state of a step in its place: put the former one back."""
+        for old in self.folder.glob(".part-old-*"):
+            place = self.folder / f"step-{old.name.rpartition('-')[2]}"
+            if not place.exists():
+                os.rename(old, place)
 
     def _rotate(self, newest: Path) -> None:
         # Later ones are damaged: the run went back behind them. They must not push this one out.
@@ -59,6 +67,7 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, None where there is none; a damaged one is named and passed over."""
+        self._recover()
         for path in self.paths():
             try:
                 return read_state(path)

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -135,3 +136,23 @@ def test_a_step_saved_twice_holds_the_second_state(checkpoints):
     checkpoints.save(4, state(4))
     checkpoints.save(4, {"again": True})
     assert checkpoints.load() == {"again": True}
+
+
+@pytest.mark.parametrize("then", ["load", "save"])
+def test_a_kill_between_the_renames_of_a_step_saved_twice_loses_neither(tmp_path, monkeypatch, then):
+    checkpoints, rename = Checkpoints(tmp_path, keep=1), os.rename
+    checkpoints.save(4, state(4))
+
+    def killed(source, target):
+        rename(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", killed)
+    monkeypatch.setattr(Checkpoints, "_clear", lambda self: None)  # a killed process clears nothing up
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(4, state(4) | {"again": True})
+    monkeypatch.undo()
+    assert names(checkpoints) == []
+    if then == "save":
+        checkpoints.save(3, state(3))
+    assert checkpoints.load()["step"] == 4 if then == "load" else names(checkpoints) == ["step-000000003"]
