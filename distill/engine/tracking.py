@@ -42,7 +42,7 @@ class Tracker:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder), purge_step=step)
+            self.writer = SummaryWriter(str(folder), purge_step=step + 1)  # hides that step and all later
         except Exception as error:  # any failure of a tracker is only said
             self._lose(error)
 

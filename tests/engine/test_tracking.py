@@ -1,8 +1,10 @@
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distill.engine.tracking import Announcer, StepProgress, Tracker, record_step
 
@@ -41,6 +43,17 @@ def test_a_resumed_run_drops_torn_lines_and_those_behind_its_checkpoint(tmp_path
     tracker = Tracker(tmp_path, step=2)
     tracker.log("train", 3, {"loss": 7})
     assert [(record["step"], record["loss"]) for record in lines()] == [(1, 1), (2, 1), (3, 7)]
+
+
+def test_tensorboard_keeps_the_step_that_a_run_resumes_from_and_forgets_later_ones(tmp_path):
+    for start, value in ((0, 1.0), (2, 7.0)):
+        tracker = Tracker(tmp_path, step=start)
+        for step in range(start + 1, 4):
+            tracker.log("train", step, {"loss": value})
+        tracker.close()
+        time.sleep(1.1)  # TensorBoard tells two files of one folder apart by the second
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in events] == [(1, 1.0), (2, 1.0), (3, 7.0)]
 
 
 @pytest.mark.filterwarnings("ignore:TensorBoard is off")
