@@ -47,13 +47,18 @@ class SignalWatch:
 
 @contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Inside, SIGTERM unwinds what is open (locks, workers, half-written files) and ends the process with 143."""
+    """Inside, SIGTERM unwinds what is open (locks, workers, half-written files) and ends the process with 143.
+
+    SIGUSR1 does nothing while there is nothing to save; left alone it would kill.
+    """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    former = signal.signal(signal.SIGTERM, end)
+    former = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

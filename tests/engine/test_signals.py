@@ -51,6 +51,16 @@ def test_a_request_to_end_unwinds_what_is_open_and_ends_with_143():
     assert stopped.value.code == 143
 
 
+def test_a_request_to_save_before_there_is_anything_to_save_kills_nothing():
+    former = signal.getsignal(signal.SIGUSR1)
+    with ending_cleanly():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with SignalWatch() as watch:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert watch.save_asked
+    assert signal.getsignal(signal.SIGUSR1) == former
+
+
 def test_former_handlers_come_back():
     former = [signal.getsignal(number) for number in SignalWatch.watched]
     with SignalWatch():
