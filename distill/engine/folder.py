@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,10 @@ class RunFolder:
             process = int(number)
         except (OSError, ValueError):
             return
-        if host == socket.gethostname() and process != os.getpid() and is_alive(process):
+        if host != socket.gethostname():
+            said = f"output {self.path} was in use by process {process} on {host}; if it still is, stop one of the two"
+            warnings.warn(said, stacklevel=4)
+        elif process != os.getpid() and is_alive(process):
             raise UserError(
                 f"output {self.path} is in use by process {process}; wait for it, or choose another --output"
             )
