@@ -10,7 +10,8 @@ from torch import Tensor
 
 from distill.method.attention import normalised_entropy
 
-FOCUSED, ALIKE = 0.3, 0.99999  # normalised entropy of LAM below and above which it has collapsed
+FOCUSED = 0.2  # LAM's coverage below which it has collapsed: few positions have all that its limit lets them have
+ALIKE = 0.99999  # normalised entropy of LAM above which it has
 FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
 OVERWHELMING = 100.0  # times the task's gradient
 LOST = 2.0  # times the student's loss: a ghost worse than that has nothing to teach
@@ -70,8 +71,8 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
     found = {}
     for key, value in logs.items():
         kind, _, stride = key.rpartition("_")
-        if kind == "lam_entropy" and value < FOCUSED:
-            found[key] = f"the loss attention at stride {stride} looks at almost nothing (entropy {value:.2f})"
+        if kind == "lam_coverage" and value < FOCUSED:
+            found[key] = f"the loss attention at stride {stride} looks at almost nothing ({value:.0%} of the map)"
         if kind == "lam_entropy" and value > ALIKE and "kd" in logs:  # before distillation it may still be learning
             found[key] = f"the loss attention at stride {stride} weighs all positions alike: it does nothing"
         if kind == "kd_ratio" and value > OVERWHELMING:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from distill.method.attention import LossAttention
 from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change, symptoms
 
 HEALTHY = {
@@ -10,6 +11,7 @@ HEALTHY = {
     "ghost": 2.5,
     "spread": 0.5,
     "lam_entropy_4": 0.97,
+    "lam_coverage_4": 0.9,
     "kd_ratio_32": 1.5,
     "kd_cosine_32": -0.2,
 }
@@ -67,7 +69,7 @@ def test_a_healthy_run_has_no_symptoms():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("lam_entropy_4", 0.1, "stride 4 looks at almost nothing"),
+        ("lam_coverage_4", 0.14, "stride 4 looks at almost nothing (14% of the map)"),
         ("lam_entropy_4", 1.0, "stride 4 weighs all positions alike"),
         ("kd_ratio_32", 250.0, "250 times as hard as the task at stride 32; lower method.kd_weight"),
         ("ghost", 8.4, "(loss 8.4 against 2.0): FAM has diverged; lower optim.fam_lr_share or set train.clip"),
@@ -78,6 +80,20 @@ def test_a_collapse_is_told_in_words(key, value, words):
     told = symptoms(HEALTHY | {key: value})
     assert told.keys() == {key}
     assert words in told[key]
+
+
+def test_an_attention_that_has_collapsed_is_told():
+    z = torch.full((1, 8, 16, 16), 0.1)
+    z[..., :2, :2] = -1.0  # few positions that point the other way
+    lam = LossAttention(8)
+    with torch.no_grad():
+        lam.key.weight.copy_(torch.eye(8).view(8, 8, 1, 1))
+        lam.key.bias.zero_()
+        for size, collapsed in ((0.1, False), (300.0, True)):
+            lam.query.weight.zero_()
+            lam.query.bias.fill_(-size)
+            values = {f"{key}_4": value.item() for key, value in describe_attention(lam(z)[0]).items()}
+            assert ("lam_coverage_4" in symptoms(values)) == collapsed
 
 
 def test_attention_may_weigh_all_alike_while_nothing_is_distilled_yet():
