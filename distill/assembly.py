@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from timm.layers import convert_sync_batchnorm
+from torch import Tensor
 
 from distill import build
 from distill.config import Config
@@ -20,7 +22,7 @@ from distill.engine.checkpoint import Checkpoints
 from distill.engine.faults import FaultLog
 from distill.engine.folder import RunFolder
 from distill.engine.loop import LoopSettings, Parts
-from distill.engine.optimisation import build_optimizer, build_schedule, total_steps
+from distill.engine.optimisation import build_optimizer, build_schedule, total_steps, warmup_steps
 from distill.engine.processes import on_main
 from distill.engine.saving import Saving
 from distill.engine.sharding import shard_teacher
@@ -70,6 +72,8 @@ def make_accelerator(config: Config) -> Accelerator:
         keep_freed_memory()
     if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
         raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
+    if precision == "bf16" and accelerator.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        raise UserError("train.precision=bf16 is only imitated by this GPU, which is slow; use fp16 or no")
     return accelerator
 
 
@@ -77,14 +81,13 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     """Teacher, student, method, optimizer and records, at the point where the newest checkpoint left them."""
     checkpoints, state = Checkpoints(folder.checkpoints, config.train.keep), TrainState()
     saved = on_main(accelerator, checkpoints.load)
-    micro = micro_batch(config, accelerator, saved)
-    batches = make_batches(config, data.train, micro, accelerator)
+    batches = make_batches(config, data.train, accelerator)
     steps = total_steps(config, batches.steps_per_epoch)
     teacher, method = make_networks(config, data, steps, batches.steps_per_epoch, accelerator)
     learner = make_learner(config, teacher, method, steps, accelerator)
     if config.student.align:
         align(method.student, data.train, accelerator, folder.path)
-    identity = {"teacher": teacher and teacher.fingerprint, "micro_batch": micro}
+    identity = {"teacher": teacher and teacher.fingerprint}
     moment = Resumable(method, learner.optimizer, learner.schedule, accelerator.scaler, state, identity)
     if saved is not None:
         moment.restore(saved)
@@ -96,7 +99,7 @@ def assemble(config: Config, folder: RunFolder, data: build.Data, accelerator: A
     faults = FaultLog(accelerator, folder.path / "faults", config.data.max_faults * len(data.train))
     parts = Parts(learner, saving, validation, tracker, Announcer(symptoms), faults)
     settings = loop_settings(config, steps, batches, data)
-    rest = make_batches(config, data.train, micro, accelerator, state.step, steps)
+    rest = make_batches(config, data.train, accelerator, state.step, steps)
     return Run(config, folder, data, judged, method, accelerator, validation, parts, settings, state, rest)
 
 
@@ -104,10 +107,11 @@ def make_networks(
     config: Config, data: build.Data, steps: int, per_epoch: int, accelerator: Accelerator
 ) -> tuple[FrozenTeacher | None, Method]:
     """The teacher in its place, and the method with its student."""
+    warmup = warmup_steps(config, steps, per_epoch)  # refused before weights are read or fetched
     teacher = build.build_teacher(config)
     set_seed(config.seed)
     student = build.build_student(config, data.max_depth)
-    method = build.build_method(config, student, teacher, steps, per_epoch)
+    method = build.build_method(config, student, teacher, warmup)
     if config.train.sync_batchnorm:
         share_batchnorm(method, accelerator)
     if config.train.channels_last:
@@ -126,8 +130,8 @@ def make_learner(
     module, prepared = accelerator.prepare(method, optimizer)
     if accelerator.num_processes > 1:
         module.broadcast_buffers = False  # each process gathers its own statistics, see distill.engine.statistics
-    clip, seed = config.train.clip, config.seed
-    return Learner(accelerator, module, asker(teacher, method), prepared, schedule, clip, seed)
+    guide, counted = asker(teacher, method), counter(teacher, method)
+    return Learner(accelerator, module, guide, counted, prepared, schedule, config.train.clip, config.seed)
 
 
 def share_batchnorm(method: Method, accelerator: Accelerator) -> None:
@@ -137,25 +141,14 @@ def share_batchnorm(method: Method, accelerator: Accelerator) -> None:
     method.student = convert_sync_batchnorm(method.student)
 
 
-def micro_batch(config: Config, accelerator: Accelerator, saved: dict[str, Any] | None) -> int:
-    """Images of one forward pass: as given, as a resumed run had them on however many processes, or an even share."""
-    former = saved["identity"]["micro_batch"] if saved and "identity" in saved else None
-    return config.train.micro_batch or former or max(config.train.batch_size // accelerator.num_processes, 1)
-
-
 def make_batches(
-    config: Config,
-    samples: TrainingSet,
-    micro: int,
-    accelerator: Accelerator,
-    start: int = 0,
-    stop: int | None = None,
+    config: Config, samples: TrainingSet, accelerator: Accelerator, start: int = 0, stop: int | None = None
 ) -> EpochBatches:
     """Which images come in which step; the same for any number of processes."""
     return EpochBatches(
         count=len(samples.dataset),
         batch_size=config.train.batch_size,
-        micro_batch=micro,
+        micro_batch=config.train.micro_batch or config.train.batch_size,
         seed=config.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -187,3 +180,8 @@ def asker(teacher: FrozenTeacher | None, method: Method) -> Any:
         return consult(teacher, method, batch.image, within(batch.depth, batch.valid, method.limits))
 
     return guide
+
+
+def counter(teacher: FrozenTeacher | None, method: Method) -> Callable[[Batch], Tensor]:
+    """How many pixels of a batch the step's loss counts."""
+    return lambda batch: method.counted(batch.depth, batch.valid, teacher is not None)

@@ -89,7 +89,7 @@ def compare(config: Config, output: Path) -> list[Row]:
 def demo_panels(config: Config, data: build.Data, output: Path, teacher: FrozenTeacher) -> list[Panel]:
     """Held-out streets as teacher, ghost, twin and student see them."""
     student = load_student(output / "student")
-    method = build.build_method(config, student, teacher.cpu(), config.train.steps or 1, 1)
+    method = build.build_method(config, student, teacher.cpu())
     saved = Checkpoints(output / "student" / "checkpoints").load()
     assert saved is not None
     acclimation = {k: v for k, v in saved["module"].items() if not k.startswith("student.")}

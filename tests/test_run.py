@@ -12,6 +12,7 @@ import distill
 from distill import build, run
 from distill.config import load_config
 from distill.engine.checkpoint import Checkpoints
+from distill.method import LOSSES
 from distill.validation import Validation
 from students import CNNStudent, create_student
 
@@ -151,6 +152,26 @@ def test_every_method_trains_and_moves_the_weights(train, finished, weights, met
 def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
     folder = train("method.warmup_steps=2", "train.validate_every=4")
     assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, False, True, True]
+
+
+def test_what_is_said_of_a_method_reaches_it(config_file):
+    said = ["method.kd_weight=0.3", "method.kd_normalise=true", "method.window=3", "method.output_weight=0.7"]
+    built = {}
+    for name in ("feature", "disdepth", "output"):
+        config = load_config(config_file, [*said, f"method.name={name}", "method.loss=eigen"])
+        student, teacher = build.build_student(config, 80.0), build.build_teacher(config)
+        built[name] = build.build_method(config, student, teacher, warmup_steps=5)
+    for name in ("feature", "disdepth"):
+        method = built[name]
+        assert (method.kd_weight, method.kd_normalise, method.warmup_steps) == (0.3, True, 5)
+    assert built["disdepth"].fam[0].attention.window == 3
+    assert built["output"].weight == 0.7
+    assert {method.task_loss for method in built.values()} == {LOSSES["eigen"]}
+
+
+def test_what_is_probably_not_meant_is_said_before_the_first_step(train, capsys):
+    train("train.batch_size=16", "train.steps=1", "train.validate_every=1")
+    assert "train.batch_size=16 exceeds the 8 training images: steps repeat some" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["disdepth", "output"])

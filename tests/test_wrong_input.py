@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -64,6 +65,11 @@ def test_a_configuration_that_cannot_work_is_refused(refused_run, override, said
     assert said in refused_run(override)
 
 
+def test_a_warm_up_without_end_is_refused_before_a_network_is_built(refused_run, monkeypatch):
+    monkeypatch.setattr("distill.build.build_teacher", None)
+    assert "the warm-up of 9 steps is as long as the whole training of 4" in refused_run("method.warmup_steps=9")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU that knows fp16")
 def test_a_precision_that_the_device_lacks_is_refused(refused_run, other_precision):
     assert "train.precision=fp16 does not work on cpu; use bf16 or no" in refused_run("train.precision=fp16")
@@ -88,6 +94,13 @@ def test_a_precision_that_the_gpu_lacks_is_refused(refused_run, other_precision,
     assert "train.precision=bf16 does not work here: bf16 mixed precision requires" in refused_run(
         "train.precision=bf16"
     )
+
+
+def test_a_precision_that_the_gpu_only_imitates_is_refused(refused_run, other_precision, monkeypatch):
+    gpu = SimpleNamespace(device=torch.device("cuda"), native_amp=True)
+    monkeypatch.setattr("distill.assembly.Accelerator", lambda **options: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert "bf16 is only imitated by this GPU, which is slow; use fp16" in refused_run("train.precision=bf16")
 
 
 # -------------------------------------------------------------------------------------------------------------- data

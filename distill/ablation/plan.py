@@ -10,6 +10,7 @@ from distill.ablation.preset import Preset
 from distill.config import Config, dump_config
 from distill.engine.files import write_atomically
 from distill.engine.folder import RunFolder
+from distill.engine.optimisation import warmup_steps
 from distill.errors import UserError
 
 
@@ -77,6 +78,8 @@ def plan_runs(preset: Preset, output: Path) -> list[Run]:
             needs = tuple(folders[other] for other in preset.needs(row))
             runs.append(Run(row, seed, preset.config(row, seed, folders), folders[row], needs))
     for run in runs:
+        if run.config.train.steps is not None:
+            warmup_steps(run.config, run.config.train.steps, per_epoch=1)
         folder = RunFolder(run.folder)
         if folder.config.is_file():
             folder.check_same(run.config)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from distill.config import Config
-from distill.engine.optimisation import warmup_steps
 from distill.errors import UserError
 from distill.method import LOSSES, METHODS, FixedGhost, Method
 from students import create_student, load_student
@@ -96,9 +95,7 @@ def build_student(config: Config, max_depth: float) -> nn.Module:
         raise user_error(error) from error
 
 
-def build_method(
-    config: Config, student: nn.Module, teacher: FrozenTeacher | None, steps: int, per_epoch: int
-) -> Method:
+def build_method(config: Config, student: nn.Module, teacher: FrozenTeacher | None, warmup_steps: int = 0) -> Method:
     """The method by name. `disdepth` without FAM is classical feature distillation."""
     given = config.method
     name = "feature" if given.name == "disdepth" and not given.fam else given.name
@@ -110,7 +107,7 @@ def build_method(
             "teacher_channels": teacher.feature_channels,
             "kd_weight": given.kd_weight,
             "kd_normalise": given.kd_normalise,
-            "warmup_steps": warmup_steps(config, steps, per_epoch),
+            "warmup_steps": warmup_steps,
         }
     if name == "disdepth":
         options |= {"lam": given.lam, "window": given.window, "ghost": build_ghost(config, student)}

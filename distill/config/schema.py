@@ -217,7 +217,7 @@ class TrainConfig(Section):
     steps: PositiveInt | None = Field(None, description="Optimizer steps; wins over epochs.")
     batch_size: PositiveInt = Field(8, description="Images of one optimizer step, over all processes.")
     micro_batch: PositiveInt | None = Field(
-        None, description="Images of one forward pass; by default the batch, shared by the processes."
+        None, description="Images of one forward pass, whatever the number of processes; by default the whole batch."
     )
     precision: Annotated[Literal["no", "bf16", "fp16"], NO] = "no"
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")

@@ -80,7 +80,11 @@ def build_schedule(
 
 
 def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:
-    """Steps before feature distillation: as given, by epochs, or the same share of a run set by steps as 7 of 25."""
+    """Steps before feature distillation: as given, by epochs, or the same share of a run set by steps as 7 of 25.
+
+    Raises:
+        UserError: If it would last for the whole training.
+    """
     given = config.method
     if given.warmup_steps is not None:
         waiting = given.warmup_steps

@@ -22,6 +22,7 @@ class Learner:
     """What a step works on. `module` and `optimizer` are prepared by `accelerator`; `guide` asks the teacher.
 
     Attributes:
+        counted: How many pixels of a batch the loss over pixels is a mean of.
         clip: Largest norm of the gradient, None for any.
         seed: Of what networks draw while they train.
     """
@@ -29,6 +30,7 @@ class Learner:
     accelerator: Accelerator
     module: nn.Module
     guide: Callable[[Batch], Any]
+    counted: Callable[[Batch], Tensor]
     optimizer: Any
     schedule: Any
     clip: float | None = None
@@ -38,12 +40,12 @@ class Learner:
 def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], bool]:
     """Step number `step`: its values, each a mean over this process's micro-batches, and whether the weights moved.
 
-    Losses over pixels are weighted by each micro-batch's share of the step's valid pixels, losses over images by its
-    share of images, so that neither accumulation nor the number of processes changes what is minimised.
+    Losses over pixels are weighted by each micro-batch's share of the pixels that the step counts, losses over images
+    by its share of images, so that neither accumulation nor the number of processes changes what is minimised.
     """
     accelerator, module = learner.accelerator, learner.module
     values: dict[str, Tensor] = {}
-    shares, statistics = pixel_shares(accelerator, micro_batches), Statistics(module)
+    shares, statistics = pixel_shares(learner, micro_batches), Statistics(module)
     for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
         seed_draws(learner.seed, step, i * accelerator.num_processes + accelerator.process_index)
         batch = batch.to(accelerator.device)
@@ -81,17 +83,11 @@ def seed_draws(seed: int, step: int, place: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)[0] >> 1))
 
 
-def pixel_shares(accelerator: Accelerator, micro_batches: list[Batch]) -> list[float]:
-    """Each micro-batch's share of the step's valid pixels, times the processes that gradients are averaged over."""
+def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
+    """Each micro-batch's share of the step's counted pixels, times the processes that gradients are averaged over."""
+    accelerator = learner.accelerator
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
-    # An image without truth is taught by its teacher at every pixel, so it counts whole.
-    counts = torch.stack([valid_pixels(batch.valid) for batch in micro_batches]).to(accelerator.device)
+    counts = torch.stack([learner.counted(batch).double() for batch in micro_batches]).to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")
     return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()
-
-
-def valid_pixels(valid: Tensor) -> Tensor:
-    """Pixels of (B, 1, H, W) that a loss counts."""
-    per_image = valid.flatten(1).sum(dim=1)
-    return torch.where(per_image > 0, per_image, valid[0].numel()).sum().double()

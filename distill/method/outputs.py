@@ -52,3 +52,6 @@ class FillDistillation(Method):
         pred, taught = self.student(image), require_depth(guide)
         loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
         return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
+
+    def counted(self, depth: Tensor, valid: Tensor, taught: bool) -> Tensor:
+        return torch.tensor(valid.numel(), device=valid.device)

@@ -94,6 +94,12 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def counted(self, depth: Tensor, valid: Tensor, taught: bool) -> Tensor:
+        """Pixels of a batch (B, 1, H, W) that `pixel_loss` is a mean over; an image without truth is `taught` whole."""
+        per_image = within(depth, valid, self.limits).flatten(1).sum(dim=1)
+        whole = valid[0].numel() if taught else 0
+        return torch.where(per_image > 0, per_image, whole).sum()
+
     def acclimation(self) -> list[nn.Parameter]:
         """What brings the teacher's maps into the student's shape, and may learn at a rate of its own."""
         return []

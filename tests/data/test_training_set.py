@@ -109,7 +109,12 @@ def test_a_set_smaller_than_a_batch_is_repeated_under_new_indices():
         (
             {"batch_size": 8, "micro_batch": 4, "world": 3},
             "batch_size 8 makes 2 micro-batches of 4, which 3 processes cannot share evenly: use 1, 2 processes, or a "
-            "batch_size that is a multiple of 12",
+            "train.batch_size that is a multiple of 12",
+        ),
+        (
+            {"batch_size": 8, "micro_batch": 8, "world": 4},
+            "batch_size 8 makes 1 micro-batches of 8, which 4 processes cannot share evenly: set train.micro_batch=2 "
+            "(or a divisor of it), use 1 processes, or a train.batch_size that is a multiple of 32",
         ),
         (
             {"batch_size": 8, "micro_batch": 0},

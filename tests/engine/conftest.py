@@ -70,7 +70,7 @@ def make_learner():
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 10)
         module, optimizer = accelerator.prepare(module, optimizer)
         asked = guide if callable(guide) else lambda batch: guide
-        return Learner(accelerator, module, asked, optimizer, schedule, clip)
+        return Learner(accelerator, module, asked, lambda batch: batch.valid.sum(), optimizer, schedule, clip)
 
     return make
 

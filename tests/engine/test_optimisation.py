@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from distill.config import OptimConfig
-from distill.engine.optimisation import build_optimizer, build_schedule
+from distill.config import OptimConfig, parse_config
+from distill.engine.optimisation import build_optimizer, build_schedule, total_steps, warmup_steps
 from distill.errors import UserError
 from distill.method import METHODS
 from students import create_student
@@ -112,3 +112,23 @@ def test_every_group_keeps_its_share_through_the_schedule(schedule):
 def test_a_rate_for_the_encoder_of_something_without_one_is_refused():
     with pytest.raises(UserError, match=r"optim\.encoder_lr_share needs a student with an encoder, Linear has none"):
         build_optimizer(OptimConfig(encoder_lr_share=0.1), nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "waiting"),
+    [
+        ({"warmup_epochs": 7}, {"epochs": 25}, 7 * 37),
+        ({"warmup_epochs": 7}, {"steps": 100}, 28),
+        ({"warmup_epochs": 7, "warmup_steps": 5}, {"epochs": 25}, 5),
+        ({"warmup_epochs": 25, "kd_weight": 0}, {"epochs": 25}, 25 * 37),
+    ],
+)
+def test_the_warm_up_is_counted_in_epochs_or_is_a_share_of_a_run_set_by_steps(method, length, waiting):
+    config = parse_config({"data": {"name": "scenes"}, "method": method, "train": length}, "test")
+    assert warmup_steps(config, total_steps(config, 37), 37) == waiting
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused():
+    config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
+    with pytest.raises(UserError, match=r"the warm-up of 925 steps is as long as the whole training of 925"):
+        warmup_steps(config, 925, 37)

@@ -4,7 +4,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
 from distill.data import Batch
-from distill.engine.step import run_step, valid_pixels
+from distill.engine.step import run_step
 
 # A first step that is skipped moves the schedule before the optimizer, which is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
@@ -25,11 +25,17 @@ def test_micro_batches_step_as_the_whole_batch_does(make_learner, make_batch, we
         assert torch.allclose(weights_of(parts)[key], value, rtol=1e-6), key
 
 
-def test_an_image_without_truth_weighs_as_much_as_one_that_is_all_known():
-    valid = torch.zeros(3, 1, 4, 6, dtype=torch.bool)
-    valid[0, 0, 0, :5] = True
-    valid[1] = True
-    assert valid_pixels(valid) == 5 + 24 + 24
+def test_the_loss_over_pixels_is_weighted_by_those_that_count(make_learner, make_batch, weights_of):
+    whole, parts = make_learner(guide=0.0), make_learner(guide=0.0)
+    parts.counted = lambda batch: batch.valid[:1].sum() if len(batch) == 1 else batch.valid.sum()
+    batch = make_batch(2)
+    run_step(whole, [batch], 0)
+    run_step(parts, split(batch, 1), 0)
+    assert all(torch.allclose(value, weights_of(parts)[key]) for key, value in weights_of(whole).items())
+    parts.counted = lambda batch: torch.tensor(1)  # not what the loss is a mean over
+    run_step(whole, [batch], 1)
+    run_step(parts, split(batch, 1), 1)
+    assert not all(torch.allclose(value, weights_of(parts)[key]) for key, value in weights_of(whole).items())
 
 
 def test_nothing_moves_in_a_step_without_a_finite_gradient(make_learner, models, make_batch, spoilt, weights_of):
