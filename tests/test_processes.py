@@ -138,6 +138,17 @@ def test_a_process_that_raises_ends_the_other_within_a_minute_with_its_traceback
     assert len(records(tmp_path / "run")) == 2
 
 
+def test_a_step_without_finite_gradient_on_one_process_is_skipped_by_all(config, tmp_path):
+    words = ["train", str(config), "train.steps=4", "train.validate_every=4", "--output", str(tmp_path / "run")]
+    assert end(launch_group(words, tmp_path / "log", 2, Path(__file__).parent / "spoilt_rank.py")) == [0, 0]
+    (path,) = (tmp_path / "run" / "faults").iterdir()
+    fault = json.loads(path.read_text())
+    assert fault["step"] == 3
+    assert [(one["process"], len(one["images"])) for one in fault["batch"]] == [(0, 2), (1, 2)]
+    assert json.loads((tmp_path / "run" / "done.json").read_text())["skipped_steps"] == 1
+    assert all(record["loss"] > 0 for record in records(tmp_path / "run") if record["step"] == 4 and "loss" in record)
+
+
 def test_two_machines_that_share_a_teacher_but_no_disk_carry_out_the_same_run(config, alone, tmp_path):
     point, processes = f"127.0.0.1:{free_port()}", []
     for machine in ("one", "two"):

@@ -75,6 +75,15 @@ def test_out_of_memory_is_told_with_what_to_try(make_batch, error):
         raise error
 
 
+def test_a_run_that_has_no_memory_left_ends_in_words(make_parts, make_batch):
+    def guide(batch):
+        raise MemoryError
+
+    parts, _ = make_parts(guide=guide)
+    with pytest.raises(UserError, match="out of memory in step 1: 4 images of 4x6 in one pass are too many"):
+        train(parts, [make_batch()], LoopSettings(1, 1), TrainState())
+
+
 def test_one_image_cannot_be_split(make_batch):
     with pytest.raises(UserError, match=r"try train.precision=bf16, or a"), memory_explained(make_batch(1), 0):
         raise MemoryError

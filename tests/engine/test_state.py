@@ -14,13 +14,14 @@ from distill.errors import UserError
 def make_moment():
     """make_moment(width, teacher): a run that has made one step."""
 
-    def make(width=2, teacher="abc"):
+    def make(width=2, teacher="abc", scale=None):
         module = nn.Linear(width, 1)
         optimizer = torch.optim.AdamW(module.parameters())
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-        module(torch.ones(1, width)).backward()
+        module(torch.rand(1, width)).backward()
         optimizer.step()
-        return Resumable(module, optimizer, schedule, None, TrainState(), {"teacher": teacher, "micro_batch": 4})
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale) if scale else None
+        return Resumable(module, optimizer, schedule, scaler, TrainState(), {"teacher": teacher})
 
     return make
 
@@ -38,7 +39,8 @@ def kept(tmp_path):
 
 
 def test_everything_comes_back(make_moment, kept):
-    one, other = make_moment(), make_moment()
+    one, other = make_moment(scale=512.0), make_moment(scale=64.0)
+    one.scaler.scale(torch.ones(1))  # which a scaler waits for before it has any state
     one.state = TrainState(7, 0.5, 4, 6, 2, 1, {"a.png", "b.png"})
     one.schedule.step()
     saved = kept(one)
@@ -47,7 +49,8 @@ def test_everything_comes_back(make_moment, kept):
     assert torch.equal(other.method.weight, one.method.weight)
     assert other.schedule.state_dict() == one.schedule.state_dict()
     for mine, theirs in zip(other.optimizer.state.values(), one.optimizer.state.values(), strict=True):
-        assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
+        assert all(torch.equal(mine[key], theirs[key]) for key in ("exp_avg", "exp_avg_sq", "step"))
+    assert other.scaler.get_scale() == 512.0
 
 
 def test_another_teacher_is_refused_by_its_name(make_moment, kept):

@@ -62,9 +62,10 @@ def test_every_weight_is_reached_by_the_gradient_of_the_depth(student, images):
     assert unreached == []
 
 
-def test_half_precision_autocast_gives_finite_depth_in_float32(student, images):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_autocast_gives_finite_depth_in_float32(student, images, dtype):
     image = images(64, 96)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         depth = student(image)
     assert depth.dtype == torch.float32
     torch.testing.assert_close(depth, student(image), rtol=0.1, atol=0)

@@ -223,7 +223,7 @@ def test_a_bias_is_kept():
     assert conv.local.weight.eq(1).all()
 
 
-@pytest.mark.parametrize("name", [*BACKBONES, "mnasnet_small", "regnety_004"])
+@pytest.mark.parametrize("name", [*BACKBONES, "mnasnet_small", "regnety_004", "resnet18", "efficientnet_b0"])
 def test_wrapping_hardly_disturbs_a_backbone_at_the_start(name):
     x = seeded(4, 3, 96, 128, dtype=torch.float32)
     plain = settled_backbone(name, x)
