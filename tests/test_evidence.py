@@ -14,11 +14,15 @@ PRESETS = ROOT / "configs" / "ablations"
 NYU = ROOT / "configs" / "nyu" / "small.yaml"
 MADE_BY = {  # words of `distill ablate`
     "components": [PRESETS / "components.yaml"],
+    "components_fresh": [PRESETS / "components.yaml", "--output", "runs/ablations/components_fresh"],
     "method_choices": [ROOT / "tools" / "method_choices.yaml"],
     "nyu": [PRESETS / "components.yaml", f"base={NYU}", "--output", "runs/ablations/nyu"],
     "weight": [PRESETS / "weight.yaml"],
 }
-TOLD = {"components": "results.md", "method_choices": "method.md", "nyu": "results.md", "weight": "method.md"}
+TOLD = {
+    **dict.fromkeys(("components", "components_fresh", "nyu"), "results.md"),
+    **dict.fromkeys(("method_choices", "weight"), "method.md"),
+}
 SHOWN = ("abs_rel", "rmse")
 
 

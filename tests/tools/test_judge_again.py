@@ -1,0 +1,56 @@
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from judge_again import main
+
+from distill.cli import main as distill
+
+
+@pytest.fixture(scope="module")
+def ablation(content, tmp_path_factory):
+    """An ablation of one finished run on embedded scenes, and one that was cut short."""
+    root = tmp_path_factory.mktemp("again")
+    scenes = {"name": "scenes", "scenes": {"train": 8, "test": 2, "size": [32, 64]}, "workers": 0}
+    config = {"base": content | {"data": scenes}, "rows": {"plain": {"method.name": "supervised"}}, "seeds": [0, 1]}
+    (root / "tiny.yaml").write_text(yaml.safe_dump(config))
+    words = ["ablate", str(root / "tiny.yaml"), "--output", str(root / "tiny")]
+    assert distill([*words, "seeds=[0]"]) == 0
+    shutil.copytree(root / "tiny" / "plain" / "seed_0", root / "tiny" / "plain" / "seed_1")
+    (root / "tiny" / "plain" / "seed_1" / "done.json").unlink()
+    main([str(root / "tiny"), "--images", "3"])
+    return root
+
+
+def results(run):
+    return json.loads((run / "results.json").read_text())
+
+
+def test_students_of_finished_runs_are_judged_on_other_scenes_by_the_same_protocol(ablation):
+    (former,), (found,) = (results(ablation / name / "plain" / "seed_0") for name in ("tiny", "tiny_fresh"))
+    assert (former["images"], found["images"]) == (2, 3)
+    assert found["fingerprint"] == former["fingerprint"]
+    assert found["latency_ms"] == former["latency_ms"]
+    assert found["metrics"]["abs_rel"] != former["metrics"]["abs_rel"]
+    assert not (ablation / "tiny_fresh" / "plain" / "seed_1").exists()
+
+
+def test_a_table_is_made_of_them(ablation):
+    words = ["ablate", str(ablation / "tiny.yaml"), "--output", str(ablation / "tiny_fresh"), "--jobs", "0"]
+    assert distill(words) == 0
+    (found,) = results(ablation / "tiny_fresh" / "plain" / "seed_0")
+    with (ablation / "tiny_fresh" / "results.csv").open() as file:
+        means = {line["metric"]: float(line["mean"]) for line in csv.DictReader(file)}
+    assert means["abs_rel"] == pytest.approx(found["metrics"]["abs_rel"])
+
+
+def test_runs_on_files_cannot_be_judged_on_scenes(ablation, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "files" / "row" / "seed_0")
+    with pytest.raises(SystemExit, match=r"runs on data\.name=scenes can be judged again, not on folder"):
+        main([str(tmp_path / "files")])
