@@ -3,6 +3,7 @@ import json
 import pytest
 
 from distill.cli import main
+from distill.deploy.paper import PAPER_ROWS
 
 QUICK = ("--size", "32x64", "--runs", "2", "--ways", "fp32", "bf16")
 
@@ -69,15 +70,22 @@ def test_the_page_shows_tables_plots_machine_and_command(benchmark, finished, re
     assert text.count("<svg") == 2
 
 
-def test_without_a_model_the_papers_table_is_shown_beside_ours(tmp_path, monkeypatch, capsys):
-    from distill.deploy.paper import PAPER_ROWS
-
+@pytest.mark.parametrize("words", [[], ["--paper"]])
+def test_without_a_model_the_papers_table_is_shown_beside_ours(tmp_path, monkeypatch, capsys, words):
     monkeypatch.setattr("distill.benchmark.PAPER_ROWS", PAPER_ROWS[5:6])
-    assert main(["benchmark", "--json", str(tmp_path / "p.json")]) == 0
+    assert main(["benchmark", *words, "--json", str(tmp_path / "p.json")]) == 0
     (row,) = json.loads((tmp_path / "p.json").read_text())["paper"]
     assert row["paper"] == {"params_m": 5.9, "gflops": 30.4}
     assert row["ours"]["params_m"] == pytest.approx(row["fitted"]["params_m"], rel=0.02)
     assert row["ours"]["gflops"] == pytest.approx(row["fitted"]["gflops"], rel=0.02)
+    assert "5.90/5.89/5.8" in capsys.readouterr().out
+
+
+def test_the_papers_table_can_stand_above_a_models(benchmark, finished, monkeypatch, capsys):
+    monkeypatch.setattr("distill.benchmark.PAPER_ROWS", PAPER_ROWS[5:6])
+    found = benchmark(finished, "--paper")
+    assert [row["paper"]["params_m"] for row in found["paper"]] == [5.9]
+    assert [model["name"] for model in found["models"]] == [str(finished)]
     assert "5.90/5.89/5.8" in capsys.readouterr().out
 
 

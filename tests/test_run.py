@@ -174,6 +174,17 @@ def test_what_is_probably_not_meant_is_said_before_the_first_step(train, capsys)
     assert "train.batch_size=16 exceeds the 8 training images: steps repeat some" in capsys.readouterr().err
 
 
+def test_a_compiled_teacher_is_asked_in_place_of_the_plain_one(train, finished, weights, assert_same, monkeypatch):
+    asked = []
+
+    def compiled(call, **options):
+        return lambda image: asked.append(image.shape) or call(image)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    assert_same(weights(train("teacher.compile=true")), weights(finished))
+    assert len(asked) >= 4
+
+
 @pytest.mark.parametrize("method", ["disdepth", "output"])
 def test_a_trained_model_can_be_the_teacher(train, finished, method):
     words = [f"method.name={method}", "method.warmup_steps=0", "data.labelled=5"]  # its depth is the others' truth

@@ -124,7 +124,9 @@ class TeacherConfig(Section):
     shift: float | None = None
     invert: bool | None = None
     readout: Literal["project", "add", "ignore"] | None = None
-    compile: bool = Field(False, description="Let torch.compile translate its encoder: minutes once, then faster.")
+    compile: bool = Field(
+        False, description="Let torch.compile translate its encoder: minutes once, then faster on some machines."
+    )
     shard: bool = Field(
         False, description="Divide its encoder among the processes, where one device cannot hold it; it is not judged."
     )

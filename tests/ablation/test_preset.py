@@ -39,6 +39,12 @@ def test_the_shipped_ablations_also_change_the_recipe_of_kitti(path, tmp_path):
     assert {(run.config.data.name, run.config.data.root) for run in runs} == {("kitti", Path("somewhere"))}
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_ablations_also_run_on_kitti_as_they_are(path, tmp_path):
+    runs = plan_runs(load_preset(path, ["data.name=kitti", "data.root=somewhere"]), tmp_path)
+    assert {run.config.data.name for run in runs} == {"kitti"}
+
+
 def test_most_shipped_ablations_change_one_setting():
     setting = load_config(KITTI.parents[1] / "scenes.yaml")
     bases = {path.stem: parse_config(dict(load_preset(path).base), str(path)) for path in SHIPPED}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.deploy.paper import PAPER_ROWS
 from students import LGConv, create_student
 from students import count_parameters as count
 
@@ -25,6 +26,11 @@ ROWS = [
     (SWIN, False, NYU, 236.76, 627.3),
 ]
 WRAPPED = {"efficientnet_b0": 7, "efficientnet_b3": 12, "efficientnet_b5": 18, "resnet18": 16, "resnet50": 16}
+
+
+def test_the_table_that_is_shown_has_the_same_figures():
+    shown = [(row.backbone, row.lg_conv, row.size, row.fitted.params_m, row.fitted.gflops) for row in PAPER_ROWS]
+    assert shown == ROWS
 
 
 @functools.cache
