@@ -62,9 +62,14 @@ def body(rows: Sequence[Row]) -> str:
     """A table for every machine that rows were measured on."""
     parts = []
     for machine in dict.fromkeys(said(row) for row in rows):
-        mine = sorted((row for row in rows if said(row) == machine), key=lambda row: (row["size"], row["student"]))
+        mine = sorted((row for row in rows if said(row) == machine), key=place)
         parts += [f"{machine}:", table(HEAD, [cells(row) for row in mine])]
     return "\n\n".join(parts)
+
+
+def place(row: Row) -> tuple[bool | str, ...]:
+    """What a table is sorted by."""
+    return row["size"], row["student"], row["precision"] != "no", row["compiled"]
 
 
 def said(row: Row) -> str:

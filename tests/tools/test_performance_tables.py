@@ -41,6 +41,12 @@ def test_the_page_tells_speed_floor_wait_and_memory_of_every_row(output):
     assert [row["precision"] for row in calls] == ["no", "bf16"]
 
 
+def test_the_page_of_this_project_tells_the_figures_that_are_kept():
+    docs = Path(__file__).parents[2] / "docs"
+    rows = json.loads((docs / "performance.json").read_text())
+    assert tables.body(rows) in (docs / "performance.md").read_text()
+
+
 def test_rows_that_are_there_are_not_measured_again(output):
     folder, calls = output
     for _ in range(2):

@@ -10,10 +10,11 @@ from forked_runs import launch
 from soak import Mark
 
 
-def test_time_per_image_is_compared_with_the_first_epoch_and_memory_with_the_second():
-    marks = [Mark(100, 5.0, 90), Mark(1100, 15.0, 100), Mark(2100, 25.0, 200), Mark(3100, 38.0, 210)]
+def test_the_last_half_is_compared_with_the_first_in_time_and_the_last_epoch_with_the_second_in_memory():
+    times, memory = [5.0, 15.0, 25.0, 38.0, 50.0], [90, 100, 200, 205, 210]
+    marks = [Mark(100 + 1000 * i, *one) for i, one in enumerate(zip(times, memory, strict=True))]
     dearer, grown = soak.judge(marks)
-    assert dearer == pytest.approx(0.1)  # 11 ms an image instead of 10
+    assert dearer == pytest.approx(0.25)  # 12.5 ms an image instead of 10
     assert grown == pytest.approx(0.05)
 
 
