@@ -2,9 +2,9 @@
 
     python tools/stress_resume.py [--kills 20] [--seed 0] [--workers 1]
 
-Moments are drawn evenly over what is left of the run and fall into its start, steps, validations, checkpoints and
-report. A run that comes to its end is compared and another begun, until there have been enough kills. The exit code is
-0 where every run ended with the weights, the records and the results of the undisturbed one, bit for bit.
+Moments are drawn evenly over the next steps and fall into a run's start, steps, validations, checkpoints and report. A
+run that comes to its end is compared and another begun, until there have been enough kills. The exit code is 0 where
+every run ended with the weights, the records and the results of the undisturbed one, bit for bit.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ import yaml
 from forked_runs import launch
 
 from distill.engine.checkpoint import Checkpoints
+from distill.engine.tracking import record_step
 
-RECORDS = 15  # of steps and validations in a run of this configuration
-PATIENCE = 0.2  # seconds, about what a step and a checkpoint take
+STEPS, RECORDS = 24, 27  # of steps, and of steps and validations, in a run of this configuration
+FURTHEST = 8  # records that a run may add before it is killed
+PATIENCE = 0.5  # seconds, about what a validation and a checkpoint take
 SCENES = {"kind": "road", "train": 8, "test": 3, "size": [32, 64]}
 CONFIG: dict[str, Any] = {
     "data": {"name": "scenes", "scenes": SCENES, "workers": 0},
     "teacher": {"name": "dpt_micro"},
     "student": {"backbone": "test_efficientnet", "pretrained": False, "width": 8, "bins": 8},
-    "train": {"batch_size": 4, "steps": 12, "validate_every": 4, "checkpoint_every": 3, "log_every": 1},
+    "train": {"batch_size": 4, "steps": STEPS, "validate_every": 8, "checkpoint_every": 3, "log_every": 1},
     "optim": {"lr": 1e-3},
     "eval": {"pictures": 0},
 }
@@ -53,14 +55,17 @@ def wait(process: BaseProcess, folder: Path) -> None:
         raise AssertionError(f"the run failed with exit code {process.exitcode}:\n{log}")
 
 
-def kill(process: BaseProcess, folder: Path, moment: float, patience: float) -> bool:
-    """Kill a run when it has left a share `moment` of the records that are still to come, and `patience` seconds later.
+def kill(folder: Path, config: Path, more: int, patience: float) -> bool:
+    """Go on with a run, and kill it `patience` seconds after so many records more; with none of them, in its start.
 
     Returns:
         False where it came to its end before.
     """
-    last = records(folder) + moment * (RECORDS + 1 - records(folder))
-    while process.is_alive() and records(folder) < min(int(last), RECORDS):
+    path, last = folder / "metrics.jsonl", min(records(folder, newest(folder)) + more, RECORDS)
+    former = inode(path)
+    process = carry_out(folder, config)
+    # Until the run has replaced its records they may hold some that it will make again.
+    while more and process.is_alive() and (inode(path) in (None, former) or records(folder) < last):
         time.sleep(0.005)
     process.join(patience)
     if not process.is_alive():
@@ -71,10 +76,22 @@ def kill(process: BaseProcess, folder: Path, moment: float, patience: float) -> 
     return True
 
 
-def records(folder: Path) -> int:
-    """Steps and validations so far."""
+def inode(path: Path) -> int | None:
+    """What tells a file from the one that has taken its place."""
+    return path.stat().st_ino if path.exists() else None
+
+
+def newest(folder: Path) -> int:
+    """Step of the newest checkpoint, -1 where there is none."""
+    paths = Checkpoints(folder / "checkpoints").paths()
+    return int(paths[0].name.removeprefix("step-")) if paths else -1
+
+
+def records(folder: Path, until: float = float("inf")) -> int:
+    """Steps and validations so far, up to a step."""
     path = folder / "metrics.jsonl"
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return sum(record_step(line) <= until for line in lines)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -116,10 +133,9 @@ def stress(folder: Path, kills: int, seed: int = 0, workers: int = 0) -> Iterato
     expected = outcome(whole)
     for number in count():
         run = folder / f"run_{number}"
-        while left and kill(carry_out(run, config), run, draw.random(), draw.random() * PATIENCE):
+        while left and newest(run) < STEPS and kill(run, config, draw.randint(0, FURTHEST), draw.random() * PATIENCE):
             left -= 1
-            paths = Checkpoints(run / "checkpoints").paths()
-            yield run.name, int(paths[0].name.removeprefix("step-")) if paths else -1
+            yield run.name, newest(run)
         wait(carry_out(run, config), run)
         found = outcome(run)
         differing = [name for name in expected if found[name] != expected[name]]
