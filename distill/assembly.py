@@ -72,7 +72,11 @@ def make_accelerator(config: Config) -> Accelerator:
         keep_freed_memory()
     if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
         raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
-    if precision == "bf16" and accelerator.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+    if (
+        precision == "bf16"
+        and accelerator.device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         raise UserError("train.precision=bf16 is only imitated by this GPU, which is slow; use fp16 or no")
     return accelerator
 

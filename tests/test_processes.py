@@ -18,6 +18,7 @@ from forked_runs import free_port, launch, launch_group
 from distill.engine.checkpoint import Checkpoints
 
 STEPS = 50
+FAULTY = Path(__file__).parent / "faulty_rank.py"
 TEST_IMAGES = 3  # which two processes cannot share evenly
 
 
@@ -123,8 +124,8 @@ def torchrun(log, *words):
 
 
 def test_a_process_that_raises_ends_the_other_within_a_minute_with_its_traceback_first(config, tmp_path):
-    words = ["train", str(config), "train.steps=100000", "--output", str(tmp_path / "run")]
-    processes = launch_group(words, tmp_path / "log", 2, Path(__file__).parent / "failing_rank.py")
+    words = ["raise", "train", str(config), "train.steps=100000", "--output", str(tmp_path / "run")]
+    processes = launch_group(words, tmp_path / "log", 2, FAULTY)
     wait_for(tmp_path / "run", 2)
     try:
         assert end(processes[::-1]) == [1, 1]  # each is given a minute
@@ -139,8 +140,8 @@ def test_a_process_that_raises_ends_the_other_within_a_minute_with_its_traceback
 
 
 def test_a_step_without_finite_gradient_on_one_process_is_skipped_by_all(config, tmp_path):
-    words = ["train", str(config), "train.steps=4", "train.validate_every=4", "--output", str(tmp_path / "run")]
-    assert end(launch_group(words, tmp_path / "log", 2, Path(__file__).parent / "spoilt_rank.py")) == [0, 0]
+    words = ["nan", "train", str(config), "train.steps=4", "train.validate_every=4", "--output", str(tmp_path / "run")]
+    assert end(launch_group(words, tmp_path / "log", 2, FAULTY)) == [0, 0]
     (path,) = (tmp_path / "run" / "faults").iterdir()
     fault = json.loads(path.read_text())
     assert fault["step"] == 3

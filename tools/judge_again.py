@@ -18,12 +18,13 @@ from typing import Any
 
 from rich.progress import track
 
+from distill.build import open_model
 from distill.build.data import kept_scenes
 from distill.config import MIN_SIDE, Config, load_config
 from distill.data import DepthDataset, readable
 from distill.engine.files import write_json
+from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, evaluate
-from students import load_student
 
 FRESH = 13  # seed of the scenes; runs learn from 11 and are judged by 12 (distill/build/data.py)
 SAME = ("config.yaml", "metrics.jsonl", "done.json")
@@ -33,10 +34,10 @@ def fresh_scenes(config: Config, count: int) -> DepthDataset:
     """Scenes of the kind and size that a run learnt from, with dense depth.
 
     Raises:
-        SystemExit: If it learnt from anything else.
+        UserError: If it learnt from anything else.
     """
     if config.data.name != "scenes":
-        raise SystemExit(f"runs on data.name=scenes can be judged again, not on {config.data.name}")
+        raise UserError(f"runs on data.name=scenes can be judged again, not on {config.data.name}")
     return kept_scenes(config.data.scenes.kind, count, FRESH, config.data.scenes.size, False)
 
 
@@ -45,7 +46,7 @@ def judged_again(run: Path, count: int) -> dict[str, Any]:
     former = next(one for one in json.loads((run / "results.json").read_text()) if one["role"] == "student")
     config, protocol = load_config(run / "config.yaml"), PROTOCOLS[former["protocol"]]
     scenes = readable(fresh_scenes(config, count))
-    found = evaluate(load_student(run / "student"), scenes, protocol, size=config.data.size, min_side=MIN_SIDE)
+    found = evaluate(open_model(str(run)), scenes, protocol, size=config.data.size, min_side=MIN_SIDE)
     return {**former, **found.as_dict()}
 
 
@@ -54,13 +55,23 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("ablation", type=Path, help="folder of an ablation that was run")
     parser.add_argument("--images", type=int, default=300, help="scenes to judge by (%(default)s)")
     args = parser.parse_args(words)
+    runs = sorted(done.parent for done in args.ablation.glob("*/*/done.json"))
+    if not runs:
+        raise SystemExit(f"no finished run in {args.ablation}; give the folder of an ablation that was run")
     output = args.ablation.with_name(f"{args.ablation.name}_fresh")
-    for done in track(sorted(args.ablation.glob("*/*/done.json")), "judging"):
-        target = output / done.parent.relative_to(args.ablation)
-        target.mkdir(parents=True, exist_ok=True)
-        for name in SAME:
-            shutil.copy(done.with_name(name), target)
-        write_json(target / "results.json", [judged_again(done.parent, args.images)])
+    try:
+        for run in track(runs, "judging"):
+            copy_with(judged_again(run, args.images), run, output / run.relative_to(args.ablation))
+    except UserError as error:
+        raise SystemExit(str(error)) from error
+
+
+def copy_with(result: dict[str, Any], run: Path, target: Path) -> None:
+    """A run's folder as tables need it, with another result."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SAME:
+        shutil.copy(run / name, target)
+    write_json(target / "results.json", [result])
 
 
 if __name__ == "__main__":

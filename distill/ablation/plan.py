@@ -79,7 +79,7 @@ def plan_runs(preset: Preset, output: Path) -> list[Run]:
             runs.append(Run(row, seed, preset.config(row, seed, folders), folders[row], needs))
     for run in runs:
         if run.config.train.steps is not None:
-            warmup_steps(run.config, run.config.train.steps, per_epoch=1)
+            warmup_steps(run.config, run.config.train.steps, per_epoch=1)  # refuses one that never ends
         folder = RunFolder(run.folder)
         if folder.config.is_file():
             folder.check_same(run.config)

@@ -54,4 +54,5 @@ class FillDistillation(Method):
         return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
 
     def counted(self, depth: Tensor, valid: Tensor, taught: bool) -> Tensor:
+        """All pixels: those that were not measured are filled."""
         return torch.tensor(valid.numel(), device=valid.device)

@@ -11,7 +11,7 @@ SELECTED = "2011_09_26_drive_0002_sync_{kind}_0000000005_image_02.png"
 
 
 @pytest.fixture
-def test_drive(tmp_path, write_image):
+def eigen_drive(tmp_path, write_image):
     """A root with one test drive of Eigen's, whose frame n is n + 1 metres away."""
     for number in range(22):
         write_image(tmp_path / TEST_DRIVE / f"image_02/data/{number:010d}.png", np.zeros((4, 6, 3), np.uint8))
@@ -54,23 +54,23 @@ def test_generated_lists_know_which_frames_have_official_depth(name, lines, with
     assert not any(line.silent for line in generated)
 
 
-def test_a_test_drive_is_judged_on_without_any_list(test_drive):
-    assert usual_kitti_split(test_drive, "test") == "eigen_test"
-    contents = find_kitti(test_drive, "eigen_test")
+def test_a_test_drive_is_judged_on_without_any_list(eigen_drive):
+    assert usual_kitti_split(eigen_drive, "test") == "eigen_test"
+    contents = find_kitti(eigen_drive, "eigen_test")
     assert contents.list_name == "KITTI Eigen test, 697"
     assert len(contents.usable) == 12
     assert contents.usable[0].name == f"{TEST_DRIVE} 0000000005"
     assert contents.usable[0].scene == TEST_DRIVE
     assert f"{TEST_DRIVE} 0000000000" in contents.without_truth
     with pytest.raises(UserError, match="640 of 697 lines of the list eigen_test name files that do not exist"):
-        KittiDataset(test_drive, "eigen_test")
+        KittiDataset(eigen_drive, "eigen_test")
 
 
-def test_a_list_in_the_root_comes_first(test_drive):
-    (test_drive / "test_files_with_gt.txt").touch()
-    assert usual_kitti_split(test_drive, "test") == test_drive / "test_files_with_gt.txt"
+def test_a_list_in_the_root_comes_first(eigen_drive):
+    (eigen_drive / "test_files_with_gt.txt").touch()
+    assert usual_kitti_split(eigen_drive, "test") == eigen_drive / "test_files_with_gt.txt"
     # A set with a test list had a training list once.
-    assert usual_kitti_split(test_drive, "train") == test_drive / "train_files_with_gt.txt"
+    assert usual_kitti_split(eigen_drive, "train") == eigen_drive / "train_files_with_gt.txt"
 
 
 def test_without_test_frames_there_is_no_test_half(tmp_path):
@@ -103,24 +103,24 @@ def test_its_test_set_is_images_alone(selection):
     assert not dataset[0].valid.any()
 
 
-def test_a_selection_that_is_not_there_is_refused(test_drive):
+def test_a_selection_that_is_not_there_is_refused(eigen_drive):
     with pytest.raises(UserError, match="expected depth_selection/val_selection_cropped/; name the folder"):
-        KittiDataset(test_drive, "selection_val")
+        KittiDataset(eigen_drive, "selection_val")
 
 
-def test_a_split_is_a_file_a_file_of_the_root_or_a_name(test_drive):
+def test_a_split_is_a_file_a_file_of_the_root_or_a_name(eigen_drive):
     image = f"{TEST_DRIVE}/image_02/data/0000000007.png"
-    (test_drive / "own.txt").write_text(f"{image}\n")
-    source = Source("kitti", test_drive)
-    for split in (test_drive / "own.txt", test_drive.joinpath("own.txt").relative_to(test_drive)):
+    (eigen_drive / "own.txt").write_text(f"{image}\n")
+    source = Source("kitti", eigen_drive)
+    for split in (eigen_drive / "own.txt", eigen_drive.joinpath("own.txt").relative_to(eigen_drive)):
         assert len(source.find("test", split).usable) == 1
-    assert source.find("test", test_drive.joinpath("eigen_test").relative_to(test_drive)).lines == 697
+    assert source.find("test", eigen_drive.joinpath("eigen_test").relative_to(eigen_drive)).lines == 697
     with pytest.raises(UserError, match=r"list file .*none.txt does not exist"):
-        source.find("test", test_drive / "none.txt")
+        source.find("test", eigen_drive / "none.txt")
 
 
-def test_a_depth_of_another_set_is_refused(test_drive):
+def test_a_depth_of_another_set_is_refused(eigen_drive):
     with pytest.raises(
         UserError, match=r"data.truth=filled is no depth of kitti, expected one of: annotated, velodyne"
     ):
-        Source("kitti", test_drive, truth="filled").find("test")
+        Source("kitti", eigen_drive, truth="filled").find("test")

@@ -138,9 +138,9 @@ def test_a_step_saved_twice_holds_the_second_state(checkpoints):
     assert checkpoints.load() == {"again": True}
 
 
-@pytest.mark.parametrize("then", ["load", "save"])
-def test_a_kill_between_the_renames_of_a_step_saved_twice_loses_neither(tmp_path, monkeypatch, then):
-    checkpoints, rename = Checkpoints(tmp_path, keep=1), os.rename
+@pytest.mark.parametrize("next_step", [None, 5])
+def test_a_kill_between_the_renames_of_a_step_saved_twice_loses_nothing(checkpoints, monkeypatch, next_step):
+    rename = os.rename
     checkpoints.save(4, state(4))
 
     def killed(source, target):
@@ -153,6 +153,6 @@ def test_a_kill_between_the_renames_of_a_step_saved_twice_loses_neither(tmp_path
         checkpoints.save(4, state(4) | {"again": True})
     monkeypatch.undo()
     assert names(checkpoints) == []
-    if then == "save":
-        checkpoints.save(3, state(3))
-    assert checkpoints.load()["step"] == 4 if then == "load" else names(checkpoints) == ["step-000000003"]
+    if next_step:
+        shutil.rmtree(checkpoints.save(next_step, state(next_step)))
+    assert checkpoints.load()["step"] == 4

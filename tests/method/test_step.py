@@ -3,9 +3,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import nn
 from torch.testing import assert_close
 
+from distill.assembly import asker, counter
+from distill.data import Batch
+from distill.engine.step import Learner, run_step
 from distill.method import METHODS, FixedGhost, Guide, consult, silog_loss
 from distill.method.features import DisDepth, FeatureDistillation
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
@@ -153,17 +157,6 @@ def test_the_pixels_that_a_loss_counts_are_told(name, student):
     assert counted == ([3 * 24] * 2 if name == "fill" else [19 + 24 + 6, 19 + 6])
 
 
-def split_step(method, teacher, batch, count):
-    """The gradients of one step in micro-batches of so many images, weighted as the engine does."""
-    parts = list(zip(*[tensor.split(count) for tensor in batch], strict=True))
-    pixels = [method.counted(depth, valid, True) for _, depth, valid in parts]
-    for share, part_of in zip(pixels, parts, strict=True):
-        result = take(method, teacher, part_of)
-        loss = result.pixel_loss * share / sum(pixels)
-        (loss if result.image_loss is None else loss + result.image_loss / len(parts)).backward()
-    return {key: p.grad for key, p in method.named_parameters()}
-
-
 def mean_square(pred, target, valid):
     """A loss whose mean over all pixels is the weighted mean of its parts, which SILog's square root is not."""
     return (pred - target)[valid].square().mean()
@@ -174,10 +167,22 @@ def test_micro_batches_make_the_step_of_the_whole_batch(name, student, teacher, 
     image, depth, valid = batch
     depth[0, :, :40] = 99  # beyond the student's limits
     student.eval()  # BatchNorm would see other batches
-    one, other = (new(name, copy.deepcopy(student), task_loss=mean_square) for _ in range(2))
-    whole = split_step(one, teacher, (image, depth, valid), 2)
-    for key, grad in split_step(other, teacher, (image, depth, valid), 1).items():
-        assert_close(grad, whole[key], rtol=1e-4, atol=1e-6), key
+    stepped = []
+    for count in (2, 1):
+        method = new(name, copy.deepcopy(student), task_loss=mean_square)
+        parts = zip(*[tensor.split(count) for tensor in (image, depth, valid)], strict=True)
+        run_step(sgd_learner(method, teacher), [Batch(*part, names=("",) * count) for part in parts], 0)
+        stepped.append(method.state_dict())
+    for key, value in stepped[0].items():
+        assert_close(stepped[1][key], value, rtol=1e-4, atol=1e-6, msg=lambda said, key=key: f"{key}: {said}")
+
+
+def sgd_learner(method, teacher):
+    """What `distill train` makes of a method and its teacher, but for the optimizer."""
+    optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    guide, counted = asker(teacher, method), counter(teacher, method)
+    return Learner(Accelerator(), method, guide, counted, optimizer, schedule)
 
 
 def test_limits_are_those_of_the_student_or_open(student):

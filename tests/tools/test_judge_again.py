@@ -54,3 +54,12 @@ def test_runs_on_files_cannot_be_judged_on_scenes(ablation, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "files" / "row" / "seed_0")
     with pytest.raises(SystemExit, match=r"runs on data\.name=scenes can be judged again, not on folder"):
         main([str(tmp_path / "files")])
+    assert not (tmp_path / "files_fresh").exists()
+
+
+@pytest.mark.parametrize(("lost", "said"), [("student", "no student in"), ("done.json", "no finished run in")])
+def test_what_is_lost_of_a_run_is_said_in_a_line(ablation, tmp_path, lost, said):
+    run = shutil.copytree(ablation / "tiny", tmp_path / "tiny") / "plain" / "seed_0"
+    shutil.rmtree(run / lost) if lost == "student" else (run / lost).unlink()
+    with pytest.raises(SystemExit, match=said):
+        main([str(tmp_path / "tiny"), "--images", "1"])
