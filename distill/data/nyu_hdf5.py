@@ -35,7 +35,7 @@ def extra(module: str) -> ModuleType:
         return __import__(module, fromlist=["*"])
     except ImportError:
         package = module.partition(".")[0]
-        raise UserError(f"NYU's .mat and .h5 files need {package}: pip install 'distill[nyu]'") from None
+        raise UserError(f"NYU's .mat and .h5 files need {package}: pip install '.[nyu]'") from None
 
 
 @lru_cache(maxsize=4)

@@ -21,7 +21,7 @@ def need(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install 'distill[export]'") from error
+        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[export]'") from error
 
 
 def session_options(threads: int | None = None) -> Any:

@@ -120,7 +120,7 @@ def half(tmp_path_factory):
 def test_a_missing_package_names_the_extra(refused, finished, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     said = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
-    assert "this needs onnxruntime: install it with pip install 'distill[export]'" in said
+    assert "this needs onnxruntime: install it with pip install '.[export]'" in said
 
 
 def test_images_that_are_given_check_the_file(finished, tmp_path, capsys):
