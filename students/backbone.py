@@ -156,4 +156,4 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.net((image - self.mean) / self.std)
         maps = [maps[i] for i in self.levels]
-        return [m.permute(0, 3, 1, 2).contiguous() for m in maps] if self.channels_last else maps
+        return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps

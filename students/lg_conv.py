@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from teachers.precision import no_autocast
 
 HEAD_WIDTH = 8
 GLOBAL_SCALE = 0.01  # initial weight of the global branch's norm, so that pretrained weights are hardly disturbed
@@ -88,11 +89,6 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
     mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
     return F.conv2d(x, conv.weight * gain[:, None, None, None], norm.bias - mean * gain)
-
-
-def no_autocast(device: str) -> AbstractContextManager[object]:
-    """A context without automatic mixed precision, which not every kind of device knows."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def chosen_convolutions(backbone: nn.Module, scope: str, fine: str) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
+from teachers.precision import no_autocast
 from teachers.vit import Attention
 
 DEFAULT_FEATURES = 256  # about d log d for the 64 channels of a ViT-B head
@@ -53,11 +52,6 @@ def favor_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> Tens
     return query @ (key.transpose(-2, -1) @ v) / (query @ key.sum(dim=-2).unsqueeze(-1))
 
 
-def full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Autocast off; the meta device, on which networks are only counted, has none."""
-    return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()
-
-
 class PerformerAttention(Attention):
     """Attention with the same weights as the exact one, estimated in float32 whatever the autocast.
 
@@ -86,6 +80,6 @@ class PerformerAttention(Attention):
         self.projection.copy_(orthogonal_features(count, width, generator))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with full_precision(q.device.type):
+        with no_autocast(q.device.type):
             q, k, wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
             return favor_attention(q, k, wide, self.projection).to(v.dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from teachers.precision import no_autocast
+
 
 def upsample2(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
@@ -49,7 +51,9 @@ class Head(nn.Module):
         self.non_negative = non_negative
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv3(F.relu(self.conv2(upsample2(self.conv1(x))), inplace=True))
+        x = F.relu(self.conv2(upsample2(self.conv1(x))), inplace=True)
+        with no_autocast(x.device.type):  # the 8 bits of bfloat16 are coarse for depth
+            x = self.conv3(x.to(self.conv3.weight.dtype))
         return F.relu(x, inplace=True) if self.non_negative else x
 
 

@@ -29,12 +29,7 @@ BACKBONES = {
     "mobileone_s0": 84,
     "swin_large_patch4_window7_224": 0,
 }
-# Without weights, shapes are all that can be asked of these in little time; `pytest -m slow` trains them too.
 LARGE = ("efficientnet_b3", "efficientnet_b5", "resnet50", "mobileone_s0", "swin_large_patch4_window7_224")
-
-
-def slow_if_large(names):
-    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "mobileone_s0"])  # its branches take seconds
@@ -62,7 +57,7 @@ def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
 # ---------------------------------------------------------------------------------------------------- with real weights
 
 
-@pytest.fixture(scope="module", params=slow_if_large(BACKBONES))
+@pytest.fixture(scope="module", params=BACKBONES)
 def started(request, tmp_path_factory):
     """(timm's whole network, the student that started from its file, with LG-Conv where it can have it)."""
     name = request.param
@@ -135,7 +130,7 @@ def changes(net, images):
     return found
 
 
-@pytest.mark.parametrize("name", slow_if_large(name for name, count in BACKBONES.items() if count))
+@pytest.mark.parametrize("name", [name for name, count in BACKBONES.items() if count])
 def test_lg_conv_changes_every_map_by_a_twentieth_at_most_at_the_start(name):
     torch.manual_seed(0)
     images = torch.randn(4, 3, 64, 96)

@@ -1,5 +1,7 @@
 """What holds for every student. A new kind is tested by being listed here."""
 
+import copy
+
 import pytest
 import torch
 
@@ -69,6 +71,23 @@ def test_half_precision_autocast_gives_finite_depth_in_float32(student, images, 
         depth = student(image)
     assert depth.dtype == torch.float32
     torch.testing.assert_close(depth, student(image), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_student_compiles_into_one_graph(student, images, training):
+    torch.compiler.reset()
+    image, before = images(64, 96), copy.deepcopy(student.state_dict())
+    compiled = torch.compile(student.train(training), backend="eager", fullgraph=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=training):
+        torch.testing.assert_close(compiled(image), student(image))
+    student.eval().load_state_dict(before)
+
+
+def test_in_channels_last_order_no_map_leaves_it(student, images):
+    student.to(memory_format=torch.channels_last)
+    maps = student.encode(images(64, 96).contiguous(memory_format=torch.channels_last))
+    student.to(memory_format=torch.contiguous_format)
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
 def test_a_saved_student_gives_the_same_depth_to_the_last_bit(student, images, tmp_path):
