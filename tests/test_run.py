@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +54,13 @@ def test_every_step_and_validation_is_recorded(finished):
     assert all(
         math.isfinite(value) for record in records(finished) for value in record.values() if value != record["kind"]
     )
+
+
+def test_a_distillation_that_overwhelms_the_task_is_said_once(train, capsys):
+    train("method.kd_weight=1e6", "method.warmup_steps=0")
+    said = capsys.readouterr().err
+    for stride in (4, 8, 16, 32):
+        assert len(re.findall(rf"distillation pulls \d+ times as hard as the task at stride {stride};", said)) == 1
 
 
 def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):

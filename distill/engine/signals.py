@@ -15,19 +15,22 @@ ECHO = 2.0  # seconds in which a second signal is the first once more: a launche
 
 
 class SignalWatch:
-    """Remembers SIGINT and SIGTERM in `received` instead of dying of them; a second one is obeyed at once.
+    """Remembers SIGINT, SIGTERM and SIGHUP in `received` instead of dying of them; a second one is obeyed at once.
 
-    SIGUSR1 asks for a checkpoint and nothing else: it sets `save_asked`, which whoever saves takes back.
+    SIGHUP, of a terminal that closes, stays ignored under nohup. SIGUSR1 asks for a checkpoint and nothing else: it
+    sets `save_asked`, which whoever saves takes back.
     """
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.save_asked = False
 
     def __enter__(self) -> SignalWatch:
-        self.former = {number: signal.signal(number, self._remember) for number in self.watched}
+        deaf = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = [number for number in self.watched if not (deaf and number == signal.SIGHUP)]
+        self.former = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
     def __exit__(

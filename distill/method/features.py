@@ -85,10 +85,11 @@ class FeatureDistillation(FeatureMethod):
         for project, mine, theirs in zip(self.projections, pulled, require_features(guide), strict=True):
             mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
             kd = kd + attentive_kd_loss(mine, theirs, normalise=self.kd_normalise)
-        # Weighted by 0 rather than skipped while warming up: every process must use every parameter.
-        weight = self.pull(step)
         logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
-        return StepResult(task, weight * kd, logs)
+        weight = self.pull(step)
+        # While warming up every process must use every parameter, and a map that is not finite must not matter.
+        pull = weight * kd if weight else 0 * nn.utils.parameters_to_vector(self.projections.parameters()).sum()
+        return StepResult(task, pull, logs)
 
 
 class Level(NamedTuple):
@@ -185,7 +186,8 @@ class DisDepth(FeatureMethod):
         if step >= self.warmup_steps:
             pairs = zip(pulled, levels, strict=True)
             kd = torch.stack([attentive_kd_loss(f, z.z, z.attention, normalise=self.kd_normalise) for f, z in pairs])
-            result.image_loss = self.pull(step) * kd.sum()
+            if weight := self.pull(step):
+                result.image_loss = weight * kd.sum()
             logs["kd"] = kd.detach().sum()
         return result
 

@@ -15,6 +15,7 @@ ALIKE = 0.99999  # normalised entropy of LAM above which it has
 FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
 OVERWHELMING = 100.0  # times the task's gradient
 LOST = 2.0  # times the student's loss: a ghost worse than that has nothing to teach
+NOTHING = 1e-3  # a loss of which multiples say nothing
 
 
 @torch.no_grad()
@@ -79,7 +80,8 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
             found[key] = (
                 f"distillation pulls {value:.0f} times as hard as the task at stride {stride}; lower method.kd_weight"
             )
-    if "kd" in logs and logs.get("ghost", 0.0) > LOST * logs["task"]:  # before distillation it may still be learning
+    # Before distillation FAM may still be learning.
+    if "kd" in logs and logs.get("ghost", 0.0) > LOST * max(logs["task"], NOTHING):
         losses = f"loss {logs['ghost']:.1f} against {logs['task']:.1f}"
         found["ghost"] = (
             f"the teacher's maps give the student's decoder less than the student's own ({losses}): FAM has diverged; "

@@ -61,6 +61,17 @@ def test_a_request_to_save_before_there_is_anything_to_save_kills_nothing():
     assert signal.getsignal(signal.SIGUSR1) == former
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_closes_is_heard_but_not_under_nohup(ignored):
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with SignalWatch() as watch:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert watch.received == (None if ignored else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
 def test_former_handlers_come_back():
     former = [signal.getsignal(number) for number in SignalWatch.watched]
     with SignalWatch():

@@ -102,3 +102,7 @@ def test_attention_may_weigh_all_alike_while_nothing_is_distilled_yet():
 
 def test_a_ghost_may_be_bad_while_nothing_is_distilled_yet():
     assert symptoms({"task": 2.0, "ghost": 20.0}) == {}
+
+
+def test_losses_of_almost_nothing_are_not_compared():
+    assert symptoms({"kd": 0.0, "task": 1e-6, "ghost": 1e-4}) == {}
