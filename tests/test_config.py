@@ -170,7 +170,7 @@ def test_a_key_that_stands_twice_is_refused_and_not_overwritten(refused, tmp_pat
     path.write_text("data: {name: scenes}\ntrain:\n  steps: 3\n  steps: 4\n")
     said = refused("train", path)
     assert said.startswith(f"{path} is not valid YAML: 'steps' stands there twice")
-    assert "line 3" in said
+    assert "line 4" in said
 
 
 def test_the_size_of_a_runs_images_is_known_where_they_are_resized_or_rendered():

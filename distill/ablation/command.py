@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from distill.ablation.launch import NOT_STARTED, Launcher
+from distill.ablation.launch import Launcher
 from distill.ablation.plan import Run, plan_runs
 from distill.ablation.preset import Preset, load_preset
 from distill.engine.tracking import console
@@ -43,6 +43,7 @@ def ablate(
         console.print(f"{reuse(runs, reused)} of {len(runs)} runs were taken over", highlight=False)
     launcher = Launcher(runs, jobs)
     if jobs:
+        check_networks(runs)
         launcher.launch()
     codes = set(launcher.failed.values())
     if any(run.finished for run in runs):
@@ -53,7 +54,7 @@ def ablate(
     if codes:
         said = f"{len(launcher.failed)} of {len(runs)} runs failed; the same command tries them again"
         console.print(said, style="red", highlight=False)
-    return YOURS if codes and codes <= {YOURS, NOT_STARTED} else OURS if codes else DONE
+    return YOURS if codes == {YOURS} else OURS if codes else DONE
 
 
 def plan(path: Path, overrides: Sequence[str], output: Path | None) -> tuple[Preset, list[Run]]:
@@ -62,14 +63,24 @@ def plan(path: Path, overrides: Sequence[str], output: Path | None) -> tuple[Pre
     return preset, plan_runs(preset, output or Path("runs") / "ablations" / path.stem)
 
 
+def check_networks(runs: Sequence[Run]) -> None:
+    """Refuse unknown names and absent files of networks, where no run of this ablation has yet to make them."""
+    from distill.build import check_models
+
+    for run in runs:
+        if not run.finished and run.ready:
+            check_models(run.config)
+
+
 def write_results(preset: Preset, runs: Sequence[Run], command: str) -> None:
     """Tables of the finished runs, on the screen and in files."""
     from distill.ablation.files import write_files
-    from distill.ablation.gather import gather
+    from distill.ablation.gather import gather, readable
     from distill.ablation.tables import make_tables
 
     output = runs[0].output
-    tables = make_tables(preset, gather(preset, runs), sum(not run.finished for run in runs))
+    whole, damaged = readable(runs)
+    tables = make_tables(preset, gather(preset, whole), sum(not run.finished for run in runs), damaged)
     write_files(tables, output, command)
     for table in tables.for_terminal():
         Console().print(table)

@@ -58,7 +58,7 @@ class Line:
 
     def steps(self) -> float:
         """Median over seeds of the optimizer steps."""
-        return median([json.loads((run.folder / "done.json").read_text())["step"] for run in self.runs.values()])
+        return median([last_step(run) for run in self.runs.values()])
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,22 @@ class Difference:
     def clear(self) -> bool:
         """Whether the interval leaves out 0 and every seed agrees."""
         return (self.low > 0 or self.high < 0) and self.agreeing == self.seeds
+
+
+def readable(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The finished runs of which everything can be read, and a sentence about each of the others."""
+    whole, damaged = [], []
+    for run in (run for run in runs if run.finished):
+        try:
+            read_results(run.folder)
+            last_step(run)
+            whole.append(run)
+        except (UserError, OSError, ValueError, KeyError, TypeError):
+            said = f"{run} is left out: results.json or done.json in {run.folder} is damaged"
+            damaged.append(f"{said}; delete the folder, and the same command trains it again")
+    if damaged and not whole:
+        raise UserError(damaged[0])
+    return whole, damaged
 
 
 def gather(preset: Preset, runs: Sequence[Run]) -> list[Line]:
@@ -141,6 +157,11 @@ def images_left_out(lines: Sequence[Line]) -> int:
     """Images that some run judged and another did not."""
     results = [one for line in lines for one in line.results.values()]
     return len({name for one in results for name in one.images}) - len(common_images(results)) if results else 0
+
+
+def last_step(run: Run) -> float:
+    """Optimizer steps of a finished run."""
+    return float(json.loads((run.folder / "done.json").read_text())["step"])
 
 
 def logged_step_seconds(run: Run) -> list[float]:

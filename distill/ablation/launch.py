@@ -20,7 +20,7 @@ from distill.errors import Interrupted
 
 PAUSE = 0.1  # seconds between looks at the processes
 LAST_LINES = 5  # of a failed run's log
-NOT_STARTED = -1  # "exit code" of a run whose teacher was not to be had
+NO_PROCESS = 1  # "exit code" of a run that could not even be started
 
 
 @dataclass
@@ -72,24 +72,31 @@ class Launcher:
         """Give up runs that wait for one that failed."""
         for run in [run for run in self.waiting if self.failed.keys() & run.needs]:
             self.waiting.remove(run)
-            self.failed[run.folder] = NOT_STARTED
+            self.failed[run.folder] = next(self.failed[folder] for folder in run.needs if folder in self.failed)
             console.print(f"{run}: not started, as what it needs failed", style="red", highlight=False)
 
     def start_ready(self) -> None:
         for run in [run for run in self.waiting if run.ready][: len(self.slots)]:
             self.waiting.remove(run)
-            slot = self.slots.pop()
-            run.prepare()
-            with run.log.open("ab") as log:
-                process = subprocess.Popen(
-                    run.command(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **self.shares[slot]},
-                    process_group=0,
-                )
-            self.working.append(Job(run, process, slot, time.monotonic()))
+            try:
+                process = self.start(run, self.shares[self.slots[-1]])
+            except OSError as error:  # a full disk, say: other runs may still have what they need
+                self.failed[run.folder] = NO_PROCESS
+                console.print(f"{run}: could not be started: {error}", style="red", highlight=False, markup=False)
+            else:
+                self.working.append(Job(run, process, self.slots.pop(), time.monotonic()))
+
+    def start(self, run: Run, share: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        run.prepare()
+        with run.log.open("ab") as log:
+            return subprocess.Popen(
+                run.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **share},
+                process_group=0,
+            )
 
     def collect(self) -> None:
         """Take note of what has ended."""

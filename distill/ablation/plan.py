@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill.ablation.preset import Preset
-from distill.config import Config, dump_config
+from distill.config import Config, dump_config, load_config
 from distill.engine.files import write_atomically
-from distill.engine.folder import RunFolder
-from distill.engine.optimisation import warmup_steps
+from distill.engine.folder import RunFolder, keys_of
+from distill.engine.optimisation import total_steps, warmup_steps
 from distill.errors import UserError
+
+PER_EPOCH = 1000  # stands for the steps of an epoch, which only the data tell
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Run:
 
     def command(self) -> list[str]:
         """What carries it out, or the rest of it."""
-        words = ["train", str(self.config_file), "--output", str(self.folder), "--resume"]
+        words = ["train", str(self.config_file), "--output", str(self.folder), "--resume", "--force"]
         return [sys.executable, "-m", "distill", *words]
 
     def prepare(self) -> None:
@@ -75,12 +78,32 @@ def plan_runs(preset: Preset, output: Path) -> list[Run]:
     for seed in preset.seeds:
         folders = {row: output / row / f"seed_{seed}" for row in preset.rows}
         for row in preset.rows:
-            needs = tuple(folders[other] for other in preset.needs(row))
-            runs.append(Run(row, seed, preset.config(row, seed, folders), folders[row], needs))
+            named = preset.references(row)
+            needs = {other: folders[other] for other in named.values()}
+            config = preset.config(row, seed, as_begun(RunFolder(folders[row]), named, needs))
+            runs.append(Run(row, seed, config, folders[row], tuple(needs.values())))
     for run in runs:
-        if run.config.train.steps is not None:
-            warmup_steps(run.config, run.config.train.steps, per_epoch=1)  # refuses one that never ends
-        folder = RunFolder(run.folder)
-        if folder.config.is_file():
-            folder.check_same(run.config)
+        check(run)
     return runs
+
+
+def as_begun(folder: RunFolder, named: Mapping[str, str], needs: Mapping[str, Path]) -> dict[str, Path]:
+    """Folders of the rows that a row needs, as its run wrote them where it has begun.
+
+    The same runs are called otherwise after a move, or seen from another working directory.
+    """
+    if not folder.config.is_file():
+        return dict(needs)
+    former = keys_of(load_config(folder.config))
+    written = {other: Path(str(former.get(key))) for key, other in named.items()}
+    same = {other: path for other, path in written.items() if path.parts[-2:] == needs[other].parts[-2:]}
+    return {**needs, **{other: path for other, path in same.items() if folder.finished or path.exists()}}
+
+
+def check(run: Run) -> None:
+    """Refuse a warm-up that never ends, and what has begun as another run."""
+    if run.config.train.steps is not None or run.config.method.warmup_steps is None:
+        warmup_steps(run.config, total_steps(run.config, PER_EPOCH), PER_EPOCH)  # refuses one that never ends
+    folder = RunFolder(run.folder)
+    if folder.config.is_file():
+        folder.check_same(run.config, force=True)

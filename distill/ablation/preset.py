@@ -6,7 +6,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from distill.config import Config, Section, apply_override, parse_config, parse_section, read_yaml, set_value
+from distill.engine.folder import flatten
 from distill.errors import UserError
 
 OWN = ("base", "seeds")  # keys of the ablation that an override on the command line may replace
@@ -34,6 +35,9 @@ class Ablation(Section):
     seeds: tuple[NonNegativeInt, ...] = Field((0,), description="Every row is trained once with each.")
     judge: tuple[Literal["student", "teacher", "ghost"], ...] = Field(
         ("student",), description="Models of a run that have a line in the table."
+    )
+    twins: dict[str, list[str]] = Field(
+        {}, description="By row: others that it is compared with, besides the first row and the one above."
     )
 
     @model_validator(mode="after")
@@ -60,20 +64,21 @@ class Preset:
     rows: dict[str, dict[str, Any]]
     seeds: tuple[int, ...]
     judge: tuple[str, ...]
+    twins: dict[str, list[str]]
 
     def config(self, row: str, seed: int, folders: dict[str, Path]) -> Config:
         """The configuration of one run; `folders` are those of the rows' runs of this seed."""
         content = dict(self.base)
         for key, value in self.rows[row].items():
-            other = another_row(value)
-            set_value(content, key, value if other is None else str(folders[other]))
+            set_value(content, key, value)
+        for key, other in references(self.rows[row]).items():
+            set_value(content, key, str(folders[other]))
         content |= {"seed": seed, "output": None}
         return parse_config(content, f"{self.path}, row {row}")
 
-    def needs(self, row: str) -> list[str]:
-        """Rows whose runs must be finished before this row's can start."""
-        found = (another_row(value) for value in self.rows[row].values())
-        return [other for other in found if other is not None]
+    def references(self, row: str) -> dict[str, str]:
+        """Rows whose runs must be finished before this row's can start, by the dotted keys that name them."""
+        return references(self.rows[row])
 
 
 def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
@@ -95,7 +100,8 @@ def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
             apply_override(base, override)
     rows = all_rows(path, given)
     check_rows(path, rows, [override.partition("=")[0].strip() for override in overrides])
-    return Preset(path, given.title or path.stem, base, rows, given.seeds, given.judge)
+    check_twins(path, rows, given.twins)
+    return Preset(path, given.title or path.stem, base, rows, given.seeds, given.judge, given.twins)
 
 
 def all_rows(path: Path, given: Ablation) -> dict[str, dict[str, Any]]:
@@ -120,7 +126,9 @@ def grid_rows(grid: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
 
 def as_name(value: Any) -> str:
     """A value as a part of a folder's name, as YAML writes it."""
-    text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    text = str(value)
     return re.sub(r"[^\w+=.-]+", "-", text).strip("-") or "empty"
 
 
@@ -134,21 +142,31 @@ def check_rows(path: Path, rows: dict[str, dict[str, Any]], overridden: Sequence
             raise UserError(
                 f"{path}: {name!r} cannot name a row, whose folder is called so; use letters, digits, +=.,-_"
             )
-        for key, value in changes.items():
+        for key in changes:
             if key in PER_RUN:
                 raise UserError(f"{where}: {key} is not a row's; give seeds beside the rows, and --output")
             lost = [other for other in overridden if other == key or other.startswith(f"{key}.")]
             if lost:
                 raise UserError(f"{lost[0]} cannot be set for every run: {where} sets {key}; change it there")
-            other = another_row(value)
-            if other is not None and other not in before:
-                near = difflib.get_close_matches(other, before, n=1)
-                hint = f", did you mean {near[0]}?" if near else ""
-                raise UserError(
-                    f"{where}: no row {other!r} stands above it{hint} (above: {', '.join(before) or 'none'})"
-                )
+        for other in references(changes).values():
+            if other not in before:
+                said = f"{where}: no row {other!r} stands above it{did_you_mean(other, before)}"
+                raise UserError(f"{said} (above: {', '.join(before) or 'none'})")
 
 
-def another_row(value: Any) -> str | None:
-    """The row that a value such as `row:NAME` stands for."""
-    return value.removeprefix(ANOTHER_ROW) if isinstance(value, str) and value.startswith(ANOTHER_ROW) else None
+def check_twins(path: Path, rows: Collection[str], twins: dict[str, list[str]]) -> None:
+    """Refuse twins of rows, or that are rows, that the ablation does not have."""
+    for name in (one for row, others in twins.items() for one in (row, *others)):
+        if name not in rows:
+            raise UserError(f"{path}, twins: there is no row {name!r}{did_you_mean(name, rows)}")
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def references(changes: dict[str, Any]) -> dict[str, str]:
+    """By dotted key, the rows that values such as `row:NAME` stand for."""
+    texts = {key: value for key, value in flatten(changes).items() if isinstance(value, str)}
+    return {key: text.removeprefix(ANOTHER_ROW) for key, text in texts.items() if text.startswith(ANOTHER_ROW)}

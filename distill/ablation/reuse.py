@@ -13,6 +13,8 @@ from distill.engine.folder import CONFIG, RunFolder, keys_of
 from distill.errors import UserError
 from distill.evaluation import read_results
 
+PART = ".part"  # ends the name of a folder that is not wholly copied
+
 
 def reuse(runs: Sequence[Run], places: Sequence[Path]) -> int:
     """Copy finished runs under `places` to where runs of the same configuration have not begun; how many were.
@@ -32,7 +34,7 @@ def reuse(runs: Sequence[Run], places: Sequence[Path]) -> int:
     taken = [(found.get(key_of(run.config)), run.folder) for run in runs if not run.folder.exists()]
     pairs = [(source, target) for source, target in taken if source is not None]
     for source, target in pairs:
-        aside = target.with_name(f"{target.name}.part")
+        aside = target.with_name(target.name + PART)
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(source, aside)
         aside.rename(target)
@@ -45,7 +47,7 @@ def finished_runs(places: Iterable[Path]) -> list[Path]:
         if not place.is_dir():
             raise UserError(f"--reuse {place}: there is no such folder; give that of a run or an ablation")
     configs = sorted({path for place in places for path in place.rglob(CONFIG)})
-    return [path.parent for path in configs if RunFolder(path.parent).finished]
+    return [path.parent for path in configs if path.parent.suffix != PART and RunFolder(path.parent).finished]
 
 
 def key_of(config: Config) -> str:

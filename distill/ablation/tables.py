@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -24,15 +24,21 @@ MEANING = (
     "Step, training and latency were measured beside whatever else ran on the machine: compare those of --jobs 1.",
 )
 
+Differences = dict[str, dict[str, Difference]]  # by line and metric
+
 
 @dataclass(frozen=True)
 class Tables:
-    """Lines, and the differences of each from the first and from the one above it, by its name and metric."""
+    """Lines, and the differences of each from the first and from the one above it, by its name and metric.
+
+    `to_twins` are those from the rows that the preset names besides, by that row.
+    """
 
     preset: Preset
     lines: list[Line]
-    to_first: dict[str, dict[str, Difference]]
-    to_above: dict[str, dict[str, Difference]]
+    to_first: Differences
+    to_above: Differences
+    to_twins: dict[str, Differences]
     notes: list[str]
 
     def sections(self) -> list[tuple[str, list[Row]]]:
@@ -40,6 +46,7 @@ class Tables:
         found = [
             (f"Difference to {self.lines[0].name}", self.difference_rows(self.to_first)),
             ("Difference to the row above", self.difference_rows(self.to_above)),
+            *((f"Difference to {twin}", self.difference_rows(found)) for twin, found in self.to_twins.items()),
         ]
         return [(heading, rows) for heading, rows in found if rows]
 
@@ -47,7 +54,7 @@ class Tables:
         """Means over seeds, and what each line costs."""
         return [result_row(line) for line in self.lines]
 
-    def difference_rows(self, differences: dict[str, dict[str, Difference]]) -> list[Row]:
+    def difference_rows(self, differences: Differences) -> list[Row]:
         return [difference_row(line, differences[line.name]) for line in self.lines if differences.get(line.name)]
 
     def for_terminal(self) -> list[Table]:
@@ -60,14 +67,25 @@ class Tables:
         return tables
 
 
-def make_tables(preset: Preset, lines: list[Line], missing: int) -> Tables:
-    """Compute what is shown; `missing` runs are not finished."""
+def make_tables(preset: Preset, lines: list[Line], missing: int, damaged: Sequence[str] = ()) -> Tables:
+    """Compute what is shown; `missing` runs are not finished, `damaged` says which cannot be read."""
     left_out = images_left_out(lines)
     notes = [f"{missing} runs are not finished: their seeds are missing here."] if missing else []
+    notes += damaged
     notes += [f"{left_out} images are missing in some runs; differences leave them out."] if left_out else []
     to_first = {line.name: difference(lines[0], line) for line in lines[1:]}
     to_above = {line.name: difference(above, line) for above, line in pairwise(lines)}
-    return Tables(preset, lines, to_first, to_above, notes)
+    return Tables(preset, lines, to_first, to_above, compare_twins(preset, lines), notes)
+
+
+def compare_twins(preset: Preset, lines: Sequence[Line]) -> dict[str, Differences]:
+    """Differences from the rows that the preset names as twins, in the order of the rows."""
+    known = {line.name: line for line in lines}
+    found: dict[str, Differences] = {}
+    for twin in (line for line in lines if any(line.name in others for others in preset.twins.values())):
+        rows = [row for row, others in preset.twins.items() if twin.name in others and row in known]
+        found[twin.name] = {row: difference(twin, known[row]) for row in rows}
+    return found
 
 
 def result_row(line: Line, metrics: Iterable[str] = MEASURES, extras: Container[str] | None = None) -> Row:

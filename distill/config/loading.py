@@ -21,10 +21,13 @@ class UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[typing.Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        known = set[typing.Hashable]()
+        for place, _ in node.value:
+            key = self.construct_object(place, deep=True)
+            if key in known:
+                said = f"{key!r} stands there twice; delete one of the two, or name it otherwise"
+                raise yaml.constructor.ConstructorError(None, None, said, place.start_mark)
+            known.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -47,7 +50,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: If the file is missing, no YAML, or no mapping.
     """
     try:
-        content = UniqueKeys(path.read_text()).get_single_data()
+        with path.open() as file:
+            content = UniqueKeys(file).get_single_data()
     except FileNotFoundError as error:
         raise UserError(f"no configuration at {path}; see configs/ for examples") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -85,16 +85,19 @@ def warmup_steps(config: Config, steps: int, per_epoch: int) -> int:
     Raises:
         UserError: If it would last for the whole training.
     """
-    given = config.method
+    given, by_steps = config.method, config.train.steps is not None
     if given.warmup_steps is not None:
-        waiting = given.warmup_steps
-    elif config.train.steps is not None:
+        waiting, by_steps = given.warmup_steps, True
+    elif by_steps:
         waiting = round(steps * given.warmup_epochs / WARMUP_BASE)
     else:
         waiting = round(given.warmup_epochs * per_epoch)
     if waiting >= steps and given.name in ("feature", "disdepth") and given.kd_weight > 0:
+        waited, whole = f"{waiting} steps", f"{steps}"
+        if not by_steps:
+            waited, whole = f"{given.warmup_epochs:g} epochs", f"{steps / per_epoch:g}"
         raise UserError(
-            f"the warm-up of {waiting} steps is as long as the whole training of {steps}: nothing would be distilled; "
+            f"the warm-up of {waited} is as long as the whole training of {whole}: nothing would be distilled; "
             "lower method.warmup_epochs, or set method.warmup_steps"
         )
     return waiting

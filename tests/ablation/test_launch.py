@@ -51,6 +51,49 @@ def test_a_changed_configuration_of_a_finished_run_is_refused_by_name(stage, ref
     assert len(stage.started()) == 2
 
 
+def test_keys_that_change_nothing_learnt_may_change(stage):
+    assert stage.ablate() == 0
+    assert stage.ablate("data.workers=1", "train.log_every=7", "--jobs", 0) == 0
+
+
+def test_a_run_that_cannot_be_started_does_not_stop_the_others(stage, capsys):
+    stage.output.mkdir()
+    (stage.output / "plain").write_text("a file where a folder must be")
+    assert stage.ablate() == 1
+    assert [run for run, _ in stage.started()] == ["+KD/seed_0"]
+    assert "plain, seed 0: could not be started: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "content"), [("results.json", "[{"), ("done.json", "")])
+def test_a_damaged_run_is_left_out_and_named(stage, capsys, refused, name, content):
+    assert stage.ablate() == 0
+    (stage.output / "+KD" / "seed_0" / name).write_text(content)
+    assert stage.ablate("--jobs", 0) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "+KD, seed 0 is left out: results.json or done.json in" in said
+    assert "is damaged; delete the folder, and the same command trains it again" in said
+    (stage.output / "plain" / "seed_0" / name).write_text(content)
+    assert "plain, seed 0 is left out" in refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
+
+
+def test_an_unknown_teacher_is_refused_before_the_first_run(stage, refused):
+    rows = {"plain": {"method.name": "supervised"}, "+KD": {"method.name": "feature", "teacher.name": "nobody"}}
+    assert "unknown teacher 'nobody'" in refused("ablate", stage.write(rows=rows), "--output", stage.output)
+    assert stage.started() == []
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_rows_that_name_others_are_known_wherever_they_lie(stage, monkeypatch, moved):
+    rows = {"big": {"method.name": "supervised"}, "small": {"teacher.name": "row:big"}}
+    assert stage.ablate(rows=rows) == 0
+    monkeypatch.chdir(stage.folder)
+    if moved:
+        stage.output = stage.output.rename(stage.folder / "elsewhere")
+    words = ["ablate", str(stage.write(rows=rows)), "--jobs", "0", "--output", stage.output.name]
+    assert main(words) == 0
+    assert len(stage.started()) == 2
+
+
 def test_a_teacher_is_trained_before_its_students_and_its_failure_is_theirs(stage, capsys):
     rows = {
         "big": {"method.name": "supervised"},
@@ -129,7 +172,8 @@ def test_listed_commands_can_be_carried_out_anywhere_and_are_gathered(stage, cap
     said = capsys.readouterr()
     (line,) = said.out.splitlines()
     run = stage.output / "big" / "seed_0"
-    assert line.split()[1:] == ["-m", "distill", "train", f"{run}.yaml", "--output", str(run), "--resume"]
+    words = ["-m", "distill", "train", f"{run}.yaml", "--output", str(run), "--resume", "--force"]
+    assert line.split()[1:] == words
     assert yaml.safe_load((stage.output / "big" / "seed_0.yaml").read_text())["method"]["name"] == "supervised"
     assert "1 more need results of these: list again when they are finished" in said.err
 

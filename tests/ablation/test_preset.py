@@ -84,6 +84,10 @@ def test_rows_of_a_grid_are_named_so_that_a_folder_can_be():
     assert next(iter(dict(grid_rows({"a.name": [1, 2], "b.name": [3, 4]})))) == "a.name=1,b.name=3"
 
 
+def test_numbers_below_zero_keep_their_sign_in_a_rows_name():
+    assert [name for name, _ in grid_rows({"teacher.shift": [-0.1, 0.1]})] == ["shift=-0.1", "shift=0.1"]
+
+
 def test_a_row_may_change_nothing(planned):
     assert planned(rows={"base": None, "one": {"optim.lr": 1}})[0].config.optim.lr == 4e-5
 
@@ -106,6 +110,12 @@ def test_a_row_can_be_the_teacher_of_rows_below(planned, stage):
     assert small.config.teacher.name == str(big.folder)
     assert (big.needs, small.needs) == ((), (big.folder,))
     assert other.config.teacher.name == str(stage.output / "big" / "seed_1")
+
+
+def test_a_reference_may_stand_inside_a_section(planned):
+    rows = {"big": {"method.name": "supervised"}, "small": {"teacher": {"name": "row:big"}}}
+    big, small = planned(rows=rows)
+    assert (small.config.teacher.name, small.needs) == (str(big.folder), (big.folder,))
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused
@@ -138,7 +148,13 @@ def test_a_row_can_be_the_teacher_of_rows_below(planned, stage):
         ({"seeds": [1, 1]}, "seeds must be different and at least one, got [1, 1]"),
         ({"seeds": [-1]}, "seeds.0=-1: input should be greater than or equal to 0"),
         ({"judge": ["pupil"]}, "judge.0='pupil': input should be 'student', 'teacher' or 'ghost'"),
-        ({"seed": 1}, "unknown key seed, did you mean seeds? (known: title, base, rows, grid, seeds, judge)"),
+        ({"seed": 1}, "unknown key seed, did you mean seeds? (known: title, base, rows, grid, seeds, judge, twins)"),
+        ({"twins": {"+KD": ["plane"]}}, "twins: there is no row 'plane', did you mean plain?"),
+        ({"twins": {"other": ["plain"]}}, "twins: there is no row 'other'"),
+        (
+            {"rows": {"a": {"train.epochs": 5, "method.warmup_epochs": 7}}},
+            "the warm-up of 7 epochs is as long as the whole training of 5: nothing would be distilled",
+        ),
         ({"base": "absent.yaml"}, "absent.yaml; see configs/ for examples"),
         ({"rows": {"a": {"teacher.name": "row:b"}, "b": {}}}, "row a: no row 'b' stands above it (above: none)"),
         (
@@ -156,7 +172,10 @@ def test_a_wrong_ablation_is_refused_before_anything_starts(refused, stage, keys
 def test_two_rows_of_one_name_are_refused(refused, stage):
     path = stage.write()
     path.write_text(path.read_text() + "  plain: {}\n")
-    assert "is not valid YAML: 'plain' stands there twice" in refused("ablate", path)
+    said = refused("ablate", path)
+    assert "is not valid YAML: 'plain' stands there twice; delete one of the two, or name it otherwise" in said
+    lines = path.read_text().splitlines()
+    assert f'in "{path}", line {len(lines)}' in said
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ def test_what_is_not_finished_is_not_taken_over(stage, elsewhere):
     assert len(stage.started()) == 4
 
 
+def test_a_copy_that_was_cut_short_is_not_taken_over(stage, elsewhere):
+    (elsewhere / "+KD" / "seed_0").rename(elsewhere / "+KD" / "seed_0.part")
+    assert stage.ablate("--reuse", elsewhere, **WEIGHT) == 0
+    assert len(stage.started()) == 4
+
+
 def test_runs_of_one_configuration_that_differ_are_refused(stage, elsewhere, refused, results):
     stage.models["+KD", 0] = [results("student", {"x": 2.0})]
     stage.output = stage.folder / "other_code"

@@ -53,6 +53,14 @@ def test_differences_are_paired_by_image_and_seed(tables):
     assert "plain" not in tables.to_first
 
 
+def test_a_row_can_be_compared_with_further_ones(stage, tables):
+    path = stage.write(rows=ROWS, seeds=[0, 1], twins={"+FAM": ["+KD"], "+KD": ["plain"]})
+    preset, runs = plan(path, [], stage.output)
+    found = make_tables(preset, gather(preset, runs), 0)
+    assert found.to_twins == {"plain": {"+KD": tables.to_first["+KD"]}, "+KD": {"+FAM": tables.to_above["+FAM"]}}
+    assert [heading for heading, _ in found.sections()][2:] == ["Difference to plain", "Difference to +KD"]
+
+
 def test_what_is_drawn_is_images_each_with_its_mean_over_seeds(stage, results):
     """Gaps of 2 and -2 by seed, alike in every image, cancel in every draw; only the seeds tell of them."""
     for seed, gap in ((0, 2.0), (1, -2.0)):

@@ -130,5 +130,5 @@ def test_the_warm_up_is_counted_in_epochs_or_is_a_share_of_a_run_set_by_steps(me
 
 def test_a_warm_up_as_long_as_the_training_is_refused():
     config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
-    with pytest.raises(UserError, match=r"the warm-up of 925 steps is as long as the whole training of 925"):
+    with pytest.raises(UserError, match=r"the warm-up of 25 epochs is as long as the whole training of 25:"):
         warmup_steps(config, 925, 37)
