@@ -59,7 +59,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
 def say_advice(run: Run) -> None:
     """What works and is probably not meant."""
     schedule = advise_schedule(run.config.train, len(run.data.train), run.settings.steps)
-    for line in [*advise_workers(run.config.data.workers), *schedule]:
+    for line in [*advise_workers(run.config.data.workers), *schedule, *build.advise_networks(run.config)]:
         console.print(line, style="yellow", highlight=False)
 
 

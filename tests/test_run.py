@@ -63,6 +63,15 @@ def test_a_distillation_that_overwhelms_the_task_is_said_once(train, capsys):
         assert len(re.findall(rf"distillation pulls \d+ times as hard as the task at stride {stride};", said)) == 1
 
 
+def test_keys_that_no_network_reads_are_told(config_file, finished):
+    words = [f"teacher.name={finished}", "student.lg_scope=late"]
+    teacher, scope = build.advise_networks(load_config(config_file, words))
+    assert teacher == f"teacher.checkpoint: not read, as the folder {finished} says it all"
+    assert scope == "student.lg_scope: not read, as student.lg_conv is not true"
+    assert build.advise_networks(load_config(config_file, ["student.lg_scope=late", "student.lg_conv=true"])) == []
+    assert build.advise_networks(load_config(config_file, [*words[:1], "method.name=supervised"])) == []
+
+
 def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):
     teacher, student, ghost = read_json(finished / "results.json")
     assert [one["role"] for one in (teacher, student, ghost)] == ["teacher", "student", "ghost"]

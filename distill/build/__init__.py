@@ -11,6 +11,7 @@ from distill.build.data import (
 )
 from distill.build.models import (
     SHIPPED,
+    advise_networks,
     build_method,
     build_student,
     build_teacher,
@@ -22,6 +23,7 @@ __all__ = [
     "SHIPPED",
     "TEST_SCENES",
     "Data",
+    "advise_networks",
     "build_data",
     "build_method",
     "build_student",

@@ -57,6 +57,18 @@ def check_teacher(config: Config) -> None:
         raise UserError(f"teacher.checkpoint is needed for {given.name}: a teacher without weights teaches nothing")
 
 
+def advise_networks(config: Config) -> list[str]:
+    """On keys that have values and that no network of this run reads."""
+    taught, student, found = METHODS[config.method.name].needs_teacher, config.student, list[str]()
+    if taught and is_folder(config.teacher.name):
+        of_names = config.teacher.model_dump(include={"checkpoint", "scale", "shift", "invert", "readout"})
+        given = [f"teacher.{key}" for key, value in of_names.items() if value is not None]
+        found += [f"{', '.join(given)}: not read, as the folder {config.teacher.name} says it all"] if given else []
+    if student.lg_scope is not None and not student.lg_conv:
+        found.append("student.lg_scope: not read, as student.lg_conv is not true")
+    return found
+
+
 def build_teacher(config: Config) -> FrozenTeacher | None:
     """The frozen teacher, None where the method has no use for one.
 
