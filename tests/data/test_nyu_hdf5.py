@@ -134,5 +134,5 @@ def test_a_damaged_file_is_named(fast_depth):
 
 
 def test_a_missing_library_is_named_with_the_extra_that_brings_it():
-    with pytest.raises(UserError, match=r"need no_such_library: pip install 'distill\[nyu\]'"):
+    with pytest.raises(UserError, match=r"need no_such_library: pip install '.\[nyu\]'"):
         extra("no_such_library.io")
