@@ -14,6 +14,7 @@ FOCUSED = 0.2  # LAM's coverage below which it has collapsed: few positions have
 ALIKE = 0.99999  # normalised entropy of LAM above which it has
 FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
 OVERWHELMING = 100.0  # times the task's gradient
+FAINT = 0.05  # times the task's gradient, below which distillation changes nothing
 LOST = 2.0  # times the student's loss: a ghost worse than that has nothing to teach
 NOTHING = 1e-3  # a loss of which multiples say nothing
 
@@ -80,6 +81,12 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
             found[key] = (
                 f"distillation pulls {value:.0f} times as hard as the task at stride {stride}; lower method.kd_weight"
             )
+    ratios = [value for key, value in logs.items() if key.startswith("kd_ratio_")]
+    if ratios and max(ratios) < FAINT:
+        found["kd_ratio"] = (
+            f"distillation pulls at most {max(ratios):.1%} as hard as the task at any stride: it changes nothing; "
+            "raise method.kd_weight, or compare standardised maps (method.kd_normalise)"
+        )
     # Before distillation FAM may still be learning.
     if "kd" in logs and logs.get("ghost", 0.0) > LOST * max(logs["task"], NOTHING):
         losses = f"loss {logs['ghost']:.1f} against {logs['task']:.1f}"

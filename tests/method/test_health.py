@@ -106,3 +106,10 @@ def test_a_ghost_may_be_bad_while_nothing_is_distilled_yet():
 
 def test_losses_of_almost_nothing_are_not_compared():
     assert symptoms({"kd": 0.0, "task": 1e-6, "ghost": 1e-4}) == {}
+
+
+@pytest.mark.parametrize(("ratios", "faint"), [((0.01, 0.04), True), ((0.01, 0.06), False)])
+def test_a_pull_that_changes_nothing_anywhere_is_told(ratios, faint):
+    told = symptoms({"kd_ratio_4": ratios[0], "kd_ratio_8": ratios[1]})
+    assert told.keys() == ({"kd_ratio"} if faint else set())
+    assert not faint or "pulls at most 4.0% as hard as the task at any stride: it changes nothing" in told["kd_ratio"]
