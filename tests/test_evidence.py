@@ -17,11 +17,12 @@ MADE_BY = {  # words of `distill ablate`
     "components_fresh": [PRESETS / "components.yaml", "--output", "runs/ablations/components_fresh"],
     "method_choices": [ROOT / "tools" / "method_choices.yaml"],
     "nyu": [PRESETS / "components.yaml", f"base={NYU}", "--output", "runs/ablations/nyu"],
+    "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
 TOLD = {
     **dict.fromkeys(("components", "components_fresh", "nyu"), "results.md"),
-    **dict.fromkeys(("method_choices", "weight"), "method.md"),
+    **dict.fromkeys(("method_choices", "warmup", "weight"), "method.md"),
 }
 SHOWN = ("abs_rel", "rmse")
 
