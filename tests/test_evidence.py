@@ -12,16 +12,20 @@ ROOT = Path(__file__).parents[1]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.gz"))
 PRESETS = ROOT / "configs" / "ablations"
 NYU = ROOT / "configs" / "nyu" / "small.yaml"
+COMPONENTS = PRESETS / "components.yaml"
 MADE_BY = {  # words of `distill ablate`
-    "components": [PRESETS / "components.yaml"],
-    "components_fresh": [PRESETS / "components.yaml", "--output", "runs/ablations/components_fresh"],
+    "components": [COMPONENTS],
+    "components_3000": [COMPONENTS, "data.scenes.train=3000", "--output", "runs/ablations/components_3000"],
+    "components_fresh": [COMPONENTS, "--output", "runs/ablations/components_fresh"],
     "method_choices": [ROOT / "tools" / "method_choices.yaml"],
-    "nyu": [PRESETS / "components.yaml", f"base={NYU}", "--output", "runs/ablations/nyu"],
+    "nyu": [COMPONENTS, f"base={NYU}", "--output", "runs/ablations/nyu"],
+    "output_filling": [PRESETS / "output_filling.yaml"],
     "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
+RESULTS = ("components", "components_3000", "components_fresh", "nyu", "output_filling")
 TOLD = {
-    **dict.fromkeys(("components", "components_fresh", "nyu"), "results.md"),
+    **dict.fromkeys(RESULTS, "results.md"),
     **dict.fromkeys(("method_choices", "warmup", "weight"), "method.md"),
 }
 SHOWN = ("abs_rel", "rmse")

@@ -50,7 +50,7 @@ def test_forms_of_attention_are_what_they_are_called(tool, form, mean):
 
 def test_all_runs_are_planned(tool, tmp_path, capsys):
     assert tool["main"](["--dry-run", "--output", str(tmp_path / "out")]) == 0
-    assert "42 of 42 runs are missing" in capsys.readouterr().out
+    assert "45 of 45 runs are missing" in capsys.readouterr().out
 
 
 def test_a_ramp_pulls_as_much_in_sum_as_a_start_at_once(tool):
