@@ -83,8 +83,7 @@ CHANGES: dict[str, Callable[[], None]] = {
 
 def command(run: Run) -> list[str]:
     """What carries out a run: this tool, which knows what the row changes."""
-    words = ["train", str(run.config_file), "--output", str(run.folder), "--resume"]
-    return [sys.executable, str(Path(__file__).resolve()), ROW, run.row, *words]
+    return [sys.executable, str(Path(__file__).resolve()), ROW, run.row, *run.words]
 
 
 def main(words: list[str]) -> int:

@@ -56,10 +56,13 @@ class Run:
     def ready(self) -> bool:
         return all(RunFolder(folder).finished for folder in self.needs)
 
+    @property
+    def words(self) -> list[str]:
+        """Those of `distill` that carry it out, or the rest of it, though keys that change nothing learnt differ."""
+        return ["train", str(self.config_file), "--output", str(self.folder), "--resume", "--force"]
+
     def command(self) -> list[str]:
-        """What carries it out, or the rest of it."""
-        words = ["train", str(self.config_file), "--output", str(self.folder), "--resume", "--force"]
-        return [sys.executable, "-m", "distill", *words]
+        return [sys.executable, "-m", "distill", *self.words]
 
     def prepare(self) -> None:
         """Write the configuration that the command names."""
@@ -103,7 +106,7 @@ def as_begun(folder: RunFolder, named: Mapping[str, str], needs: Mapping[str, Pa
 def check(run: Run) -> None:
     """Refuse a warm-up that never ends, and what has begun as another run."""
     if run.config.train.steps is not None or run.config.method.warmup_steps is None:
-        warmup_steps(run.config, total_steps(run.config, PER_EPOCH), PER_EPOCH)  # refuses one that never ends
+        warmup_steps(run.config, total_steps(run.config, PER_EPOCH), PER_EPOCH)
     folder = RunFolder(run.folder)
     if folder.config.is_file():
         folder.check_same(run.config, force=True)
