@@ -1,12 +1,18 @@
-"""How a command can end early: by a person's mistake, or by a signal."""
+"""How a command can end early, its exit codes, and the hint for a name that nobody knows."""
 
+from __future__ import annotations
+
+import difflib
 import signal
+from collections.abc import Iterable
+
+DONE, FAILURE, MISTAKE = 0, 1, 2  # exit codes: done, a fault of ours, a mistake in what was given
 
 
 class UserError(Exception):
-    """A mistake in what was given (configuration, data, checkpoint, path), told in one line with its fix.
+    """A mistake in what was given (configuration, data, checkpoint, path), explained in one line with its fix.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints it without a traceback and exits with `MISTAKE`.
     """
 
 
@@ -19,3 +25,9 @@ class Interrupted(Exception):
     def __init__(self, number: int, way_on: str = "continue with --resume", state: str = "the state is saved") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; {state}, {way_on}")
         self.code = 128 + number
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """ ", did you mean NAME?" with the nearest of the known names, or nothing where none is near."""
+    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    return f", did you mean {near[0]}?" if near else ""

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from students.cnn import CNNStudent
-from students.folder import CONFIG, WEIGHTS, read_config, save_student
 from students.hub import Student
 from students.inherit import Inheritance
 from students.lg_conv import LGConv
 from students.pruned_dpt import DPTStudent
+from students.student_folder import CONFIG, WEIGHTS, read_config, save_student
 from teachers import DPT_CONFIGS
 
 __all__ = [
@@ -63,8 +63,13 @@ def create_student(name: str, **options: Any) -> nn.Module:
 
 
 def options_of(kind: type[nn.Module]) -> list[str]:
-    """What a kind of student can be told beside its name."""
+    """What a kind of student takes beside its name."""
     return list(inspect.signature(kind).parameters)[1:]
+
+
+def options_for(name: str) -> list[str]:
+    """The options that `create_student` takes with a name."""
+    return options_of(DPTStudent if name in DPT_CONFIGS else CNNStudent)
 
 
 def load_student(folder: str | Path) -> nn.Module:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from students.backbone import Backbone
 from students.bins import AdaptiveBins
-from students.folder import WEIGHTS
 from students.hub import Student
 from students.inherit import trained_student
 from students.lg_conv import LGConv
+from students.student_folder import WEIGHTS
 from teachers.checkpoints import read_state_dict
-from teachers.dpt import check_image, pad_to_stride
+from teachers.model import check_image, pad_to_stride
 
 
 def conv_norm(inputs: int, outputs: int) -> nn.Sequential:

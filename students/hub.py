@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import nn
 
 from students.card import model_card
-from students.folder import CARD, CONFIG, WEIGHTS, save_student
+from students.student_folder import CARD, CONFIG, WEIGHTS, save_student
 
 
 class Student(ModelHubMixin):

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from students.backbone import create_timm
-from students.folder import WEIGHTS, read_config
 from students.performer import PerformerAttention
+from students.student_folder import WEIGHTS, read_config
 from teachers import DPT, DPT_CONFIGS, SHIPPED, load_encoder
 from teachers.checkpoints import check_values, open_checkpoint
 from teachers.key_maps import NAMINGS

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from teachers.precision import no_autocast
+from teachers.model import no_autocast
 
 HEAD_WIDTH = 8
 GLOBAL_SCALE = 0.01  # initial weight of the global branch's norm, so that pretrained weights are hardly disturbed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from teachers.precision import no_autocast
+from teachers.model import no_autocast
 from teachers.vit import Attention
 
 DEFAULT_FEATURES = 256  # about d log d for the 64 channels of a ViT-B head

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ import torch
 from teachers.checkpoints import LoadReport, Source, load_checkpoint, load_encoder
 from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
 from teachers.frozen import FrozenTeacher
+from teachers.model import DepthModel
 
 __all__ = [
     "DPT",
     "DPT_CONFIGS",
+    "SHIPPED",
     "DPTConfig",
+    "DepthModel",
     "FrozenTeacher",
     "LoadReport",
     "create_dpt",
@@ -41,11 +43,7 @@ def dpt_config(name: str, **options: Any) -> DPTConfig:
         ValueError: If the name or a field is unknown.
     """
     if name not in DPT_CONFIGS:
-        near = difflib.get_close_matches(name, DPT_CONFIGS, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise ValueError(
-            f"unknown teacher {name!r}{hint} (known: {', '.join(list_teachers())}, or a trained model's folder)"
-        )
+        raise ValueError(f"unknown teacher {name!r} (known: {', '.join(list_teachers())}, or a trained model's folder)")
     try:
         return replace(DPT_CONFIGS[name], **options)
     except TypeError as error:

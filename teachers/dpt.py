@@ -9,11 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from teachers.fusion import FusionDecoder
+from teachers.model import MIN_SIDE, DepthModel, Output, check_image, pad_to_stride
 from teachers.stem import ResNetStem, StemConfig
 from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
-
-STRIDE = 32
-MIN_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -55,22 +53,6 @@ class DPTConfig:
                 f"resolution_scale={self.resolution_scale} leaves less than one patch of 16 pixels of the "
                 f"{16 * self.grid} that the network was made for; choose at least 1/{self.grid}"
             )
-
-
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless `image` is a float RGB batch (B, 3, H, W) with both sides at least 32."""
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"an image batch must be (B, 3, H, W), got {tuple(image.shape)}")
-    if min(image.shape[-2:]) < MIN_SIDE:
-        raise ValueError(
-            f"both sides must be at least {MIN_SIDE} pixels, got {tuple(image.shape[-2:])}; enlarge the image"
-        )
-
-
-def pad_to_stride(image: Tensor) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of 32; such images are untouched."""
-    bottom, right = -image.shape[-2] % STRIDE, -image.shape[-1] % STRIDE
-    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
 
 class DPTEncoder(nn.Module):
@@ -128,7 +110,7 @@ def inner_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))
 
 
-class DPT(nn.Module):
+class DPT(nn.Module, DepthModel):
     """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
 
     Args:
@@ -150,6 +132,11 @@ class DPT(nn.Module):
         self.decoder = DPTDecoder(config)
         self.feature_channels = tuple(config.channels)
         self.min_depth, self.max_depth = config.min_depth, config.max_depth
+
+    @property
+    def output(self) -> Output:
+        """Metres where the raw output is converted to depth, relative values where it is not."""
+        return "metric" if self.config.invert else "relative"
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from teachers.precision import no_autocast
+from teachers.model import no_autocast
 
 
 def upsample2(x: Tensor) -> Tensor:

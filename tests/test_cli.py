@@ -103,7 +103,7 @@ def test_the_process_gives_the_code_and_the_line():
 def test_the_runs_folder_is_named_by_the_option_the_configuration_or_its_file(config_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     started = []
-    monkeypatch.setattr("distill.run.train_run", lambda config, output, resume, force: started.append(output) or output)
+    monkeypatch.setattr("distill.commands.train.train_run", lambda config, output, resume, force: started.append(output) or output)
     for words in (["output=a", "--output", "b"], ["output=a"], []):
         assert main(["train", str(config_file), *words]) == 0
     assert started == [Path("b"), Path("a"), Path("runs/tiny")]

@@ -30,7 +30,7 @@ from rich.progress import track
 from torch import Tensor
 
 from distill.data import default_split, kitti, nyu
-from distill.data.scenes import Scene, kinect_like_holes, kitti_like_sparse, render
+from distill.data.scenes.scene_dataset import Scene, kinect_like_holes, kitti_like_sparse, render
 from distill.errors import UserError
 
 DATE = "2011_09_26"

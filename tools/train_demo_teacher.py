@@ -21,7 +21,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distill.data.scenes import SceneDataset
+from distill.data.scenes.scene_dataset import SceneDataset
 from distill.evaluation import METRICS, depth_metrics
 from distill.method.losses import silog_loss
 from teachers import DPT, create_dpt

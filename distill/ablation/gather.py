@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.ablation.plan import Run
+from distill.ablation.plan import PlannedRun
 from distill.ablation.preset import Preset
 from distill.errors import UserError
 from distill.evaluation import MEASURES, Results, common_images, image_values, paired_bootstrap, read_results
@@ -28,7 +28,7 @@ class Line:
 
     name: str
     results: dict[int, Results]
-    runs: dict[int, Run]
+    runs: dict[int, PlannedRun]
 
     @property
     def protocol(self) -> tuple[str, str]:
@@ -83,7 +83,7 @@ class Difference:
         return (self.low > 0 or self.high < 0) and self.agreeing == self.seeds
 
 
-def readable(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+def readable(runs: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
     """The finished runs of which everything can be read, and a sentence about each of the others."""
     whole, damaged = [], []
     for run in (run for run in runs if run.finished):
@@ -99,7 +99,7 @@ def readable(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return whole, damaged
 
 
-def gather(preset: Preset, runs: Sequence[Run]) -> list[Line]:
+def gather(preset: Preset, runs: Sequence[PlannedRun]) -> list[Line]:
     """A line for every row and judged model of which at least one run is finished, in the preset's order.
 
     Raises:
@@ -159,12 +159,12 @@ def images_left_out(lines: Sequence[Line]) -> int:
     return len({name for one in results for name in one.images}) - len(common_images(results)) if results else 0
 
 
-def last_step(run: Run) -> float:
+def last_step(run: PlannedRun) -> float:
     """Optimizer steps of a finished run."""
     return float(json.loads((run.folder / "done.json").read_text())["step"])
 
 
-def logged_step_seconds(run: Run) -> list[float]:
+def logged_step_seconds(run: PlannedRun) -> list[float]:
     """Seconds of one optimizer step, as each log entry of a run gives them."""
     records = read_metrics(run.folder / "metrics.jsonl")
     rates = [record["images_per_second"] for record in records if record.get("kind") == "train"]

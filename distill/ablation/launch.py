@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from distill.ablation.plan import Run
-from distill.engine.advice import cores
+from distill.ablation.plan import PlannedRun
+from distill.console import console
+from distill.engine.processes import cores
 from distill.engine.signals import SignalWatch
-from distill.engine.tracking import console
 from distill.errors import Interrupted
 
 PAUSE = 0.1  # seconds between looks at the processes
@@ -27,7 +27,7 @@ NO_PROCESS = 1  # "exit code" of a run that could not even be started
 class Job:
     """A run in a process of its own."""
 
-    run: Run
+    run: PlannedRun
     process: subprocess.Popen[bytes]
     slot: int
     started: float
@@ -39,7 +39,7 @@ class Launcher:
     A run's process is not in this one's group: Ctrl-C in a terminal reaches it once, handed on from here.
     """
 
-    def __init__(self, runs: Sequence[Run], jobs: int) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], jobs: int) -> None:
         self.waiting = [run for run in runs if not run.finished]
         self.slots = list(range(min(jobs, len(self.waiting))))[::-1]
         self.shares = shares(len(self.slots))
@@ -86,7 +86,7 @@ class Launcher:
             else:
                 self.working.append(Job(run, process, self.slots.pop(), time.monotonic()))
 
-    def start(self, run: Run, share: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, run: PlannedRun, share: Mapping[str, str]) -> subprocess.Popen[bytes]:
         run.prepare()
         with run.log.open("ab") as log:
             return subprocess.Popen(

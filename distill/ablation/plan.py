@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.ablation.preset import Preset
-from distill.config import Config, dump_config, load_config
-from distill.engine.files import write_atomically
-from distill.engine.folder import RunFolder, keys_of
-from distill.engine.optimisation import total_steps, warmup_steps
+from distill.config import Config, dump_config, load_config, total_steps, warmup_steps
+from distill.engine.run_folder import RunFolder, keys_of
 from distill.errors import UserError
+from distill.files import write_atomically
 
 PER_EPOCH = 1000  # stands for the steps of an epoch, which only the data tell
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One row with one seed.
 
     Attributes:
@@ -69,7 +68,7 @@ class Run:
         write_atomically(self.config_file, dump_config(self.config))
 
 
-def plan_runs(preset: Preset, output: Path) -> list[Run]:
+def plan_runs(preset: Preset, output: Path) -> list[PlannedRun]:
     """Every run, all rows with the first seed before any with the second, so that a table is soon complete.
 
     Raises:
@@ -84,7 +83,7 @@ def plan_runs(preset: Preset, output: Path) -> list[Run]:
             named = preset.references(row)
             needs = {other: folders[other] for other in named.values()}
             config = preset.config(row, seed, as_begun(RunFolder(folders[row]), named, needs))
-            runs.append(Run(row, seed, config, folders[row], tuple(needs.values())))
+            runs.append(PlannedRun(row, seed, config, folders[row], tuple(needs.values())))
     for run in runs:
         check(run)
     return runs
@@ -103,7 +102,7 @@ def as_begun(folder: RunFolder, named: Mapping[str, str], needs: Mapping[str, Pa
     return {**needs, **{other: path for other, path in same.items() if folder.finished or path.exists()}}
 
 
-def check(run: Run) -> None:
+def check(run: PlannedRun) -> None:
     """Refuse a warm-up that never ends, and what has begun as another run."""
     if run.config.train.steps is not None or run.config.method.warmup_steps is None:
         warmup_steps(run.config, total_steps(run.config, PER_EPOCH), PER_EPOCH)

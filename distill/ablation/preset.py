@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -14,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from distill.config import Config, Section, apply_override, parse_config, parse_section, read_yaml, set_value
-from distill.engine.folder import flatten
-from distill.errors import UserError
+from distill.engine.run_folder import flatten
+from distill.errors import UserError, did_you_mean
 
 OWN = ("base", "seeds")  # keys of the ablation that an override on the command line may replace
 PER_RUN = ("seed", "output")  # keys of a configuration that are given by the ablation, row by row
@@ -159,11 +158,6 @@ def check_twins(path: Path, rows: Collection[str], twins: dict[str, list[str]]) 
     for name in (one for row, others in twins.items() for one in (row, *others)):
         if name not in rows:
             raise UserError(f"{path}, twins: there is no row {name!r}{did_you_mean(name, rows)}")
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
 
 
 def references(changes: dict[str, Any]) -> dict[str, str]:

@@ -7,16 +7,16 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from distill.ablation.plan import Run
+from distill.ablation.plan import PlannedRun
 from distill.config import Config, load_config
-from distill.engine.folder import CONFIG, RunFolder, keys_of
+from distill.engine.run_folder import CONFIG, RunFolder, keys_of
 from distill.errors import UserError
 from distill.evaluation import read_results
 
 PART = ".part"  # ends the name of a folder that is not wholly copied
 
 
-def reuse(runs: Sequence[Run], places: Sequence[Path]) -> int:
+def reuse(runs: Sequence[PlannedRun], places: Sequence[Path]) -> int:
     """Copy finished runs under `places` to where runs of the same configuration have not begun; how many were.
 
     Only where a run lies may differ. One that names another run, as its teacher or its start, is never the same.

@@ -1,5 +1,6 @@
 """The configuration of a run: `schema` declares every key, `loading` reads files and overrides."""
 
+from distill.config.lengths import total_steps, warmup_steps
 from distill.config.loading import (
     apply_override,
     dump_config,
@@ -9,14 +10,14 @@ from distill.config.loading import (
     read_yaml,
     set_value,
 )
-from distill.config.schema import MIN_SIDE, Config, DataConfig, OptimConfig, Section, TrainConfig
+from distill.config.schema import Config, DataConfig, OptimConfig, Section, StudentConfig, TrainConfig
 
 __all__ = [
-    "MIN_SIDE",
     "Config",
     "DataConfig",
     "OptimConfig",
     "Section",
+    "StudentConfig",
     "TrainConfig",
     "apply_override",
     "dump_config",
@@ -25,4 +26,6 @@ __all__ = [
     "parse_section",
     "read_yaml",
     "set_value",
+    "total_steps",
+    "warmup_steps",
 ]

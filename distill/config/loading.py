@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from distill.config.schema import Config, Section
-from distill.errors import UserError
+from distill.errors import UserError, did_you_mean
 
 AnySection = typing.TypeVar("AnySection", bound=Section)
 
@@ -135,10 +134,8 @@ def unknown_key(location: tuple[Any, ...], kind: type[Section]) -> str:
     for name in parents:
         section = section_type(section.model_fields[name].annotation) if name in section.model_fields else kind
     known = list(section.model_fields)
-    near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f", did you mean {near[0]}?" if near else ""
     where = ".".join([*map(str, parents), str(key)])
-    return f"unknown key {where}{hint} (known: {', '.join(known)})"
+    return f"unknown key {where}{did_you_mean(key, known)} (known: {', '.join(known)})"
 
 
 def section_type(annotation: Any) -> Any:

@@ -1,11 +1,13 @@
-"""Every key of a run's configuration: its type, range and meaning. This file is the reference manual."""
+"""Every key of a run's configuration: its type, range, default and meaning. This file is the reference manual."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,9 +18,40 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
+from pydantic_core import PydanticCustomError, PydanticUseDefault
 
-MIN_SIDE = 32  # pixels; networks reduce their input 32 times
+from distill.data import DATA_SETS, TRUTHS
+from distill.errors import did_you_mean
+from distill.evaluation.protocols import TTA
+from distill.method import LOSSES, METHODS
+from students import options_for
+from students.lg_conv import SCOPES
+from students.pruned_dpt import ATTENTIONS, STEMS
+from teachers import DPT_CONFIGS
+from teachers.model import MIN_SIDE
+from teachers.vit import READOUTS
 
+
+def one_of(known: Collection[str]) -> AfterValidator:
+    """Accept the names of a table of this project, so that a new entry there is a new legal value here."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            names, near = ", ".join(known), did_you_mean(value, known)
+            raise PydanticCustomError("unknown_name", "expected one of {names}{near}", {"names": names, "near": near})
+        return value
+
+    return AfterValidator(check)
+
+
+def default_for_null(value: Any) -> Any:
+    """Let null stand for the default."""
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+OrNull = BeforeValidator(default_for_null)
 NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML takes the word for false
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -71,7 +104,7 @@ class UnlabelledConfig(Section):
 class DataConfig(Section):
     """Which images a run learns from, and how they are varied."""
 
-    name: Literal["kitti", "nyu", "folder", "scenes"]
+    name: Annotated[str, one_of(DATA_SETS)]
     root: Path | None = Field(None, description="Where the data set lies. Not for scenes.")
     split: Annotated[SplitFiles, BeforeValidator(as_split)] = SplitFiles()
     scenes: ScenesConfig = ScenesConfig()
@@ -88,7 +121,7 @@ class DataConfig(Section):
     flip: Share = Field(0.5, description="Probability of mirroring.")
     colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
     brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
-    truth: Literal["annotated", "velodyne", "raw", "filled"] | None = Field(
+    truth: Annotated[str, one_of([truth for own in TRUTHS.values() for truth in own])] | None = Field(
         None, description="KITTI: annotated or velodyne; NYU's labelled file: raw or filled. By default the first."
     )
     depth_scale: PositiveFloat | None = Field(
@@ -123,12 +156,13 @@ class TeacherConfig(Section):
     scale: float | None = Field(None, description="depth = 1 / (scale * output + shift); None keeps the network's own.")
     shift: float | None = None
     invert: bool | None = None
-    readout: Literal["project", "add", "ignore"] | None = None
+    readout: Annotated[str, one_of(READOUTS)] | None = Field(None, description="None keeps the network's own.")
     compile: bool = Field(
         False, description="Let torch.compile translate its encoder: minutes once, then faster on some machines."
     )
     shard: bool = Field(
-        False, description="Divide its encoder among the processes, where one device cannot hold it; it is not judged."
+        False,
+        description="Divide its encoder among the processes, where one device cannot hold it; it is not evaluated.",
     )
 
 
@@ -136,27 +170,33 @@ class StudentConfig(Section):
     """The network that is trained."""
 
     backbone: str = Field("efficientnet_b0", description="A timm name, or a DPT's.")
-    lg_conv: bool | None = Field(None, description="Let the backbone's 3x3 convolutions see the whole image.")
-    lg_scope: Literal["3x3", "kxk", "late"] | None = Field(
-        None, description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."
+    lg_conv: Annotated[bool, OrNull] = Field(
+        False, description="Of a CNN: let the backbone's 3x3 convolutions see the whole image."
     )
-    pretrained: bool | None = Field(
-        None, description="Start a CNN (where None does so too), a DPT's stem or its `encoder` from ImageNet weights."
+    lg_scope: Annotated[str, one_of(SCOPES), OrNull] = Field(
+        "3x3", description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."
+    )
+    pretrained: bool = Field(
+        True, description="Start a CNN, a DPT's stem or its `encoder` from ImageNet weights; by default false of a DPT."
     )
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
-    width: PositiveInt | None = Field(None, description="Channels of the decoder's last map (128).")
-    bins: PositiveInt | None = Field(None, description="Depth bins (256).")
+    width: Annotated[PositiveInt, OrNull] = Field(128, description="Of a CNN: channels of the decoder's last map.")
+    bins: Annotated[PositiveInt, OrNull] = Field(256, description="Of a CNN: depth bins.")
     heads: PositiveInt | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
-    attention: Literal["standard", "performer"] | None = Field(None, description="Of a DPT: exact, or in linear time.")
-    random_features: PositiveInt | None = Field(None, description="Of performer attention: their number (256).")
+    attention: Annotated[str, one_of(ATTENTIONS), OrNull] = Field(
+        "standard", description="Of a DPT: exact, or in linear time."
+    )
+    random_features: Annotated[PositiveInt, OrNull] = Field(256, description="Of performer attention: their number.")
     encoder: str | None = Field(
         None,
         description="Of a DPT that works on the image itself: a plain timm ViT in place of its own, DeiT included.",
     )
-    stem: Literal["resnet50", "efficientnet_b0"] | None = Field(None, description="Of DPT-Hybrid; resnet50 is its own.")
-    resolution_scale: float | None = Field(None, gt=0, le=1, description="Of a DPT: share of both sides it works on.")
+    stem: Annotated[str, one_of(STEMS)] | None = Field(None, description="Of DPT-Hybrid; resnet50 is its own.")
+    resolution_scale: Annotated[float, Field(gt=0, le=1), OrNull] = Field(
+        1.0, description="Of a DPT: share of both sides it works on."
+    )
     checkpoint: Path | None = Field(
         None,
         description="Weights to start from. Of a DPT: a file of a DPT or a ViT, a trained DPT's folder, or dpt_micro; "
@@ -171,8 +211,17 @@ class StudentConfig(Section):
     invert: bool | None = None
     align: bool = Field(False, description="Of a DPT: fit scale and shift to the training images before training.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def imagenet_is_for_cnns(cls, content: Any) -> Any:
+        """Resolve the default of `pretrained`, which depends on the kind of student."""
+        if isinstance(content, dict) and content.get("pretrained") is None:
+            return {**content, "pretrained": content.get("backbone") not in DPT_CONFIGS}
+        return content
+
     @model_validator(mode="after")
     def align_has_what_it_needs(self) -> StudentConfig:
+        """Refuse an alignment of nothing, or of what is aligned already."""
         if self.align and self.checkpoint is None:
             raise ValueError("student.align needs student.checkpoint: the output of a random network cannot be aligned")
         given = [key for key in ("scale", "shift", "invert") if getattr(self, key) is not None]
@@ -180,11 +229,18 @@ class StudentConfig(Section):
             raise ValueError(f"student.align finds scale, shift and invert; leave student.{given[0]} out")
         return self
 
+    def options(self) -> dict[str, Any]:
+        """What `create_student` is given beside the name; a default that this kind of student does not know is left out."""
+        known = {*options_for(self.backbone)} - ({"random_features"} if self.attention == "standard" else set())
+        options = self.model_dump(exclude={"backbone", "align", "frozen"}, exclude_none=True)
+        defaults = {key: StudentConfig.model_fields[key].default for key in options}
+        return {key: value for key, value in options.items() if key in known or value != defaults[key]}
+
 
 class MethodConfig(Section):
     """What passes from the teacher to the student."""
 
-    name: Literal["supervised", "output", "fill", "feature", "disdepth"] = "disdepth"
+    name: Annotated[str, one_of(METHODS)] = "disdepth"
     fam: bool = Field(True, description="Acclimate the teacher's features; off is classical feature distillation.")
     lam: bool = Field(True, description="Weigh positions by their learnt importance. Needs fam.")
     kd_weight: NonNegativeFloat = Field(0.05, description="Weight of feature distillation.")
@@ -198,7 +254,7 @@ class MethodConfig(Section):
         None, description="Folder of a trained student whose decoder is the ghost; by default the student's own, live."
     )
     window: PositiveInt = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
-    loss: Literal["silog", "eigen", "ssi", "ssi_trim", "midas"] = Field(
+    loss: Annotated[str, one_of(LOSSES)] = Field(
         "silog",
         description="Between depth maps; ssi, ssi_trim and midas ignore scale and shift, midas is for dense truth.",
     )
@@ -213,9 +269,7 @@ class MethodConfig(Section):
 class TrainConfig(Section):
     """How long, and in what portions."""
 
-    epochs: PositiveFloat | None = Field(
-        None, description="Passes over the training images (25 where steps is not set)."
-    )
+    epochs: Annotated[PositiveFloat, OrNull] = Field(25.0, description="Passes over the training images.")
     steps: PositiveInt | None = Field(None, description="Optimizer steps; wins over epochs.")
     batch_size: PositiveInt = Field(8, description="Images of one optimizer step, over all processes.")
     micro_batch: PositiveInt | None = Field(
@@ -223,12 +277,13 @@ class TrainConfig(Section):
     )
     precision: Annotated[Literal["no", "bf16", "fp16"], NO] = "no"
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
-    validate_every: PositiveInt | None = Field(None, description="Steps between validations; by default ten in a run.")
+    validations: PositiveInt = Field(10, description="How often a run validates, evenly over its steps.")
+    validate_every: PositiveInt | None = Field(None, description="Steps between validations; wins over validations.")
     checkpoint_every: PositiveInt = Field(500, description="Steps between checkpoints.")
     checkpoint_minutes: PositiveFloat = Field(10.0, description="Minutes after which one is written anyway.")
     keep: PositiveInt = Field(2, description="Checkpoints kept.")
     if_not_saved: Literal["go_on", "stop"] = Field(
-        "go_on", description="What to do where a checkpoint cannot be written: say so, or end the run as well."
+        "go_on", description="What to do where a checkpoint cannot be written: report it, or end the run as well."
     )
     log_every: PositiveInt = Field(20, description="Steps between log entries.")
     sync_batchnorm: bool = Field(False, description="BatchNorm over the micro-batches of all processes; GPUs only.")
@@ -258,7 +313,9 @@ class EvalConfig(Section):
     """How a run is validated."""
 
     protocol: str | None = Field(None, description="By default the data set's own.")
-    tta: Literal["none", "flip", "flip-edge", "flip-plain"] | None = None
+    tta: Annotated[str, one_of(TTA)] | None = Field(
+        None, description="Average with the mirrored image; by default as the protocol does."
+    )
     limit: PositiveInt | None = Field(None, description="Validate on the first so many images only.")
     pictures: NonNegativeInt = Field(4, description="Images shown in the report and in TensorBoard.")
 

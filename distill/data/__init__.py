@@ -1,24 +1,24 @@
 """Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
 
 from distill.data.augment import Augmentation, cover, resize
-from distill.data.files import DecodeError
-from distill.data.folder import FolderDataset, find_photographs
-from distill.data.kitti import KittiDataset, kb_crop
-from distill.data.kitti_splits import kitti_eigen_split
+from distill.data.files.list_files import default_split
+from distill.data.files.pairs import Contents, PairDataset
+from distill.data.files.reading import DecodeError
+from distill.data.files.rgb_depth import FolderDataset, find_photographs
+from distill.data.kitti.drives import KittiDataset, kb_crop
+from distill.data.kitti.eigen import kitti_eigen_split
 from distill.data.loader import Loader
-from distill.data.memory import InMemory, PartlyLabelled, Subset
-from distill.data.nyu import NyuDataset, mask_nyu_border
-from distill.data.opening import Source
-from distill.data.pairs import Contents, PairDataset
-from distill.data.photographs import Photographs
-from distill.data.reading import readable
+from distill.data.nyu.halves import NyuDataset, mask_nyu_border
+from distill.data.opening import DATA_SETS, TRUTHS, Source
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
-from distill.data.scenes import SceneDataset
-from distill.data.split_files import default_split
+from distill.data.scenes.scene_dataset import SceneDataset
 from distill.data.training_set import EpochBatches, TrainingSet
 from distill.data.truth import check_truth
+from distill.data.views import InMemory, PartlyLabelled, Photographs, Subset, readable
 
 __all__ = [
+    "DATA_SETS",
+    "TRUTHS",
     "Augmentation",
     "Batch",
     "Contents",

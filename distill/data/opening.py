@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from distill.data.folder import DEFAULT_MAX_DEPTH, Camera, find_folder, usual_folder_split
-from distill.data.kitti import find_kitti
-from distill.data.kitti_lists import EIGEN, SELECTION, usual_kitti_split
-from distill.data.nyu import find_nyu, usual_nyu_split
-from distill.data.pairs import Contents
-from distill.data.split_files import Part
+from distill.data.files.list_files import Part
+from distill.data.files.pairs import Contents
+from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, Camera, find_folder, usual_folder_split
+from distill.data.kitti.drives import find_kitti
+from distill.data.kitti.listing import EIGEN, SELECTION, usual_kitti_split
+from distill.data.nyu.halves import find_nyu, usual_nyu_split
 from distill.errors import UserError
 
 Truth = Literal["annotated", "velodyne", "raw", "filled"]
-TRUTHS = {"kitti": ("annotated", "velodyne"), "nyu": ("raw", "filled"), "folder": ()}
+TRUTHS: dict[str, tuple[str, ...]] = {"kitti": ("annotated", "velodyne"), "nyu": ("raw", "filled"), "folder": ()}
+DATA_SETS = (*TRUTHS, "scenes")
 NAMED_LISTS = {"kitti": (*EIGEN, *SELECTION), "nyu": ("train", "test"), "folder": ()}
 
 

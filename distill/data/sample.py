@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
+
+if TYPE_CHECKING:
+    from distill.data.files.pairs import Contents
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,25 @@ class Sample:
 
 
 class DepthDataset(Protocol):
-    """A finite, indexable set of samples. `max_depth` is the cap of its ground truth in metres."""
+    """A finite, indexable set of samples.
+
+    Attributes:
+        max_depth: Cap of its ground truth in metres.
+        contents: What its list of files stands for; None of a set that is not read from files.
+        without_truth: Names of frames that are left out for want of ground truth.
+        depth_scale: Units per metre of its depth maps, for messages.
+    """
 
     max_depth: float
+    contents: Contents | None = None
+
+    @property
+    def without_truth(self) -> tuple[str, ...]:
+        return () if self.contents is None else self.contents.without_truth
+
+    @property
+    def depth_scale(self) -> float:
+        return 1.0 if self.contents is None else self.contents.depth_scale
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...

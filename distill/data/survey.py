@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.data.files import DecodeError
-from distill.data.memory import Subset
-from distill.data.pairs import Contents, Pair, PairDataset
-from distill.data.probe import Facts, probe_all
+from distill.data.files.pairs import Contents, Pair
+from distill.data.files.probe import Facts, probe_all
+from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset
 from distill.data.truth import MIN_DEPTH, evenly
 from distill.errors import UserError
@@ -117,14 +116,6 @@ def measure(maps: Sequence[np.ndarray], max_depth: float) -> Depths | None:
 # -------------------------------------------------------------------------------------------------- before the training
 
 
-def contents_of(dataset: DepthDataset) -> Contents | None:
-    """The files of a data set, None where it is none of files."""
-    if isinstance(dataset, Subset):
-        contents = contents_of(dataset.dataset)
-        return contents and contents.first(dataset.count)
-    return dataset.contents if isinstance(dataset, PairDataset) else None
-
-
 def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | None = None) -> Survey | None:
     """Refuse a set of which files cannot be used, by a look at every one of them; None where there are none.
 
@@ -134,7 +125,7 @@ def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | N
     Raises:
         UserError: If more are, or a depth map is none, or does not fit its image.
     """
-    contents = contents_of(dataset)
+    contents = dataset.contents
     if contents is None:
         return None
     found = survey(contents, progress=progress)
@@ -151,7 +142,7 @@ def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | N
 
 def check_apart(train: DepthDataset, test: DepthDataset) -> None:
     """Refuse halves that share images: results on them would say nothing."""
-    halves = contents_of(train), contents_of(test)
+    halves = train.contents, test.contents
     if halves[0] is not None and halves[1] is not None and (shared := shared_images(halves[0], halves[1])):
         raise UserError(
             f"{len(shared)} of {len(halves[1].usable)} test images are training images as well, such as {shared[0]}: "
@@ -160,8 +151,8 @@ def check_apart(train: DepthDataset, test: DepthDataset) -> None:
 
 
 def check_once(test: DepthDataset) -> None:
-    """Refuse to judge on a list that names an image twice: it would count twice in the mean."""
-    contents = contents_of(test)
+    """Refuse to evaluate on a list that names an image twice: it would count twice in the mean."""
+    contents = test.contents
     if contents and (repeated := contents.repeated):
         raise UserError(
             f"{len(repeated)} lines of {contents.source} name an image a second time, such as {repeated[0]}, which "

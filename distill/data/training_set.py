@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from distill.data.augment import Augmentation
-from distill.data.files import DecodeError
+from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset, Sample
 from distill.errors import UserError
 

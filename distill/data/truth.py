@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from distill.data.files import DecodeError
+from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
 
@@ -57,7 +57,7 @@ def _truth_fault(dataset: DepthDataset, depth: np.ndarray) -> str:
     expected = f"expected depth between {MIN_DEPTH:g} and {dataset.max_depth:g} m"
     if not (depth >= dataset.max_depth).any():
         return f"nothing is measured farther than {MIN_DEPTH:g} m, {expected}; check that these are depth maps"
-    scale = getattr(dataset, "depth_scale", 1.0)
+    scale = dataset.depth_scale
     return (
         f"at {scale:g} units per metre it spans {depth.min():.4g} to {depth.max():.4g} m, {expected}; "
         f"{fitting_scale(float(np.percentile(depth, 99)), scale, dataset.max_depth):g} units per metre would fit"

@@ -13,7 +13,7 @@ FLOOR = 1e-3  # of an image's largest value: a raw output may be 0, where a rela
 
 
 @dataclass(frozen=True)
-class Difference:
+class Deviation:
     """Relative errors |a - b| / max(|b|, `FLOOR` * max |b|) over all pixels of some images."""
 
     largest: float
@@ -30,16 +30,16 @@ class Difference:
 
 
 @torch.inference_mode()
-def difference(
+def deviation(
     given: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
-) -> Difference:
+) -> Deviation:
     """Compare two models on images (1, 3, H, W); a depth of another shape, or not finite, is infinitely wrong."""
     largest, total = 0.0, 0.0
     for image in images:
         ours, theirs = given(image), expected(image)
         if ours.shape != theirs.shape or not torch.isfinite(ours).all():
-            return Difference(float("inf"), float("inf"), len(images))
+            return Deviation(float("inf"), float("inf"), len(images))
         size = theirs.abs()
         error = ((ours - theirs).abs() / size.clamp(min=max(FLOOR * float(size.max()), 1e-8))).double()
         largest, total = max(largest, float(error.max())), total + float(error.mean())
-    return Difference(largest, total / len(images), len(images))
+    return Deviation(largest, total / len(images), len(images))

@@ -1,14 +1,19 @@
-"""What a model costs whatever machine it runs on: parameters, arithmetic, bytes."""
+"""What a model costs: arithmetic and bytes on any machine, memory on this one."""
 
 from __future__ import annotations
 
 import copy
+import ctypes
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 MEBI = 2**20
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def count_gflops(model: nn.Module, size: tuple[int, int]) -> float:
@@ -25,3 +30,33 @@ def count_gflops(model: nn.Module, size: tuple[int, int]) -> float:
 def weight_bytes(model: nn.Module) -> int:
     """Bytes of everything that is saved of a model."""
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+
+
+def peak_growth(act: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes by which memory grows at most while `act` runs; None where the system does not tell.
+
+    On a GPU this is what PyTorch allocates there. On a CPU it is the resident memory of the process, from which
+    everything that lay free before is given back first; only Linux tells it.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        act()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        CLEAR_REFS.write_text("5")  # the highest mark starts again from here
+        before = _resident("VmRSS")
+    except (OSError, AttributeError, TypeError):
+        act()
+        return None
+    act()
+    return max(_resident("VmHWM") - before, 0)
+
+
+def _resident(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"{STATUS} does not tell {name}")
+    return 1024 * int(found[1])

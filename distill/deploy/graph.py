@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.forms import prepare
+from distill.deploy.runtime import need, session_options
 
 OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
 INPUT, OUTPUT = "image", "depth"
@@ -38,6 +39,23 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset
     with torch.no_grad(), quiet():
         image = torch.rand(1, 3, *(size or ODD))
         torch.onnx.export(prepare(model), (image,), str(path), dynamo=False, opset_version=opset, **names)
+
+
+def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
+    """Write a graph again in plain ONNX: constants computed, BatchNorm inside of convolutions, and its facts."""
+    runtime, onnx = need("onnxruntime"), need("onnx")
+    options = session_options()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(str(target))
+    used = {node.domain for node in model.graph.node}
+    kept = [one for one in model.opset_import if one.domain in used]  # ONNX Runtime adds all that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.helper.set_model_props(model, dict(facts))
+    model.producer_name = "distill"
+    onnx.save(model, str(target))
 
 
 def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: dict[str, str]) -> None:

@@ -14,12 +14,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.progress import track
 
+from distill.console import console
 from distill.data import TrainingSet, collate
-from distill.engine.files import write_json
-from distill.engine.folder import CONFIG
 from distill.engine.processes import on_main
-from distill.engine.tracking import console
+from distill.engine.run_folder import CONFIG
 from distill.errors import UserError
+from distill.files import write_json
 from distill.method import Alignment, average_alignment, fit_affine, within
 
 FILE = "alignment.json"

@@ -1,4 +1,4 @@
-"""Checkpoints: written aside and renamed, verified when read, rotated."""
+"""Checkpoints: written aside and renamed, verified when read, rotated; and the saving of a run's state in one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
-from distill.engine.files import HashingWriter, checksum, sync_folder, write_atomically
+from distill.config import Config
+from distill.console import warn
+from distill.engine import statistics
+from distill.engine.processes import on_main
+from distill.engine.run_folder import RunFolder
+from distill.engine.state import Resumable
+from distill.errors import UserError
+from distill.files import HashingWriter, checksum, sync_folder, write_atomically
 
 STATE, DIGEST = "state.pt", "state.sha256"
 
@@ -98,3 +107,39 @@ def read_state(folder: Path) -> dict[str, Any]:
     if checksum(folder / STATE) != (folder / DIGEST).read_text().strip():
         raise ValueError("its checksum does not match")
     return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+
+
+@dataclass
+class Saving:
+    """Writes the state of a run, by its main process, and returns whether it could.
+
+    A full disk or a vanished folder is reported, and ends the run only where `train.if_not_saved` is "stop".
+    """
+
+    accelerator: Accelerator
+    config: Config
+    folder: RunFolder
+    checkpoints: Checkpoints
+    resumable: Resumable
+
+    def __call__(self) -> bool:
+        statistics.merge(self.accelerator, self.resumable.method)
+        return on_main(self.accelerator, self._write)
+
+    def _write(self) -> bool:
+        try:
+            if not self.folder.config.is_file():
+                warn(f"{self.folder.path} has vanished; it is made anew")
+                self.folder.begin(self.config)
+            self.checkpoints.save(self.resumable.state.step, self.resumable.capture())
+        except OSError as error:
+            self._report(error)
+            return False
+        return True
+
+    def _report(self, error: OSError) -> None:
+        last = next((path.name for path in self.checkpoints.paths()), "none")
+        failure = f"checkpoint of step {self.resumable.state.step} not written ({error}); the last good one is {last}"
+        if self.config.train.if_not_saved == "stop":
+            raise UserError(f"{failure}. Make room and continue with --resume, or set train.if_not_saved=go_on")
+        warn(f"{failure}, the run goes on")

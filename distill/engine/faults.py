@@ -12,12 +12,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from distill.console import console
 from distill.data.sample import Batch
-from distill.engine.files import write_json
 from distill.engine.processes import averages, largest, union
 from distill.engine.state import TrainState
-from distill.engine.tracking import console
 from distill.errors import UserError
+from distill.files import write_json
 
 MAX_USELESS = 20  # steps in a row without a finite loss and gradient, after which a run gives up
 MAX_RECORDS = 100  # of such steps; a run of fp16 has many

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from distill.console import StepProgress
 from distill.data.sample import Batch
 from distill.engine.faults import FaultLog, memory_explained
 from distill.engine.processes import averages, largest
 from distill.engine.signals import SignalWatch
 from distill.engine.state import TrainState
 from distill.engine.step import Learner, run_step
-from distill.engine.tracking import StepProgress, Tracker
+from distill.engine.tracking import Tracker
 from distill.errors import Interrupted
 
 

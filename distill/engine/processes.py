@@ -1,18 +1,29 @@
-"""What the processes of one run have to agree on. With one process nothing here costs anything."""
+"""What the processes of one run agree on and share. With one process nothing here costs anything."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 
 from distill.errors import UserError
+from teachers import FrozenTeacher
 
 Answer = TypeVar("Answer")
+
+
+def cores() -> int:
+    """Processors that this process may use, of which a scheduler may have given it few."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def largest(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
@@ -41,13 +52,44 @@ def on_main(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
     """
     if accelerator.num_processes == 1:
         return action()
-    said: list[Any] = [None, None]
+    answer_or_refusal: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            said[0] = action()
+            answer_or_refusal[0] = action()
         except UserError as error:
-            said[1] = str(error)
-    answer, refusal = broadcast_object_list(said)
+            answer_or_refusal[1] = str(error)
+    answer, refusal = broadcast_object_list(answer_or_refusal)
     if refusal is not None:
         raise UserError(refusal)
     return answer
+
+
+# A teacher that one device cannot hold: its blocks lie in parts on all processes, and are whole while they work.
+
+
+def shard_teacher(teacher: FrozenTeacher, accelerator: Accelerator) -> None:
+    """Divide the encoder's blocks among the processes (PyTorch's FSDP), each of which must call it as often as others.
+
+    Raises:
+        UserError: If there is nobody to share with, or this PyTorch cannot do it.
+    """
+    if accelerator.num_processes == 1:
+        raise UserError("teacher.shard divides a teacher among processes, and this is the only one; leave it out")
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError as error:
+        raise UserError("teacher.shard needs PyTorch 2.6 or newer; update it, or leave teacher.shard out") from error
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for block in blocks(teacher.model.encoder):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost members of lists that can be divided: not convolutions in channels-last order."""
+    for child in module.children():
+        parameters = list(child.parameters())
+        divisible = bool(parameters) and all(one.is_contiguous() for one in parameters)
+        if divisible and isinstance(module, nn.ModuleList | nn.Sequential):
+            yield child
+        else:
+            yield from blocks(child)

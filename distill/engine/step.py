@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from distill.data.sample import Batch
+from distill.data import Batch
 from distill.engine.processes import largest
 from distill.engine.statistics import Statistics
+from distill.method import Method
+from teachers import DepthModel
 
 
 @dataclass
 class Learner:
-    """What a step works on. `module` and `optimizer` are prepared by `accelerator`; `guide` asks the teacher.
+    """What a step works on. `module` is `method` as `accelerator` has prepared it, `optimizer` likewise.
 
     Attributes:
-        counted: How many pixels of a batch the loss over pixels is a mean of.
+        teacher: The frozen network that the method asks, None where it needs none.
         clip: Largest norm of the gradient, None for any.
         seed: Of what networks draw while they train.
     """
 
     accelerator: Accelerator
+    method: Method
     module: nn.Module
-    guide: Callable[[Batch], Any]
-    counted: Callable[[Batch], Tensor]
-    optimizer: Any
-    schedule: Any
+    teacher: DepthModel | None
+    optimizer: AcceleratedOptimizer
+    schedule: LRScheduler
     clip: float | None = None
     seed: int = 0
 
@@ -43,7 +45,8 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
     Losses over pixels are weighted by each micro-batch's share of the pixels that the step counts, losses over images
     by its share of images, so that neither accumulation nor the number of processes changes what is minimised.
     """
-    accelerator, module = learner.accelerator, learner.module
+    accelerator, method, module = learner.accelerator, learner.method, learner.module
+    micro_batches = [replace(batch, valid=method.limit(batch.depth, batch.valid)) for batch in micro_batches]
     values: dict[str, Tensor] = {}
     shares, statistics = pixel_shares(learner, micro_batches), Statistics(module)
     for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
@@ -52,7 +55,7 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
         last = i == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
-                guide = learner.guide(batch)
+                guide = method.consult(learner.teacher, batch.image, batch.valid)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
             loss = result.pixel_loss * share
             if result.image_loss is not None:
@@ -88,6 +91,8 @@ def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
     accelerator = learner.accelerator
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
-    counts = torch.stack([learner.counted(batch).double() for batch in micro_batches]).to(accelerator.device)
+    taught = learner.teacher is not None
+    counts = torch.stack([learner.method.counted(batch.valid, taught).double() for batch in micro_batches])
+    counts = counts.to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")
     return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()

@@ -1,24 +1,18 @@
-"""What a run says while it goes on: a progress bar, `metrics.jsonl` and TensorBoard."""
+"""The records of a run while it goes on: `metrics.jsonl` and TensorBoard."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from distill.engine.files import write_atomically
-
-console = Console(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")  # one process talks
+from distill.console import warn
+from distill.files import write_atomically
 
 
 class Tracker:
@@ -101,21 +95,21 @@ class Tracker:
 
 
 class Announcer:
-    """Says on the screen what `judge` finds wrong with a record of values, each thing once.
+    """Warns of what is wrong with a record of values, of each thing once.
 
     Args:
-        judge: Values of a step -> what is wrong, in words, by name.
+        symptoms: Values of a step -> what is wrong, in words, by name.
     """
 
-    def __init__(self, judge: Callable[[Mapping[str, float]], Mapping[str, str]]) -> None:
-        self.judge = judge
-        self.told: set[str] = set()
+    def __init__(self, symptoms: Callable[[Mapping[str, float]], Mapping[str, str]]) -> None:
+        self.symptoms = symptoms
+        self.announced: set[str] = set()
 
     def __call__(self, record: Mapping[str, float]) -> None:
-        for name, words in self.judge(record).items():
-            if name not in self.told:
-                self.told.add(name)
-                console.print(words, style="yellow", highlight=False)
+        for name, words in self.symptoms(record).items():
+            if name not in self.announced:
+                self.announced.add(name)
+                warn(words)
 
 
 def record_step(line: str) -> float:
@@ -124,36 +118,3 @@ def record_step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-class StepProgress:
-    """A bar with images per second and the loss on a terminal; a line now and then where there is none."""
-
-    def __init__(self, total: int | None, done: int, title: str, active: bool = True) -> None:
-        self.terminal = active and sys.stderr.isatty()
-        self.lines = active and not self.terminal
-        self.total, self.title, self.last_line = total, title, time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self.bar = Progress(*columns, console=console, disable=not self.terminal)
-        self.task = self.bar.add_task(title, total=total, completed=done, note="")
-
-    def __enter__(self) -> StepProgress:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
-
-    def update(self, done: int, note: str) -> None:
-        self.bar.update(self.task, completed=done, note=note)
-        if self.lines and (time.monotonic() - self.last_line > 15 or done == self.total):
-            self.last_line = time.monotonic()
-            console.print(f"{self.title}: step {done} of {self.total or '?'}, {note}", highlight=False)

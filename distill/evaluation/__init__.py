@@ -1,12 +1,15 @@
 """How good a depth map is: the metrics of one image, the named protocols that decide what counts, and their mean."""
 
+from importlib import import_module
+from typing import Any
+
 from distill.evaluation.breakdown import error_bounds
-from distill.evaluation.evaluator import Network, Outcome, Prediction, eval_mode, evaluate, gather, interleave, judge
 from distill.evaluation.metrics import LOWER_IS_BETTER, MEASURES, METRICS, depth_metrics, mean_absolute_error
 from distill.evaluation.paired import paired_bootstrap
 from distill.evaluation.protocols import PROTOCOLS, Protocol, SizeError
-from distill.evaluation.results import Results, common_images, image_values, read_results
+from distill.evaluation.results import Results, common_images, image_values, read_results, student_result
 from distill.evaluation.scores import Evaluation, ImageScore
+from distill.evaluation.scoring import Outcome, Predict, Prediction, gather, interleave, score_samples
 
 __all__ = [
     "LOWER_IS_BETTER",
@@ -15,8 +18,8 @@ __all__ = [
     "PROTOCOLS",
     "Evaluation",
     "ImageScore",
-    "Network",
     "Outcome",
+    "Predict",
     "Prediction",
     "Protocol",
     "Results",
@@ -24,13 +27,27 @@ __all__ = [
     "common_images",
     "depth_metrics",
     "error_bounds",
-    "eval_mode",
-    "evaluate",
     "gather",
     "image_values",
     "interleave",
-    "judge",
     "mean_absolute_error",
     "paired_bootstrap",
     "read_results",
+    "score_samples",
+    "student_result",
 ]
+
+# Names that 0.1.0 had here, for code outside that imports them: where they live now.
+MOVED = {
+    "Network": "distill.inference.network:Network",
+    "eval_mode": "distill.inference.network:eval_mode",
+    "evaluate": "distill.inference.evaluating:evaluate",
+    "judge": "distill.evaluation.scoring:score_samples",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, current = MOVED[name].partition(":")
+    return getattr(import_module(module), current)

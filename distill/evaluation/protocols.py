@@ -7,7 +7,6 @@ two KITTI conventions, `_full` and `_kb`, differ only in the rectangle whose fra
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -15,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from distill.errors import UserError
+from distill.errors import UserError, did_you_mean
 from distill.evaluation.arrays import Array, as_map, beside, flat_nonzero, library
 from distill.evaluation.metrics import measure
 from distill.evaluation.pixels import (
@@ -39,10 +38,11 @@ FRACTIONS = {  # of height, height, width, width
     "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
 }
+TTA = ("none", "flip", "flip-edge", "flip-plain")  # what is made of a second prediction, for the mirrored image
 OPTIONS: dict[str, tuple] = {  # what this code knows how to do; a new one comes with its branch below
     "crop": ("garg", "eigen", None),
     "frame": ("full", "kb", "cut"),
-    "tta": ("none", "flip", "flip-edge", "flip-plain"),
+    "tta": TTA,
     "interpolation": ("bilinear",),
     "align_corners": (False, True),
     "averaging": ("mean of images",),
@@ -192,11 +192,11 @@ class Protocol:
         Raises:
             ValueError: If a shape does not fit, or the protocol's TTA lacks `flipped`.
         """
-        judged = self.judged(pred, target, flipped, view=view)
+        judged = self.pixels(pred, target, flipped, view=view)
         counts = {"pixels": len(judged.target), "repaired": judged.repaired}
         return measure(judged.pred, judged.target) | counts
 
-    def judged(
+    def pixels(
         self,
         pred: Array,
         target: Array,
@@ -290,6 +290,4 @@ PROTOCOLS = _named(
 
 def _unknown(what: str, given: object, known: Iterable[object]) -> UserError:
     names = [str(name) for name in known]
-    near = difflib.get_close_matches(str(given), names, n=1)
-    guess = f", did you mean {near[0]!r}?" if near else ""
-    return UserError(f"unknown {what} {given!r}{guess} (known: {', '.join(names)})")
+    return UserError(f"unknown {what} {given!r}{did_you_mean(given, names)} (known: {', '.join(names)})")

@@ -22,7 +22,7 @@ class Results:
     """One model's results by one protocol.
 
     Attributes:
-        role: In a run, "student", "teacher" or "ghost"; None for a model that was judged alone.
+        role: In a run, "student", "teacher" or "ghost"; None for a model that was evaluated alone.
         metrics: Means over images, by the names of `MEASURES`.
         images: The same of every image, by its name.
         costs: Parameters, GFLOPs, milliseconds, as far as they are known.
@@ -34,6 +34,10 @@ class Results:
     metrics: dict[str, float]
     images: dict[str, dict[str, float]]
     costs: dict[str, float]
+
+    def summary(self) -> dict[str, object]:
+        """What a table of several models needs of it, in types that JSON knows."""
+        return {"protocol": self.protocol, "fingerprint": self.fingerprint, "metrics": self.metrics}
 
 
 def read_results(path: Path) -> list[Results]:
@@ -49,8 +53,20 @@ def read_results(path: Path) -> list[Results]:
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; write them with distill evaluate --json FILE") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{path} is not a file of results; write one with distill evaluate --json FILE"
-        raise UserError(said) from error
+        raise UserError(f"{path} is not a file of results; write one with distill evaluate --json FILE") from error
+
+
+def student_result(path: Path) -> Results:
+    """The one result in a file of `distill evaluate --json`, or the student's of a run.
+
+    Raises:
+        UserError: If there is no such file, or it holds several results of which none is a student's.
+    """
+    results = read_results(path)
+    students = [one for one in results if one.role == "student"] or results
+    if len(students) != 1:
+        raise UserError(f"{path} holds {len(results)} results; give a file with one protocol's")
+    return students[0]
 
 
 def as_results(entry: dict[str, Any]) -> Results:
@@ -66,7 +82,7 @@ def as_results(entry: dict[str, Any]) -> Results:
 
 
 def common_images(results: Sequence[Results]) -> list[str]:
-    """Names of the images that all of them judged, in the order of the first."""
+    """Names of the images that all of them hold, in the order of the first."""
     return [name for name in results[0].images if all(name in other.images for other in results[1:])]
 
 

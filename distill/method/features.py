@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from distill.method.acclimation import FeatureAcclimation
 from distill.method.attention import LossAttention
-from distill.method.ghost import FixedGhost, ghost_decode
-from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change
-from distill.method.losses import attentive_kd_loss, silog_loss
-from distill.method.step import (
+from distill.method.base import (
     DepthLoss,
     Guide,
     Method,
     StepResult,
-    channels_of,
+    fill_unlabelled,
     require_features,
     size_of,
-    usable_truth,
 )
+from distill.method.ghost import FixedGhost, ghost_decode
+from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change
+from distill.method.losses import attentive_kd_loss, silog_loss
+from teachers.model import DepthModel
 
 STRIDES = (4, 8, 16, 32)
 
@@ -40,7 +40,7 @@ class FeatureMethod(Method):
 
     def __init__(
         self,
-        student: Any,
+        student: DepthModel,
         task_loss: DepthLoss = silog_loss,
         *,
         kd_weight: float = 0.05,
@@ -66,18 +66,18 @@ class FeatureDistillation(FeatureMethod):
 
     def __init__(
         self,
-        student: Any,
+        student: DepthModel,
         task_loss: DepthLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
         **pull: Any,
     ) -> None:
         super().__init__(student, task_loss, **pull)
-        pairs = zip(channels_of(student), teacher_channels, strict=True)
+        pairs = zip(student.feature_channels, teacher_channels, strict=True)
         self.projections = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
+        target, mask = fill_unlabelled(depth, valid, guide)
         logs: dict[str, Tensor] = {}
         maps, pulled = self.encode(image, logs)
         pred = self.student.decode(maps, size_of(image))
@@ -131,7 +131,7 @@ class DisDepth(FeatureMethod):
 
     def __init__(
         self,
-        student: Any,
+        student: DepthModel,
         task_loss: DepthLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
@@ -141,7 +141,7 @@ class DisDepth(FeatureMethod):
         **pull: Any,
     ) -> None:
         super().__init__(student, task_loss, **pull)
-        channels = channels_of(student)
+        channels = student.feature_channels
         windows = (window, window, None, None)
         self.fam = nn.ModuleList(
             FeatureAcclimation(theirs, mine, window=side)
@@ -172,7 +172,7 @@ class DisDepth(FeatureMethod):
         return levels
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
+        target, mask = fill_unlabelled(depth, valid, guide)
         logs: dict[str, Tensor] = {}
         maps, pulled = self.encode(image, logs)
         pred = self.student.decode(maps, size_of(image))

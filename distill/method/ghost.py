@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from teachers.model import DepthModel
 
-def ghost_decode(student: Any, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+
+def ghost_decode(student: DepthModel, features: list[Tensor], size: tuple[int, int]) -> Tensor:
     """Depth from `features` by the student's decoder, through which gradients pass but where none stay.
 
     Parameters are detached, not copied, so the ghost is the student at every step. Buffers are cloned: BatchNorm uses
     batch statistics while training, as the student does, but its running ones are the student's own affair.
 
     Args:
-        student: A depth model with a `decoder` module.
+        student: The depth model whose decoder is meant.
         features: Four maps in the shape of the student's.
         size: (H, W) of the depth wanted.
 
     Returns:
         Depth in metres, (B, 1, H, W).
     """
-    decoder: nn.Module = student.decoder
+    decoder = student.decoder
     constants = {name: parameter.detach() for name, parameter in decoder.named_parameters()}
     constants |= {name: buffer.clone() for name, buffer in decoder.named_buffers()}
     return functional_call(decoder, constants, (features, size))
@@ -34,12 +34,12 @@ class FixedGhost(nn.Module):
     Its BatchNorm uses the statistics of that training, so that acclimated maps must take on the scale of its features.
 
     Args:
-        trained: A depth model with a `decoder` module.
+        trained: The depth model whose decoder is meant.
     """
 
-    def __init__(self, trained: Any) -> None:
+    def __init__(self, trained: DepthModel) -> None:
         super().__init__()
-        self.decoder: nn.Module = trained.decoder
+        self.decoder = trained.decoder
         self.requires_grad_(False)
         super().train(False)
 

@@ -1,15 +1,14 @@
-"""Methods that learn from depth alone: measured, the teacher's, or both (the report's two experiments)."""
+"""Methods that learn from depth alone: measured, the teacher's, or both (docs/sources.md, S3)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from distill.method.base import DepthLoss, Guide, Method, StepResult, fill_unlabelled, require_depth
 from distill.method.health import describe_depth
 from distill.method.losses import silog_loss
-from distill.method.step import DepthLoss, Guide, Method, StepResult, require_depth, usable_truth
+from teachers.model import DepthModel
 
 
 class Supervised(Method):
@@ -18,23 +17,23 @@ class Supervised(Method):
     needs_teacher = False
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
+        target, mask = fill_unlabelled(depth, valid, guide)
         pred = self.student(image)
         loss = self.task_loss(pred, target, mask)
         return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
 
 
 class OutputDistillation(Method):
-    """Two terms (the report): the task loss, and `weight` times the same loss against the teacher over every pixel."""
+    """Two terms: the task loss, and `weight` times the same loss against the teacher over every pixel."""
 
     needs_depth = True
 
-    def __init__(self, student: Any, task_loss: DepthLoss = silog_loss, *, weight: float = 1.0) -> None:
+    def __init__(self, student: DepthModel, task_loss: DepthLoss = silog_loss, *, weight: float = 1.0) -> None:
         super().__init__(student, task_loss)
         self.weight = weight
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
+        target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         task = self.task_loss(pred, target, mask)
         kd = self.weight * self.task_loss(pred, taught, torch.ones_like(mask))
@@ -43,16 +42,16 @@ class OutputDistillation(Method):
 
 
 class FillDistillation(Method):
-    """One term (the report): measured depth where there is any, the teacher's everywhere else."""
+    """One term: measured depth where there is any, the teacher's everywhere else."""
 
     needs_depth = True
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
-        target, mask = usable_truth(depth, valid, guide, self.limits)
+        target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
         return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
 
-    def counted(self, depth: Tensor, valid: Tensor, taught: bool) -> Tensor:
+    def counted(self, valid: Tensor, taught: bool) -> Tensor:
         """All pixels: those that were not measured are filled."""
         return torch.tensor(valid.numel(), device=valid.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.method.alignment import fit_affine
+from distill.method.affine import fit_affine
 from distill.method.losses import check_shapes
 
 LEVELS = 4  # of gradient matching, each half as large as the one before

@@ -1,5 +1,1 @@
-"""`distill predict`: depth of images, folders, videos and cameras as files and pictures."""
-
-from distill.predict.command import predict_command
-
-__all__ = ["predict_command"]
+"""Images, folders, videos and cameras in; depth as files, pictures and points out."""

@@ -11,11 +11,11 @@ from itertools import count
 import cv2
 import numpy as np
 
-from distill.config import MIN_SIDE
+from teachers.model import MIN_SIDE
 from distill.data import DecodeError
-from distill.data.files import read_image
+from distill.data.files.reading import read_image
 from distill.errors import UserError
-from distill.predict.inputs import Source
+from distill.predict.inputs import Input
 
 USUAL_RATE = 25.0  # frames a second of a video or camera that does not say
 WHOLE = 0.9  # share of a video's promised frames that must be there; what containers promise is an estimate
@@ -27,7 +27,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said i
 class Frame:
     """One image to predict, uint8 RGB (H, W, 3); `number` counts the frames of what moves."""
 
-    source: Source
+    source: Input
     image: np.ndarray
     number: int | None = None
     rate: float = USUAL_RATE
@@ -40,7 +40,7 @@ class Frame:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[cv2.VideoCapture]:
+def opened(source: Input) -> Iterator[cv2.VideoCapture]:
     """A video or camera. OpenCV's own complaints are kept off the screen.
 
     Raises:
@@ -60,7 +60,7 @@ def opened(source: Source) -> Iterator[cv2.VideoCapture]:
         cv2.utils.logging.setLogLevel(former)
 
 
-def expected_frames(sources: Iterable[Source], limit: int | None) -> int | None:
+def expected_frames(sources: Iterable[Input], limit: int | None) -> int | None:
     """How many frames there will be, None if nobody knows.
 
     Raises:
@@ -77,7 +77,7 @@ def expected_frames(sources: Iterable[Source], limit: int | None) -> int | None:
     return total
 
 
-def read_frames(source: Source, limit: int | None = None) -> Iterator[Frame]:
+def read_frames(source: Input, limit: int | None = None) -> Iterator[Frame]:
     """The image, or the first `limit` frames of what moves; a camera without a limit never ends.
 
     Raises:
@@ -101,7 +101,7 @@ def read_frames(source: Source, limit: int | None = None) -> Iterator[Frame]:
         raise DecodeError(str(source), f"it ends after {number} of {promised:.0f} frames; those were written")
 
 
-def _large_enough(source: Source, image: np.ndarray) -> np.ndarray:
+def _large_enough(source: Input, image: np.ndarray) -> np.ndarray:
     """The image, unless no network takes one so small."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.data.folder import IMAGE_SUFFIXES
+from distill.data.files.rgb_depth import IMAGE_SUFFIXES
 from distill.errors import UserError
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
@@ -19,7 +19,7 @@ FRAME = re.compile(r"(.+)_\d{6,}")  # what a frame's files are called after its 
 
 
 @dataclass(frozen=True)
-class Source:
+class Input:
     """One input: a file or a camera's number, and the name of what is written for it, without a suffix."""
 
     place: Path | int
@@ -34,7 +34,7 @@ class Source:
         return f"camera {self.place}" if isinstance(self.place, int) else str(self.place)
 
 
-def find_sources(words: Sequence[str], output: Path) -> list[Source]:
+def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
     """Every image, video and camera among the words of a command, each once.
 
     Folders keep their inner structure, and globs that below their first folder without a wildcard. What an earlier call
@@ -43,15 +43,15 @@ def find_sources(words: Sequence[str], output: Path) -> list[Source]:
     Raises:
         UserError: If one does not exist, or a folder or glob holds none.
     """
-    found: dict[Path | int, Source] = {}
+    found: dict[Path | int, Input] = {}
     for word in words:
         path = Path(word)
         if path.is_dir():
             sources = _inside(path, path.rglob("*"), output, f"no image or video in {path}")
         elif path.exists():
-            sources = [Source(path, Path(path.stem))]
+            sources = [Input(path, Path(path.stem))]
         elif word.isdecimal():
-            sources = [Source(int(word), Path(f"camera{int(word)}"))]
+            sources = [Input(int(word), Path(f"camera{int(word)}"))]
         elif glob.has_magic(word):
             matches = map(Path, glob.glob(word, recursive=True))
             sources = _inside(_root_of(word), matches, output, f"no image or video matches {word}")
@@ -62,12 +62,12 @@ def find_sources(words: Sequence[str], output: Path) -> list[Source]:
     return list(found.values())
 
 
-def _inside(root: Path, files: Iterable[Path], output: Path, otherwise: str) -> list[Source]:
+def _inside(root: Path, files: Iterable[Path], output: Path, otherwise: str) -> list[Input]:
     written = set() if root.resolve() == output.resolve() else set(output.rglob("*"))
     images = sorted({p for p in files if p.suffix.lower() in KNOWN and not p.name.startswith(".")} - written)
     if not images:
         raise UserError(f"{otherwise}; known are {' '.join(sorted(KNOWN))}")
-    return [Source(path, Path(os.path.relpath(path, root)).with_suffix("")) for path in images]
+    return [Input(path, Path(os.path.relpath(path, root)).with_suffix("")) for path in images]
 
 
 def _root_of(pattern: str) -> Path:
@@ -77,13 +77,13 @@ def _root_of(pattern: str) -> Path:
     return Path(*parts[:fixed])
 
 
-def check_names(sources: Sequence[Source], output: Path, suffixes: Sequence[str]) -> None:
+def check_names(sources: Sequence[Input], output: Path, suffixes: Sequence[str]) -> None:
     """Refuse inputs that would write one file, or over an input. `suffixes` are those of the files of an image.
 
     Raises:
         UserError: If there are such.
     """
-    writers: dict[Path, Source] = {}
+    writers: dict[Path, Input] = {}
     inputs = {source.place.resolve(): source for source in sources if isinstance(source.place, Path)}
     films = {output / source.name: source for source in sources if source.moving}
     for source in sources:

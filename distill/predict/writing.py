@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +9,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from distill.data import Sample, png
-from distill.data.folder import Camera
-from distill.engine.files import write_atomically
+from distill.data import Sample
+from distill.data.files.depth_files import encode_depth, encode_npy
+from distill.data.files.rgb_depth import Camera
 from distill.errors import UserError
-from distill.panels import depth_panel
-from distill.predict.cloud import point_cloud, usual_camera
+from distill.files import write_atomically
+from distill.inference.network import Model
+from distill.inference.panels import depth_panel
 from distill.predict.frames import Frame
 from distill.predict.inputs import VIDEO_OUT
+from distill.predict.point_cloud import point_cloud, usual_camera
 from distill.report import colourise, depth_scale, encode_png, panel_strip, scale_bar
+from teachers import DepthModel
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
-LARGEST = 65535
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
 
 Limits = tuple[float, float]  # metres between which colours span
@@ -38,17 +39,13 @@ class Predicted:
     truth: np.ndarray | None = None
 
 
-def depth_file(depth: np.ndarray) -> bytes:
-    """A 16-bit PNG of metres * 256 that says so itself; 0 where there is no depth."""
-    stored = np.nan_to_num(depth * PNG_SCALE, nan=0.0, posinf=LARGEST, neginf=0.0).round().clip(0, LARGEST)
-    return png.write_depth(stored.astype(np.uint16), PNG_SCALE)
-
-
-def array_file(depth: np.ndarray) -> bytes:
-    """An .npy of the float32 metres as they are."""
-    file = io.BytesIO()
-    np.save(file, depth.astype(np.float32), allow_pickle=False)
-    return file.getvalue()
+def colour_range(model: Model, depth: np.ndarray) -> Limits:
+    """The range that colours span: up to the model's own limit, or that of the picture where it has none."""
+    high = model.max_depth if isinstance(model, DepthModel) else None
+    if high is None:
+        known = depth[np.isfinite(depth) & (depth > 0)]
+        high = float(known.max()) if known.size else 10.0
+    return max(high / 80, min(0.1, high / 2)), high
 
 
 def colour_picture(one: Predicted) -> np.ndarray:
@@ -98,11 +95,11 @@ class Writer:
 
     def _files(self, one: Predicted) -> dict[str, bytes]:
         frame = one.frame
-        files = {DEPTH: depth_file(one.depth)}
+        files = {DEPTH: encode_depth(one.depth, PNG_SCALE)}
         if frame.number is None:
             files[COLOUR] = encode_png(colour_picture(one))
         if self.arrays:
-            files[ARRAY] = array_file(one.depth)
+            files[ARRAY] = encode_npy(one.depth)
         if self.clouds:
             height, width = one.depth.shape
             files[CLOUD] = point_cloud(one.depth, frame.image, self.camera or usual_camera(width, height))

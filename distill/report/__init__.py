@@ -2,7 +2,7 @@
 
 from distill.report.curves import CHART_SIZE, line_chart, points_of, read_metrics, run_charts
 from distill.report.dots import Marks, dot_chart
-from distill.report.errors import breakdown_html, breakdown_table, error_chart, errors_section
+from distill.report.error_charts import breakdown_html, breakdown_table, error_chart, errors_section
 from distill.report.page import chart_section, table_section, write_page
 from distill.report.pictures import (
     Panel,

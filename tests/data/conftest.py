@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.files import DecodeError
+from distill.data.files.reading import DecodeError
 from distill.data.sample import Sample
 from distill.errors import UserError
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from distill.data.folder import FolderDataset, find_folder
-from distill.data.memory import Subset
+from distill.data.files.rgb_depth import FolderDataset, find_folder
 from distill.data.survey import check_apart, check_files, contents_of, measure, shared_scenes, survey
+from distill.data.views import Subset
 from distill.errors import UserError
 
 GREY = np.full((4, 6, 3), 128, np.uint8)
@@ -101,7 +101,7 @@ def test_halves_that_share_images_are_refused(fill):
 
 
 def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
-    from distill.data.nyu import find_nyu
+    from distill.data.nyu.halves import find_nyu
 
     for scene in ("sync/kitchen_0001a", "sync/kitchen_0002", "official_splits/test/kitchen_0001b"):
         write_image(tmp_path / scene / "rgb_00001.jpg", GREY)

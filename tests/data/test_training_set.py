@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from distill.data.augment import Augmentation
-from distill.data.kitti import KittiDataset, kb_crop
+from distill.data.files.list_files import default_split
+from distill.data.kitti.drives import KittiDataset, kb_crop
 from distill.data.loader import Loader
-from distill.data.nyu import NyuDataset, mask_nyu_border
-from distill.data.split_files import default_split
+from distill.data.nyu.halves import NyuDataset, mask_nyu_border
 from distill.data.training_set import EpochBatches, TrainingSet
 from distill.errors import UserError
 

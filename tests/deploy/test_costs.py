@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.deploy.costs import count_gflops, weight_bytes
-from distill.deploy.memory import peak_growth
+from distill.deploy.costs import count_gflops, peak_growth, weight_bytes
 from students import create_student
 
 CPU = torch.device("cpu")
@@ -37,7 +36,7 @@ def test_the_peak_is_what_was_held_at_once_not_what_is_left():
 
 
 def test_where_the_system_does_not_tell_the_work_is_done_all_the_same(monkeypatch, tmp_path):
-    monkeypatch.setattr("distill.deploy.memory.CLEAR_REFS", tmp_path / "absent" / "file")
+    monkeypatch.setattr("distill.deploy.costs.CLEAR_REFS", tmp_path / "absent" / "file")
     done = []
     assert peak_growth(lambda: done.append(1), CPU) is None
     assert done == [1]

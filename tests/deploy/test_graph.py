@@ -11,7 +11,7 @@ from teachers import create_dpt
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-from distill.deploy.finishing import finish  # noqa: E402
+from distill.deploy.graph import finish  # noqa: E402
 from distill.deploy.runtime import OnnxModel  # noqa: E402
 
 

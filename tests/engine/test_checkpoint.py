@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from distill.engine.checkpoint import STATE, Checkpoints
-from distill.engine.files import HashingWriter
+from distill.files import HashingWriter
 
 
 @pytest.fixture

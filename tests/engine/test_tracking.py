@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distill.engine.tracking import Announcer, StepProgress, Tracker, record_step
+from distill.console import StepProgress
+from distill.engine.tracking import Announcer, Tracker, record_step
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from distill.evaluation.metrics import measure, measure_parts
 ROAD = PROTOCOLS["scenes_road"]
 
 
-def judged(pred, truth, protocol=ROAD):
-    return protocol.judged(np.asarray(pred, np.float32), np.asarray(truth, np.float32))
+def pixels(pred, truth, protocol=ROAD):
+    return protocol.pixels(np.asarray(pred, np.float32), np.asarray(truth, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_student_of_unknown_origin_claims_nothing():
 
 
 def test_every_method_and_data_set_has_its_words():
-    from distill.build.data import DataConfig
+    from distill.assembly.datasets import DataConfig
     from distill.method import METHODS as KNOWN
 
     assert set(METHODS) == set(KNOWN)

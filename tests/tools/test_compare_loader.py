@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.pairs import Pair
+from distill.data.files.pairs import Pair
 
 TOOL = Path(__file__).parents[2] / "tools" / "compare_loader.py"
 PEER = """

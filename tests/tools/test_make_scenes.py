@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from distill.data import KittiDataset, NyuDataset, default_split, kb_crop, mask_nyu_border
-from distill.data.nyu import INTRINSICS
-from distill.data.scenes import render
+from distill.data.nyu.halves import INTRINSICS
+from distill.data.scenes.scene_dataset import render
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_scenes.py"
 sys.path.insert(0, str(SCRIPT.parent))

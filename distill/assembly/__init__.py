@@ -1,0 +1,1 @@
+"""A configuration becomes the objects of a run. The only room that knows every part."""

@@ -1,0 +1,131 @@
+"""The networks of a run: teacher, student, ghost, and the method that joins them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distill.config import Config
+from distill.errors import UserError
+from distill.inference.models import user_error
+from distill.method import LOSSES, METHODS, FixedGhost, Method
+from students import create_student, load_student
+from students.freezing import freeze
+from teachers import SHIPPED, DepthModel, FrozenTeacher, create_teacher, list_teachers
+
+
+def is_folder(teacher: str) -> bool:
+    """Whether a teacher is a trained model's folder; a folder that is called like a DPT is not meant."""
+    return teacher not in list_teachers() and Path(teacher).is_dir()
+
+
+def check_models(config: Config) -> None:
+    """Look at names and files of both networks before anything is built."""
+    check_teacher(config)
+    parent = config.student.checkpoint
+    if parent is not None and str(parent) not in SHIPPED and not parent.exists():
+        raise UserError(
+            f"student.checkpoint: nothing at {parent}; give the path of the parent's weights, or {', '.join(SHIPPED)}"
+        )
+
+
+def check_teacher(config: Config) -> None:
+    """Look at the teacher's name and file before anything is built."""
+    wanted = config.teacher
+    if not METHODS[config.method.name].needs_teacher:
+        return
+    if not wanted.name:
+        raise UserError(
+            f"method.name={config.method.name} needs a teacher and there is none; name one with teacher.name "
+            f"({', '.join(list_teachers())}, or the folder of a trained model), or set method.name=supervised"
+        )
+    if is_folder(wanted.name):
+        return
+    if wanted.name not in list_teachers():
+        raise UserError(
+            f"unknown teacher {wanted.name!r}, known are {', '.join(list_teachers())}, or the folder of a trained model"
+        )
+    if wanted.checkpoint is not None and not wanted.checkpoint.exists():
+        raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give the path of the teacher's weights")
+    if wanted.checkpoint is None and wanted.name not in SHIPPED:
+        raise UserError(f"teacher.checkpoint is needed for {wanted.name}: a teacher without weights teaches nothing")
+
+
+def build_teacher(config: Config) -> FrozenTeacher | None:
+    """The frozen teacher, None where the method has no use for one.
+
+    Raises:
+        UserError: If its weights cannot be read or are another network's.
+    """
+    wanted = config.teacher
+    if not METHODS[config.method.name].needs_teacher:
+        return None
+    try:
+        if is_folder(wanted.name):
+            teacher = FrozenTeacher(load_student(wanted.name))
+        else:
+            options = wanted.model_dump(include={"scale", "shift", "invert", "readout"}, exclude_none=True)
+            teacher = create_teacher(wanted.name, wanted.checkpoint, **options)
+    except (ValueError, FileNotFoundError) as error:
+        raise user_error(error) from error
+    if wanted.compile:
+        teacher.model.encoder.compile()  # a copy, of which operations are counted, is plain again
+    return teacher
+
+
+def build_student(config: Config, max_depth: float) -> DepthModel:
+    """The student of a run, with random, ImageNet or inherited weights."""
+    wanted = config.student
+    if wanted.align and wanted.backbone not in list_teachers():
+        raise UserError(f"student.align is for relative weights of a DPT, {wanted.backbone} is none; leave it out")
+    options = {"max_depth": max_depth, **wanted.options()}
+    if wanted.align:  # the meaning of the raw output, until the training images have been fitted
+        options["invert"] = False
+    try:
+        student = create_student(wanted.backbone, **options)
+        freeze(student, wanted.frozen)
+        return student
+    except (ValueError, FileNotFoundError) as error:
+        raise user_error(error) from error
+
+
+def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | None, warmup_steps: int = 0) -> Method:
+    """The method by name. `disdepth` without FAM is classical feature distillation."""
+    wanted = config.method
+    name = "feature" if wanted.name == "disdepth" and not wanted.fam else wanted.name
+    loss = LOSSES[wanted.loss]
+    options: dict[str, Any] = {}
+    if name in ("feature", "disdepth"):
+        assert teacher is not None
+        options = {
+            "teacher_channels": teacher.feature_channels,
+            "kd_weight": wanted.kd_weight,
+            "kd_normalise": wanted.kd_normalise,
+            "warmup_steps": warmup_steps,
+        }
+    if name == "disdepth":
+        options |= {"lam": wanted.lam, "window": wanted.window, "ghost": build_ghost(config, student)}
+    if name == "output":
+        options = {"weight": wanted.output_weight}
+    return METHODS[name](student, loss, **options)
+
+
+def build_ghost(config: Config, student: DepthModel) -> FixedGhost | None:
+    """The decoder of another, trained student, where the configuration names one.
+
+    Raises:
+        UserError: If it cannot be read, or takes other maps than the student gives.
+    """
+    if config.method.ghost is None:
+        return None
+    try:
+        trained = load_student(config.method.ghost)
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(f"method.ghost: {user_error(error)}") from error
+    theirs, ours = tuple(trained.feature_channels), tuple(student.feature_channels)
+    if theirs != ours:
+        raise UserError(
+            f"method.ghost: the decoder of {config.method.ghost} takes maps of {theirs} channels, the student gives "
+            f"{ours}; name a student of the same backbone"
+        )
+    return FixedGhost(trained)

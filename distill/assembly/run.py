@@ -1,0 +1,180 @@
+"""The objects of one run, put together on the devices and processes that there are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from timm.layers import convert_sync_batchnorm
+
+from distill.assembly.datasets import RunData
+from distill.assembly.networks import build_method, build_student, build_teacher
+from distill.assembly.validation import Validation
+from distill.config import Config, total_steps, warmup_steps
+from distill.data import EpochBatches, TrainingSet
+from distill.data.loader import keep_freed_memory
+from distill.engine.alignment import align
+from distill.engine.checkpoint import Checkpoints, Saving
+from distill.engine.faults import FaultLog
+from distill.engine.loop import LoopSettings, Parts
+from distill.engine.optimisation import build_optimizer, build_schedule
+from distill.engine.processes import on_main, shard_teacher
+from distill.engine.run_folder import RunFolder
+from distill.engine.state import Resumable, TrainState
+from distill.engine.step import Learner
+from distill.engine.tracking import Announcer, Tracker
+from distill.errors import UserError
+from distill.method import Method, symptoms
+from teachers import FrozenTeacher
+
+
+@dataclass
+class Run:
+    """Everything that a run consists of. `method` is the bare module, `parts` holds the prepared one.
+
+    `teacher` is the one that can be evaluated and shown: None where there is none, or the processes share it.
+    """
+
+    config: Config
+    folder: RunFolder
+    data: RunData
+    teacher: FrozenTeacher | None
+    method: Method
+    accelerator: Accelerator
+    validation: Validation
+    parts: Parts
+    settings: LoopSettings
+    state: TrainState
+    batches: EpochBatches
+
+
+def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Accelerator) -> Run:
+    """Teacher, student, method, optimizer and records, at the point where the newest checkpoint left them."""
+    state, checkpoints = TrainState(), Checkpoints(folder.checkpoints, config.train.keep)
+    saved = on_main(accelerator, checkpoints.load)
+    all_batches = make_batches(config, data.train, accelerator)
+    steps = total_steps(config, all_batches.steps_per_epoch)
+
+    teacher, method = make_networks(config, data, steps, all_batches.steps_per_epoch, accelerator)
+    learner = make_learner(config, teacher, method, steps, accelerator)
+    if config.student.align:
+        align(method.student, data.train, accelerator, folder.path)
+
+    resumable = Resumable(
+        method,
+        learner.optimizer,
+        learner.schedule,
+        accelerator.scaler,
+        state,
+        identity={"teacher": teacher and teacher.fingerprint},
+    )
+    if saved is not None:
+        resumable.restore(saved)
+
+    # What the main process does alone cannot ask a teacher of which the others hold parts.
+    shown_teacher = None if config.teacher.shard else teacher
+    tracker = Tracker(folder.path, state.step, accelerator.is_main_process)
+    validation = Validation(accelerator, config, folder, data, shown_teacher, method, tracker, state)
+    parts = Parts(
+        learner,
+        save=Saving(accelerator, config, folder, checkpoints, resumable),
+        validate=validation,
+        tracker=tracker,
+        watch=Announcer(symptoms),
+        faults=FaultLog(accelerator, folder.path / "faults", config.data.max_faults * len(data.train)),
+    )
+    settings = loop_settings(config, steps, all_batches, data)
+    batches = make_batches(config, data.train, accelerator, state.step, steps)
+    return Run(config, folder, data, shown_teacher, method, accelerator, validation, parts, settings, state, batches)
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """The devices and processes of this run, as Accelerate finds them."""
+    precision = config.train.precision
+    # Accelerate joins CPU processes of torchrun only where it is asked to; otherwise they stay strangers.
+    cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    try:
+        accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[ddp])
+    except ValueError as error:
+        what = "this launch" if precision == "no" else f"train.precision={precision}"
+        raise UserError(f"{what} does not work here: {error}") from error
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
+    if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32
+        raise UserError(f"train.precision={precision} does not work on {accelerator.device.type}; use bf16 or no")
+    if (
+        precision == "bf16"
+        and accelerator.device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise UserError("train.precision=bf16 is only imitated by this GPU, which is slow; use fp16 or no")
+    return accelerator
+
+
+def make_networks(
+    config: Config, data: RunData, steps: int, per_epoch: int, accelerator: Accelerator
+) -> tuple[FrozenTeacher | None, Method]:
+    """The teacher in its place, and the method with its student."""
+    warmup = warmup_steps(config, steps, per_epoch)  # refused before weights are read or fetched
+    teacher = build_teacher(config)
+    set_seed(config.seed)
+    student = build_student(config, data.max_depth)
+    if config.train.sync_batchnorm and accelerator.device.type != "cuda":
+        raise UserError(f"train.sync_batchnorm works on GPUs only, this is {accelerator.device.type}; leave it out")
+    method = build_method(config, student, teacher, warmup)
+    if config.train.sync_batchnorm:
+        method.student = convert_sync_batchnorm(method.student)
+    if config.train.channels_last:
+        method.to(memory_format=torch.channels_last)
+    if teacher is not None and config.teacher.shard:
+        shard_teacher(teacher, accelerator)
+    return teacher and teacher.to(accelerator.device), method
+
+
+def make_learner(
+    config: Config, teacher: FrozenTeacher | None, method: Method, steps: int, accelerator: Accelerator
+) -> Learner:
+    """What a step works on, prepared by Accelerate."""
+    optimizer = build_optimizer(config.optim, method)
+    schedule = build_schedule(config.optim, optimizer, steps)
+    module, prepared = accelerator.prepare(method, optimizer)
+    if accelerator.num_processes > 1:
+        module.broadcast_buffers = False  # each process gathers its own statistics, see distill.engine.statistics
+    return Learner(accelerator, method, module, teacher, prepared, schedule, config.train.clip, config.seed)
+
+
+def make_batches(
+    config: Config, samples: TrainingSet, accelerator: Accelerator, start: int = 0, stop: int | None = None
+) -> EpochBatches:
+    """Which images come in which step; the same for any number of processes."""
+    return EpochBatches(
+        count=len(samples.dataset),
+        batch_size=config.train.batch_size,
+        micro_batch=config.train.micro_batch or config.train.batch_size,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        start_step=start,
+        total_steps=stop,
+        photographs=len(samples.photographs or ()),
+        share=config.data.unlabelled.share if config.data.unlabelled else 0.0,
+    )
+
+
+def loop_settings(config: Config, steps: int, batches: EpochBatches, data: RunData) -> LoopSettings:
+    """How long the loop runs, and how often it logs, validates and saves."""
+    train = config.train
+    every = train.validate_every or max(steps // train.validations, 1)
+    return LoopSettings(
+        steps,
+        batches.steps_per_epoch,
+        batches.micro_batches_per_step,
+        train.log_every,
+        every if data.test is not None else 0,
+        train.checkpoint_every,
+        train.checkpoint_minutes,
+    )

@@ -1,0 +1,95 @@
+"""How the student is evaluated while it trains, and the best of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import Accelerator
+
+from distill.assembly.datasets import RunData
+from distill.config import Config
+from distill.console import inform, warn
+from distill.engine import statistics
+from distill.engine.run_folder import RunFolder
+from distill.engine.state import TrainState
+from distill.engine.tracking import Tracker
+from distill.evaluation import Evaluation, gather
+from distill.inference.evaluating import evaluate_shared
+from distill.inference.network import Network, eval_mode
+from distill.inference.panels import method_panels
+from distill.method import Method
+from distill.report import panel_strip
+from students import save_student
+from teachers import FrozenTeacher
+
+
+@dataclass
+class Validation:
+    """Evaluates the student by all processes together and, by the main one, writes the best so far to `student/`."""
+
+    accelerator: Accelerator
+    config: Config
+    folder: RunFolder
+    data: RunData
+    teacher: FrozenTeacher | None
+    method: Method
+    tracker: Tracker
+    state: TrainState
+
+    def __call__(self, interrupted: Callable[[], bool]) -> None:
+        """Validate at this step, unless interrupted: then it counts as not done."""
+        statistics.merge(self.accelerator, self.method)
+        results = self.evaluate(interrupted)
+        if results is None:
+            return
+        state = self.state
+        self.tracker.log("val", state.step, results.metrics)
+        if results.metrics["abs_rel"] < state.best and self.keep(results):
+            state.best, state.best_step = results.metrics["abs_rel"], state.step
+        if self.accelerator.is_main_process:
+            self.show(results)
+        state.validated = state.step
+
+    def evaluate(self, interrupted: Callable[[], bool]) -> Evaluation | None:
+        """The student's results on the test half, by the run's protocol; None if interrupted."""
+        assert self.data.test is not None
+        student, protocols = self.method.student, [self.data.protocol]
+        size = self.config.data.size
+        network = Network(student, self.data.protocol, self.accelerator.device, size)
+        with eval_mode(student):
+            outcomes = evaluate_shared(network, self.data.test, protocols, self.accelerator, interrupted=interrupted)
+        return None if outcomes is None else gather(outcomes, protocols, network.seconds, size)[0]
+
+    def keep(self, results: Evaluation | None) -> bool:
+        """Write the student as it is now, with what should be known of it, and return whether it could be written."""
+        if not self.accelerator.is_main_process:
+            return True
+        config = self.config
+        metadata: dict[str, Any] = {
+            "method": config.method.name,
+            "teacher": config.teacher.name if self.method.needs_teacher else None,
+            "data": config.data.name,
+            "step": self.state.step,
+            "input_size": config.data.input_size,
+        }
+        if results is not None:
+            metadata |= {"protocol": results.protocol.name, "fingerprint": results.protocol.fingerprint}
+            metadata |= {"metrics": results.metrics}
+        try:
+            save_student(self.method.student, self.folder.student, metadata)
+        except OSError as error:
+            warn(f"student not written ({error}); the run goes on")
+            return False
+        return True
+
+    def show(self, results: Evaluation) -> None:
+        """A line on the screen, a picture for TensorBoard."""
+        metrics = ", ".join(f"{name} {results.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
+        inform(f"step {self.state.step}: {metrics} on {len(results.images)} images")
+        if self.data.test is None or (self.teacher is None and self.method.needs_teacher):
+            return
+        given = self.data.test, self.data.protocol, self.config.data.size
+        for panel in method_panels(self.method, self.teacher, *given, [0]):
+            self.tracker.picture(f"panels/{panel.name}", self.state.step, panel_strip(panel))

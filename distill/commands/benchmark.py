@@ -1,0 +1,194 @@
+"""`distill benchmark`: what models cost, beside each other and beside the paper's figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from distill.assembly.networks import build_student
+from distill.commands.arguments import MODEL, check_writable, image_size, positive
+from distill.config import load_config
+from distill.console import progress_bar
+from distill.deploy.costs import count_gflops
+from distill.deploy.latency import measure
+from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
+from distill.deploy.ways import WAYS
+from distill.errors import DONE, UserError
+from distill.evaluation import Results, student_result
+from distill.files import write_atomically, write_json
+from distill.inference.models import open_model
+from distill.pages.benchmark_page import (
+    FLOPS,
+    Measured,
+    as_csv,
+    cost_table,
+    latency_table,
+    paper_table,
+    pareto_plot,
+    write_benchmark_page,
+)
+from distill.pages.machine import environment
+from students import Student, count_parameters, create_student
+from teachers import DepthModel, create_teacher, list_teachers
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill benchmark` takes."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help=f"{MODEL}; or, as weights do not matter here, a configuration or a teacher's name; without any, the "
+        "paper's table beside ours",
+    )
+    parser.add_argument("--paper", action="store_true", help="show the paper's table beside ours, too")
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        default=(352, 1120),
+        metavar="HxW",
+        help="of the image (default: 352x1120, the paper's)",
+    )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how to run them (default: all)")
+    parser.add_argument("--runs", type=positive, default=20, help="measured runs of each (default: %(default)s)")
+    parser.add_argument("--results", type=Path, nargs="+", metavar="FILE", help="accuracy of each: evaluate's --json")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each model and way")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against latency; needs --results")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: tables, plots, the machine")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill benchmark`.
+
+    Raises:
+        UserError: If a model or a file of results is not what it should be, or a file cannot be written.
+    """
+    for option in ("json", "csv", "plot", "report"):
+        if getattr(args, option):
+            check_writable(getattr(args, option), f"--{option}")
+    accuracies = read_accuracies(args)
+    screen = Console()
+    content: dict[str, Any] = {"flops": FLOPS}
+    if args.paper or not args.models:
+        rows = [(row, our_cost(row)) for row in PAPER_ROWS]
+        screen.print(paper_table(rows))
+        content["paper"] = [asdict(row) | {"ours": asdict(ours)} for row, ours in rows]
+    measured: list[Measured] = []
+    if args.models:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        stamp = environment(device) | {"load": f"{os.getloadavg()[0]:.1f}"}
+        measured = measure_models(args, accuracies, device)
+        show(screen, args, measured, stamp)
+        content |= {"device": stamp, "size": list(args.size), "batch": 1, "models": [one.as_dict() for one in measured]}
+        if args.report:
+            write_benchmark_page(args.report, measured, args.size, stamp, command_of(args))
+    if args.json:
+        write_json(args.json, content)
+    if args.csv:
+        write_atomically(args.csv, as_csv(measured))
+    if args.plot:
+        write_atomically(args.plot, pareto_plot(measured))
+    return DONE
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command that measures the same again."""
+    words = ["distill", "benchmark", *args.models, "--size", "x".join(map(str, args.size)), "--ways", *args.ways]
+    words += ["--runs", args.runs, *(["--results", *args.results] if args.results else []), "--report", args.report]
+    return shlex.join(map(str, words))
+
+
+def read_accuracies(args: argparse.Namespace) -> dict[str, Results]:
+    """The results given for each model, in their order.
+
+    Raises:
+        UserError: If their number is not that of the models, or they were not measured by one protocol.
+    """
+    if len(set(args.models)) != len(args.models):
+        raise UserError(f"a model is given twice among {', '.join(args.models)}; give each once")
+    paths = args.results or []
+    if paths and len(paths) != len(args.models):
+        raise UserError(f"--results has {len(paths)} files for {len(args.models)} models; give one for each, in order")
+    if args.report and not args.models:
+        raise UserError("--report is a page of measurements: give a MODEL")
+    if args.plot and not paths:
+        raise UserError("--plot draws accuracy against latency: give --results, files of distill evaluate --json")
+    found = [student_result(path) for path in paths]
+    for path, one in zip(paths, found, strict=True):
+        if one.fingerprint != found[0].fingerprint:
+            raise UserError(
+                f"{paths[0]} was measured by protocol {found[0].fingerprint}, {path} by {one.fingerprint}: "
+                "their metrics do not compare; evaluate both models by one protocol"
+            )
+    return dict(zip(args.models, found, strict=False))
+
+
+def our_cost(row: PaperRow) -> Cost:
+    """Parameters and GFLOPs of the student that this code builds for a row of the paper."""
+    with torch.device("meta"):
+        student = create_student(row.backbone, lg_conv=row.lg_conv, pretrained=False)
+    return Cost(count_parameters(student) / 1e6, count_gflops(student, row.size))
+
+
+def open_for_cost(name: str) -> DepthModel:
+    """A model whose weights need not be known: any MODEL, the student of a configuration, or a DPT by name.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    if name.endswith((".yaml", ".yml")):
+        config = load_config(name)
+        student = config.student.model_copy(update={"pretrained": False})
+        return build_student(config.model_copy(update={"student": student}), config.data.max_depth or 80.0).eval()
+    return create_teacher(name) if name in list_teachers() else open_model(name)
+
+
+def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], device: torch.device) -> list[Measured]:
+    """Every model in every way, timed in one interleaved run."""
+    models = {name: open_for_cost(name).to(device) for name in args.models}
+    image = torch.rand(1, 3, *args.size, device=device)
+    measured = []
+    with progress_bar("preparing", len(models) * len(args.ways) + args.runs) as update:
+        for name, model in models.items():
+            paper = paper_row(model.recipe if isinstance(model, Student) else None, args.size)
+            gflops = count_gflops(model, args.size)
+            one = Measured(name, count_parameters(model), gflops, paper, accuracies.get(name))
+            for way in args.ways:
+                update(description=f"preparing {name}, {way}")
+                prepare(one, way, model, image)
+                update(advance=1)
+            measured.append(one)
+        update(description="measuring all in turn")
+        calls = {f"{one.name} {way}": ready.call for one in measured for way, ready in one.ways.items()}
+        latency = measure(calls, runs=args.runs, progress=lambda: update(advance=1))
+    for one in measured:
+        one.latency = {way: latency[f"{one.name} {way}"] for way in one.ways}
+    return measured
+
+
+def prepare(one: Measured, way: str, model: nn.Module, image: Tensor) -> None:
+    """Make a model ready in one way. One that does not work on this machine is no reason to measure nothing."""
+    try:
+        one.ways[way] = WAYS[way](model, image)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        one.skipped[way] = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:200]
+
+
+def show(screen: Console, args: argparse.Namespace, measured: list[Measured], stamp: dict[str, Any]) -> None:
+    """The tables, and why what is missing in them is missing."""
+    screen.print(cost_table(measured))
+    where = f"{stamp['device']}, load {stamp['load']}, PyTorch {stamp['PyTorch']}"
+    screen.print(latency_table(measured, f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"))
+    for one in measured:
+        for way, reason in one.skipped.items():
+            screen.print(f"{one.name}, {way}: skipped, {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,147 @@
+"""`distill data`: what is on disk, what is missing or wrong, and what to do; NYU's labelled file as pictures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from distill.console import progress_bar
+from distill.data import TRUTHS, Contents, Source
+from distill.data.checking import SAMPLES, Half, make_report
+from distill.data.files.list_files import Part
+from distill.data.nyu.labelled import LABELLED_FILES, labelled_file
+from distill.data.nyu.prepare import write_pictures
+from distill.data.survey import survey
+from distill.errors import DONE, UserError
+from distill.files import write_json
+
+PARTS: tuple[Part, ...] = ("train", "test")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill data check` and `distill data prepare` take."""
+    actions = parser.add_subparsers(title="commands", metavar="check|prepare", dest="action", required=True)
+    checking = actions.add_parser("check", help="tell the layout, count the files, and find what is wrong with them")
+    checking.add_argument("--data", required=True, choices=list(TRUTHS))
+    checking.add_argument("--root", required=True, type=Path, help="where the data set lies")
+    checking.add_argument("--split", type=Path, help="a list file or a list's name (default: both halves)")
+    checking.add_argument("--truth", choices=[*TRUTHS["kitti"], *TRUTHS["nyu"]], help="which depth is meant")
+    checking.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
+    checking.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
+    checking.add_argument("--json", type=Path, metavar="FILE", help="write the report")
+    preparing = actions.add_parser("prepare", help="write NYU's labelled .mat as the pictures that other toolkits read")
+    preparing.add_argument("--root", required=True, type=Path, help="the folder of nyu_depth_v2_labeled.mat")
+    preparing.add_argument("--output", required=True, type=Path, help="a new or empty folder")
+    preparing.add_argument("--truth", choices=TRUTHS["nyu"], help="depth with holes (default) or filled")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill data check` or `distill data prepare`."""
+    {"check": check, "prepare": prepare}[args.action](args)
+    return DONE
+
+
+def check(args: argparse.Namespace) -> None:
+    """Look at both halves of a data set, or at one list, and report.
+
+    Raises:
+        UserError: If the data cannot be used as they are. The report was printed and written then.
+    """
+    source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale)
+    halves = [look_at(name, contents) for name, contents in find_halves(source, args.split)]
+    report = make_report(source, halves)
+    show(report, halves)
+    if args.json:
+        write_json(args.json, report)
+    if report["problems"]:
+        first = report["problems"][0]
+        more = f" (and {len(report['problems']) - 1} more, see the report)" if len(report["problems"]) > 1 else ""
+        raise UserError(f"{first}{more}")
+
+
+def find_halves(source: Source, split: Path | None) -> Iterator[tuple[str, Contents]]:
+    """The list asked for, or both halves of the set."""
+    if split is not None:
+        yield "split", source.find("test", split)
+        return
+    yield "train", source.find("train")
+    if source.has_test_half():
+        yield "test", source.find("test")
+
+
+def look_at(name: str, contents: Contents) -> Half:
+    """Survey a half, with a bar that shows how far it is."""
+    with progress_bar(f"looking at {name}") as update:
+        seen = survey(contents, samples=SAMPLES, progress=lambda done, total: update(completed=done, total=total))
+    return Half(name, contents, seen)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write NYU's labelled file as the pictures that other toolkits read.
+
+    Raises:
+        UserError: If there is no labelled file, or the output holds something else.
+    """
+    if labelled_file(args.root) is None:
+        raise UserError(f"{args.root} has no {LABELLED_FILES[0]}, expected NYU's labelled file: name its folder")
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise UserError(f"{args.output} already holds something, expected a new or empty folder: name another --output")
+    source = Source("nyu", args.root, truth=args.truth or "raw")
+    for part in PARTS:
+        contents = source.find(part)
+        with progress_bar(f"writing {part}", len(contents.usable)) as update:
+            written = write_pictures(contents, part, args.output, progress=lambda: update(advance=1))
+        print(f"{len(contents.usable)} frames: {written}")
+
+
+def show(report: dict[str, Any], halves: Sequence[Half]) -> None:
+    """The report as a table, and below it what to do."""
+    out = Console()
+    table = Table(title=f"{report['data']} in {report['root']}", title_justify="left", show_header=True)
+    table.add_column("")
+    for half in halves:
+        table.add_column(half.name, overflow="fold")
+    columns = [rows_of(report["halves"][half.name]) for half in halves]
+    for label in columns[0]:
+        table.add_row(label, *(column[label] for column in columns))
+    out.print(table)
+    for kind, style in (("problems", "red"), ("notes", "yellow")):
+        for text in report[kind]:
+            out.print(f"- {text}", style=style, highlight=False, soft_wrap=True)
+    out.print("ready" if report["ok"] else "not ready", style="green" if report["ok"] else "red")
+
+
+def rows_of(half: dict[str, Any]) -> dict[str, str]:
+    """What the table says of a half, by label."""
+    counts = f"{half['usable']} of {half['lines']}"
+    depth = half["depth"]
+    span = (
+        f"{depth['nearest']:.2f} / {depth['median']:.2f} / {depth['farthest']:.2f} m in {depth['maps']} maps, "
+        f"{depth['measured']:.0%} measured"
+        if depth
+        else "none"
+    )
+    return {
+        "list": f"{half['source']}: {half['list']}",
+        "layout": half["layout"],
+        "ground truth": half["truth"],
+        "usable": counts,
+        "without truth": str(half["without_truth"]),
+        "repeated": str(half["repeated"]),
+        "missing": counted(half["missing"], half["missing_first"]),
+        "unreadable": counted(half["unreadable"], list(half["unreadable_first"])),
+        "scenes": str(half["scenes"]) if half["scenes"] else "unknown",
+        "image sizes": ", ".join(f"{count} of {size}" for size, count in half["sizes"].items()) or "unknown",
+        "depth": ", ".join(f"{count} of {bits} bits" for bits, count in half["depth_bits"].items()) or half["truth"],
+        "nearest / median / farthest": span,
+    }
+
+
+def counted(count: int, first: list[str]) -> str:
+    """A number, and a few of the names behind it."""
+    return f"{count}: {', '.join(first)}{', ...' if count > len(first) else ''}" if count else "none"

@@ -1,0 +1,133 @@
+"""`distill demo`: the whole method on embedded scenes, with its twin that learns without a teacher."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib import resources
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from distill.assembly.datasets import RunData, build_data
+from distill.assembly.networks import build_method, build_teacher
+from distill.commands.train import train_run
+from distill.config import Config, dump_config, load_config
+from distill.console import console, inform
+from distill.engine.checkpoint import Checkpoints
+from distill.errors import DONE
+from distill.files import write_atomically
+from distill.inference.panels import method_panels, pick
+from distill.pages.machine import environment
+from distill.pages.model_results import ModelResult, evaluate_model
+from distill.report import Panel, Row, encode_png, panel_strip, read_metrics, results_table, run_charts, write_page
+from students import load_student
+from teachers import FrozenTeacher
+
+KEPT = "finished parts are kept: delete the folder to start over"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill demo` takes."""
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/demo"), help="folder of the demo (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill demo`."""
+    demo(args.output)
+    return DONE
+
+
+def demo_config() -> Path:
+    """configs/demo.yaml, inside an installed package or beside the package in a checkout."""
+    package = Path(str(resources.files("distill")))
+    inside = package / "configs" / "demo.yaml"
+    return inside if inside.is_file() else package.parent / "configs" / "demo.yaml"
+
+
+def demo(output: Path) -> list[Row]:
+    """Train a twin without and a student with distillation, compare both with the teacher, write one page.
+
+    The twin learns from the measured streets alone, the student also from those that only the teacher has an idea of.
+
+    The page is `report.html`, one row of its pictures `pictures.png`.
+
+    Safe to interrupt and to run again: what is done is not done twice.
+    """
+    started = time.perf_counter()
+    config = load_config(demo_config())
+    twin = config.model_copy(update={"method": config.method.model_copy(update={"name": "supervised"})})
+    for title, part, folder in (
+        ("1 of 2: the twin, trained without a teacher", twin, output / "twin"),
+        ("2 of 2: the student, distilled from the shipped DPT", config, output / "student"),
+    ):
+        console.rule(title)
+        train_run(part.model_copy(update={"output": folder}), folder, resume=True)
+    console.rule("comparison")
+    rows = compare(config, output)
+    inform(f"done in {time.perf_counter() - started:.0f} s ({KEPT})")
+    print(f"report: {(output / 'report.html').resolve()}")
+    return rows
+
+
+def compare(config: Config, output: Path) -> list[Row]:
+    """The table of teacher, student and twin, on the screen and in `report.html`."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data, teacher = build_data(config), build_teacher(config)
+    assert teacher is not None
+    models = {
+        f"teacher ({config.teacher.name})": teacher.to(device),
+        "student, distilled": load_student(output / "student").to(device),
+        "twin, no distillation": load_student(output / "twin").to(device),
+    }
+    results = [evaluate_model(name, model, config, data, device) for name, model in models.items()]
+    rows = [one.row() for one in results]
+    title = f"{data.protocol.name} · {data.protocol.fingerprint} · {len(results[0].results.images)} held-out images"
+    Console().print(results_table(rows, title))
+    panels = demo_panels(config, data, output, teacher)
+    write_atomically(output / "pictures.png", encode_png(panel_strip(panels[-1])))
+    write_demo_page(config, output, data, results, panels, device)
+    return rows
+
+
+def demo_panels(config: Config, data: RunData, output: Path, teacher: FrozenTeacher) -> list[Panel]:
+    """Held-out streets as teacher, ghost, twin and student see them."""
+    student = load_student(output / "student")
+    method = build_method(config, student, teacher.cpu())
+    saved = Checkpoints(output / "student" / "checkpoints").load()
+    assert saved is not None
+    acclimation = {k: v for k, v in saved["module"].items() if not k.startswith("student.")}
+    method.load_state_dict(acclimation, strict=False)
+    assert data.test is not None
+    chosen = pick(data.test, config.eval.pictures)
+    twin = {"twin": load_student(output / "twin")}
+    return method_panels(method, teacher, data.test, data.protocol, None, chosen, twin)
+
+
+def write_demo_page(
+    config: Config, output: Path, data: RunData, results: list[ModelResult], panels: list[Panel], device: torch.device
+) -> None:
+    teacher, student, twin = (one.results.metrics["rmse"] for one in results)
+    lead = (
+        f"A DPT teaches a small CNN on {len(data.train)} streets, {config.data.labelled} of them with depth as a lidar "
+        f"measures it. On {len(results[0].results.images)} streets that none of them has seen, the teacher's RMSE is "
+        f"{teacher:.2f} m, the distilled student's {student:.2f} m, and {twin:.2f} m that of its twin, trained alike "
+        "on the measured streets without a teacher."
+    )
+    labelled = {"distilled": output / "student", "twin": output / "twin"}
+    write_page(
+        output / "report.html",
+        title="distill demo",
+        lead=lead,
+        rows=[one.row() for one in results],
+        protocol=data.protocol.name,
+        charts=[chart for folder in labelled.values() for chart in run_charts(read_metrics(folder / "metrics.jsonl"))],
+        panels=panels,
+        config_text=dump_config(config),
+        environment=environment(device),
+        command="distill demo",
+        notes=["Curves: first the distilled student's run, then its twin's. Each run's own page lies in its folder."],
+    )

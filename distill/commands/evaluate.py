@@ -1,0 +1,208 @@
+"""`distill evaluate`: a model, a data set, one or several protocols, a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
+from distill.commands.arguments import DATA_SETS, MODEL, TRUTHS, check_writable, factor, image_size
+from distill.config import DataConfig, parse_config
+from distill.console import inform, progress_bar
+from distill.data import DepthDataset, check_truth, readable
+from distill.data.files.known_lists import UNKNOWN
+from distill.data.files.reading import INTEGER_SCALE
+from distill.data.survey import check_once
+from distill.errors import DONE, UserError
+from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
+from distill.files import write_json
+from distill.inference.evaluating import evaluate_shared
+from distill.inference.models import open_for, trained_size
+from distill.inference.network import Network, eval_mode
+from distill.inference.stored import Recorder, StoredPredictions, holds_predictions
+from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
+from teachers import DepthModel
+
+PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre in a toolkit's 16-bit predictions
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill evaluate` takes."""
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, or a folder of predicted depth maps")
+    parser.add_argument("--data", required=True, choices=DATA_SETS)
+    parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
+    parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
+    parser.add_argument("--truth", choices=TRUTHS, help="which depth, where there are several")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--protocol", help="default: the data set's own")
+    which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
+    parser.add_argument(
+        "--tta",
+        choices=["none", "flip", "flip-edge", "flip-plain"],
+        help="average with the mirrored image as AdaBins (flip), NeWCRFs (flip-edge) or MDE-Toolbox (flip-plain) does",
+    )
+    parser.add_argument("--median-scaling", action="store_true", help="give each prediction the truth's median first")
+    parser.add_argument(
+        "--size", type=image_size, metavar="HxW", help="resize images for the model (default: as it was trained)"
+    )
+    parser.add_argument("--scenes", choices=["road", "room"], default="road", help="kind of embedded scenes")
+    parser.add_argument("--max-depth", type=float, help="cap in metres (default: the protocol's)")
+    parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: errors, worst images")
+    parser.add_argument(
+        "--save-predictions", type=Path, metavar="DIR", help="write every depth map, to be evaluated again"
+    )
+    parser.add_argument(
+        "--save-as", choices=["npy", "png"], default="npy", help="exact, or 16-bit pictures (default: %(default)s)"
+    )
+    parser.add_argument("--prediction-scale", type=factor, help="units per metre of a folder of predicted PNGs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill evaluate`."""
+    evaluate_by_arguments(args)
+    return DONE
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What is evaluated: how a sample's depth is predicted, by which model where there is one, and its input size."""
+
+    predict: Predict
+    model: DepthModel | None = None
+    size: tuple[int, int] | None = None
+
+
+def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
+    """Evaluate as the command's options say, and return the results that were shown."""
+    data = data_config(args)
+    for option in ("json", "report"):
+        if path := getattr(args, option):
+            check_writable(path, f"--{option}")
+    state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
+    dataset = open_dataset(data, "test", split=args.split)
+    check_once(dataset)
+    protocols = choose_protocols(args, data, dataset)
+    predictor = open_predictor(args, data, protocols[0], state)
+    predict = recorded(args, data, predictor, protocols[0], state) if args.save_predictions else predictor.predict
+    outcomes = evaluate_all(predictor, predict, dataset, protocols, state)
+    try:
+        seconds = getattr(predictor.predict, "seconds", 0.0)
+        results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth)
+    except UserError:
+        explain_nothing(outcomes, dataset)
+        raise
+    if state.is_main_process:
+        write_results(args, results, dataset, [outcome.name for outcome in outcomes], predictor)
+    return results
+
+
+def data_config(args: argparse.Namespace) -> DataConfig:
+    """The data section that the options of the command stand for."""
+    data: dict[str, object] = {
+        "name": args.data,
+        "root": str(args.root) if args.root else None,
+        "scenes": {"kind": args.scenes},
+        "truth": args.truth,
+        "depth_scale": args.depth_scale,
+        "max_depth": args.max_depth,
+    }
+    if args.data != "scenes" and args.root is None:
+        raise UserError(f"--root is needed for --data {args.data}: the folder of the data set")
+    return parse_config({"data": data}, "options").data
+
+
+def choose_protocols(args: argparse.Namespace, data: DataConfig, dataset: DepthDataset) -> list[Protocol]:
+    """The one protocol asked for, or all of the data set's that take its frames."""
+    names = own_protocols(data, dataset) if args.all_protocols else [args.protocol]
+    cap = data.max_depth or dataset.max_depth
+    chosen = [choose_protocol(data, name, args.tta, cap, dataset) for name in names]
+    if args.max_depth is not None:
+        chosen = [protocol.with_(max_depth=args.max_depth) for protocol in chosen]
+    if args.median_scaling:
+        chosen = [protocol.with_(median_scaling=True) for protocol in chosen]
+    suitable = [protocol for protocol in chosen if takes(protocol, dataset)] if args.all_protocols else chosen
+    return suitable or chosen
+
+
+def takes(protocol: Protocol, dataset: DepthDataset) -> bool:
+    """Whether a protocol takes frames of the size of the first that can be read."""
+    first = next((sample for sample in readable(dataset) if not sample.faults), None)
+    try:
+        return first is None or protocol.window(*first.depth.shape) is not None
+    except SizeError:
+        return False
+
+
+def png_scale(data: DataConfig) -> float:
+    """Units per metre of 16-bit predictions of a data set."""
+    return PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE)
+
+
+def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protocol, state: PartialState) -> Predictor:
+    """The model, or the folder of predictions, that the command names."""
+    if holds_predictions(args.model):
+        if args.size:
+            raise UserError(f"--size is for models, and {args.model} holds predictions: leave it out")
+        stored = StoredPredictions(Path(args.model), args.prediction_scale or png_scale(data), protocol)
+        return Predictor(stored, None, stored.size)
+    model = open_for(args.model, data.name).to(state.device)
+    size = args.size or trained_size(args.model)
+    if size:
+        inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")
+    return Predictor(Network(model, protocol, state.device, size), model, size)
+
+
+def recorded(
+    args: argparse.Namespace, data: DataConfig, predictor: Predictor, protocol: Protocol, state: PartialState
+) -> Predict:
+    """The same predictions, written as they are made."""
+    scale = png_scale(data) if args.save_as == "png" else None
+    recorder = Recorder(predictor.predict, args.save_predictions, protocol, scale)
+    if state.is_main_process:
+        check_writable(args.save_predictions / "any", "--save-predictions")
+        recorder.describe(model=args.model, data=data.name, input_size=predictor.size)
+    return recorder
+
+
+def evaluate_all(
+    predictor: Predictor, predict: Predict, dataset: DepthDataset, protocols: Sequence[Protocol], state: PartialState
+) -> list[Outcome]:
+    """The outcome of every sample, in their order; each process predicts its share of them."""
+    if isinstance(predictor.predict, StoredPredictions) and dataset.contents:
+        predictor.predict.check([pair.name for pair in dataset.contents.usable])
+    total = len(range(0, len(dataset), state.num_processes))
+    with progress_bar(protocols[0].name, total, active=state.is_main_process) as update, eval_mode(predictor.model):
+        outcomes = evaluate_shared(predict, dataset, protocols, state, progress=lambda: update(advance=1))
+    assert outcomes is not None  # nothing interrupts it
+    return outcomes
+
+
+def explain_nothing(outcomes: Sequence[Outcome], dataset: DepthDataset) -> None:
+    """Raise a better reason for having nothing to evaluate, such as a wrong scale, where the samples tell one."""
+    if not all(outcome.faults for outcome in outcomes):
+        check_truth(dataset)
+
+
+def write_results(
+    args: argparse.Namespace,
+    results: Sequence[Evaluation],
+    dataset: DepthDataset,
+    names: Sequence[str],
+    predictor: Predictor,
+) -> None:
+    """The table on the screen, and the files that the options ask for."""
+    contents = dataset.contents
+    listed = contents.list_name if contents and contents.list_name != UNKNOWN else None
+    show_evaluation(args.model, results, listed)
+    if args.json:
+        content = [{"model": args.model, "list": listed, **one.as_dict()} for one in results]
+        write_json(args.json, content if args.all_protocols else content[0])
+    if args.report:
+        write_evaluation_page(args.report, args.model, results, dataset, names, predictor.predict)

@@ -1,0 +1,139 @@
+"""`distill export`: a model becomes a file that runs without this package, and is checked at once."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from distill.commands.arguments import MODEL, check_writable, image_size, positive
+from distill.deploy.check import TOLERANCE, Deviation, deviation
+from distill.deploy.costs import MEBI
+from distill.deploy.eight_bits import CALIBRATED, write_int8
+from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
+from distill.deploy.runtime import OnnxModel, need
+from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
+from distill.errors import DONE, FAILURE, UserError
+from teachers import DPT, DepthModel
+
+KINDS = (".onnx", ".pt2")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill export` takes."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="FILE.onnx, or FILE.pt2 for torch.export"
+    )
+    parser.add_argument("--size", type=image_size, metavar="HxW", help="of the image (default: as it was trained)")
+    parser.add_argument("--dynamic", action="store_true", help="leave batch, height and width free; ONNX only")
+    parser.add_argument("--opset", type=positive, default=18, help="version of ONNX's operators (default: %(default)s)")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated; ONNX only")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="images or folders to check, and to calibrate, by (default: the run's own training images, else scenes)",
+    )
+    parser.add_argument("--licence", help="of the weights, for the file's metadata (default: as the training data's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill export` and return the exit code: 1 where the file would not give the model's depth.
+
+    Raises:
+        UserError: If anything given is wrong.
+    """
+    check_options(args)
+    subject = open_subject(args.model)
+    check_sizes(subject, args)
+    if args.int8 and subject.run is None and not args.images:
+        raise UserError(
+            f"--int8 calibrates on images, and no run with data of its own lies beside {args.model}: give --images"
+        )
+    size = choose_size(subject, args.size)
+    images, origin = images_of(subject, size, args.images, CHECKED)
+    check_writable(args.output, "--output")
+    out = Console(highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix=f".{args.output.name}-", dir=args.output.parent) as folder:
+        part = Path(folder) / args.output.name
+        exported = write(subject, args, size, part)
+        measured = compare(exported, subject.model, images, args.dynamic)
+        out.print(f"checked by {runtime_of(args.output)} on images {origin}: {measured}")
+        if not measured.acceptable:
+            out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
+            return FAILURE
+        if args.int8:
+            given, _ = images_of(subject, size, args.images, CALIBRATED)
+            exact, part = part, part.with_name("int8.onnx")
+            if not write_int8(subject, size, exact, part, given, out):
+                out.print(f"{args.output} was not written")
+                return FAILURE
+        os.replace(part, args.output)
+    out.print(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
+    return DONE
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything is opened."""
+    kind = args.output.suffix
+    if kind not in KINDS:
+        raise UserError(f"--output {args.output} is of no known kind, expected a name that ends with .onnx or .pt2")
+    if args.opset not in OPSETS:
+        raise UserError(
+            f"--opset {args.opset} cannot be written, expected one from {OPSETS[0]} to {OPSETS[-1]}; runtimes of older "
+            "ones lack what these networks consist of"
+        )
+    if kind == ".pt2" and args.dynamic:
+        raise UserError("--dynamic is for ONNX; a .pt2 takes one size: give --size HxW")
+    if kind == ".pt2" and args.int8:
+        raise UserError("--int8 is for ONNX: give an --output that ends with .onnx")
+    for name in ("onnx", "onnxruntime") if kind == ".onnx" else ():
+        need(name)
+
+
+def check_sizes(subject: Subject, args: argparse.Namespace) -> None:
+    """Refuse free sizes for a network whose graph depends on the size."""
+    scale = subject.model.config.resolution_scale if isinstance(subject.model, DPT) else 1
+    if args.dynamic and scale != 1:
+        raise UserError(
+            f"{subject.name} works on an image of {scale:g} of the size, which a graph holds for one size only: "
+            "leave --dynamic out and give --size HxW"
+        )
+
+
+def write(subject: Subject, args: argparse.Namespace, size: tuple[int, int], path: Path) -> nn.Module:
+    """Write the file and open it again, as others will."""
+    facts = facts_of(subject, None if args.dynamic else size, args.licence)
+    if path.suffix == ".pt2":
+        write_program(subject.model, path, size, facts)
+        return torch.export.load(path).module()
+    traced = path.with_name("traced.onnx")
+    write_onnx(subject.model, traced, None if args.dynamic else size, args.opset)
+    finish(traced, path, facts)
+    return OnnxModel(path)
+
+
+def compare(exported: nn.Module, model: DepthModel, images: Sequence[Tensor], dynamic: bool) -> Deviation:
+    """The difference on the images and, where sizes are free, on parts of them of other sizes.
+
+    The model computes in float64, so that the file answers for its own rounding alone: that of DPT-Hybrid in float32 is
+    larger than what is allowed where depth is 1 / (scale * output + shift).
+    """
+    if dynamic:
+        images = [*images, *(image[..., : -(-image.shape[-2] * 3 // 4), :-1] for image in images[:1])]
+        images = [image for image in images if min(image.shape[-2:]) >= 32]
+    exact = copy.deepcopy(model).double()
+    return deviation(exported, lambda image: exact(image.double()), images)
+
+
+def runtime_of(path: Path) -> str:
+    return "ONNX Runtime" if path.suffix == ".onnx" else "PyTorch"

@@ -1,0 +1,170 @@
+"""`distill predict`: from images, videos and cameras to files, one broken file at a time."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from distill.commands.arguments import MODEL, factor, image_size, positive
+from distill.console import StepProgress, inform
+from distill.data import DecodeError
+from distill.errors import DONE, MISTAKE, UserError
+from distill.inference.models import open_for, published_data, trained_size
+from distill.inference.network import Network
+from distill.predict.frames import Frame, batches, expected_frames, read_frames
+from distill.predict.inputs import Input, check_names, find_inputs
+from distill.predict.point_cloud import USUAL_ANGLE
+from distill.predict.truth_folder import TruthFolder
+from distill.predict.writing import Predicted, Writer, colour_range
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `distill predict` takes."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, glob, video, or a camera's number")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
+    parser.add_argument("--size", type=image_size, metavar="HxW", help="resize images for the model, and depth back")
+    parser.add_argument(
+        "--batch", type=positive, default=1, metavar="N", help="images of one size at a time (default: 1)"
+    )
+    parser.add_argument("--frames", type=positive, metavar="N", help="of a video or camera, no more than these")
+    parser.add_argument("--npy", action="store_true", help="write float32 metres as well")
+    parser.add_argument("--ply", action="store_true", help="write coloured point clouds as well")
+    parser.add_argument(
+        "--intrinsics",
+        type=factor,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="the camera of point clouds, in pixels of the images (default: one that sees 60 degrees across)",
+    )
+    parser.add_argument("--teacher", metavar="MODEL", help="write its depth beside the student's")
+    parser.add_argument(
+        "--truth", type=Path, metavar="DIR", help="depth maps called like the images: write them and the error beside"
+    )
+    parser.add_argument(
+        "--depth-scale", type=factor, help="units per metre of --truth (default: as a file says, or 1000 in pictures)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `distill predict`."""
+    return MISTAKE if predict_inputs(args) else DONE
+
+
+def predict_inputs(args: argparse.Namespace) -> list[str]:
+    """Predict every input and return one line for each that could not be read.
+
+    Raises:
+        UserError: If there is no such model or input, a camera does not open, or the output cannot be written.
+    """
+    inputs = find_inputs(args.inputs, args.output)
+    writer = make_writer(args)
+    check_names(inputs, args.output, writer.suffixes)
+    truth = TruthFolder(args.truth, args.depth_scale) if args.truth else None
+    if truth:
+        truth.check(inputs)
+    total = expected_frames(inputs, args.frames)
+    check_output(args.output)
+    student = open_network(args.model, args.size or trained_size(args.model))
+    # A teacher that says nothing of its size saw what its student sees.
+    teacher = open_network(args.teacher, trained_size(args.teacher) or student.size) if args.teacher else None
+    broken: list[str] = []
+    frames = readable_frames(inputs, args.frames, broken)
+    started, done = time.perf_counter(), 0
+    with StepProgress(total, 0, "predicting") as progress:
+        try:
+            for batch in batches(frames, args.batch):
+                for one in predict(student, teacher, truth, batch, broken):
+                    write(writer, one)
+                done += len(batch)
+                progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")
+        finally:
+            writer.close()
+    report_end(inputs, broken, done, time.perf_counter() - started, args.output)
+    return broken
+
+
+def open_network(model: str, size: tuple[int, int] | None) -> Network:
+    """MODEL as a network that takes images of any size."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Network(open_for(model, published_data(model)).to(device).eval(), None, device, size)
+
+
+def make_writer(args: argparse.Namespace) -> Writer:
+    """What is to be written, by the command's options.
+
+    Raises:
+        UserError: If one of them needs another.
+    """
+    camera = tuple(args.intrinsics) if args.intrinsics else None
+    if camera and not args.ply:
+        raise UserError("--intrinsics is for point clouds: give --ply as well")
+    if args.depth_scale and not args.truth:
+        raise UserError("--depth-scale is that of the ground truth: give --truth as well")
+    if args.ply and not camera:
+        inform(
+            f"point clouds: a camera that sees {USUAL_ANGLE:g} degrees across is assumed; --intrinsics gives your own"
+        )
+    return Writer(args.output, args.npy, args.ply, bool(args.teacher or args.truth), camera)
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder that cannot be written before anything is loaded for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another --output") from error
+
+
+def readable_frames(inputs: Sequence[Input], limit: int | None, broken: list[str]) -> Iterator[Frame]:
+    """Every frame of every source; one that cannot be read is named, and the next one follows."""
+    for source in inputs:
+        try:
+            yield from read_frames(source, limit)
+        except DecodeError as error:
+            skip(error, broken)
+
+
+def skip(error: DecodeError, broken: list[str]) -> None:
+    broken.append(str(error))
+    inform(f"skipped: {error}")
+
+
+def predict(
+    student: Network, teacher: Network | None, truth: TruthFolder | None, batch: Sequence[Frame], broken: list[str]
+) -> Iterator[Predicted]:
+    """What is known of a batch of frames; one whose ground truth cannot be read has none, and is named."""
+    images = [frame.image for frame in batch]
+    depths = student.images(images)
+    others: Sequence[np.ndarray | None] = teacher.images(images) if teacher else [None] * len(batch)
+    for frame, depth, other in zip(batch, depths, others, strict=True):
+        measured = None
+        try:
+            measured = truth.read(frame) if truth else None
+        except DecodeError as error:
+            skip(error, broken)
+        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured)
+
+
+def write(writer: Writer, one: Predicted) -> None:
+    try:
+        writer(one)
+    except OSError as error:
+        raise UserError(
+            f"files of {one.frame.source} cannot be written to {writer.output} ({error.strerror}); make room, or "
+            "choose another --output"
+        ) from error
+
+
+def report_end(inputs: Sequence[Input], broken: Sequence[str], frames: int, seconds: float, output: Path) -> None:
+    """The last line: how many, how fast, where to."""
+    speed = f"{frames / seconds:.3g} frames/s, " if frames else ""
+    fine = f"{len(inputs)} inputs" if not broken else f"{len(inputs)} inputs, {len(broken)} of them with faults"
+    inform(f"{fine}: {frames} frames in {seconds:.1f} s, {speed}written to {output}")

@@ -1,0 +1,83 @@
+"""What a person is told: one console on the error output, progress bars, and lines where there is no terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 15  # between two lines of progress where there is no terminal
+
+console = Console(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")  # one process talks
+
+
+def inform(message: object) -> None:
+    """One line, as it is: nothing in it is taken for markup."""
+    console.print(str(message), highlight=False, markup=False)
+
+
+def warn(message: object) -> None:
+    """One line that should be noticed."""
+    console.print(str(message), style="yellow", highlight=False, markup=False)
+
+
+class Update(Protocol):
+    """Moves a bar: `completed` is how far it is, `advance` how much farther, `total` its end, `description` its title."""
+
+    def __call__(
+        self,
+        *,
+        completed: float | None = None,
+        total: float | None = None,
+        advance: float | None = None,
+        description: str | None = None,
+    ) -> None: ...
+
+
+@contextmanager
+def progress_bar(title: str, total: float | None = None, *, active: bool = True) -> Iterator[Update]:
+    """A bar on a terminal that vanishes at its end; nothing where there is no terminal or it is not `active`."""
+    with Progress(console=console, transient=True, disable=not (active and console.is_terminal)) as progress:
+        yield partial(progress.update, progress.add_task(title, total=total))
+
+
+class StepProgress:
+    """A bar with a note, such as speed and loss, on a terminal; a line now and then where there is none."""
+
+    def __init__(self, total: int | None, done: int, title: str, active: bool = True) -> None:
+        self.terminal = active and sys.stderr.isatty()
+        self.lines = active and not self.terminal
+        self.total, self.title, self.last_line = total, title, time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not self.terminal)
+        self.task = self.bar.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> StepProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, done: int, note: str) -> None:
+        """Show that `done` are done, with a note."""
+        self.bar.update(self.task, completed=done, note=note)
+        if self.lines and (time.monotonic() - self.last_line > LINE_SECONDS or done == self.total):
+            self.last_line = time.monotonic()
+            inform(f"{self.title}: step {done} of {self.total or '?'}, {note}")

@@ -1,0 +1,160 @@
+"""The checker: what is on disk of a data set, what is missing or wrong with it, and what to do about that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from distill.data.files.known_lists import UNKNOWN, nearest_list
+from distill.data.files.pairs import Contents, PictureReader
+from distill.data.kitti.drives import KB_CROP
+from distill.data.kitti.eigen import eigen_test_drives
+from distill.data.nyu.camera import FRAME
+from distill.data.opening import Source
+from distill.data.survey import Survey, copies, shared_images, shared_scenes
+from distill.data.truth import MIN_DEPTH, fitting_scale
+from distill.errors import UserError
+
+SAMPLES = 32  # depth maps that are read of each half
+FEW = 5  # names that are listed
+NEAR = 0.02  # share of the cap within which depth is hardly all
+MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
+
+
+@dataclass(frozen=True)
+class Half:
+    """A half of a data set, and what was seen of it."""
+
+    name: str
+    contents: Contents
+    seen: Survey
+
+
+def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
+    """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known."""
+    report: dict[str, Any] = {"data": source.name, "root": str(source.root)}
+    report["halves"] = {half.name: describe(half) for half in halves}
+    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half, source.name)]
+    notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half, source.name)]
+    if len(halves) == 2:
+        train, test = (half.contents for half in halves)
+        scenes, images = shared_scenes(train, test), shared_images(train, test)
+        copied = copies(halves[0].seen, halves[1].seen)
+        report["shared"] = {"images": len(images), "copies": len(copied), "scenes": scenes}
+        if copied:
+            notes.append(f"{len(copied)} test images have a copy in training: {copied[0][0]} is {copied[0][1]}")
+        if images:
+            problems.append(f"{len(images)} test images are training images too, such as {images[0]}: take them out")
+        elif scenes:
+            notes.append(f"training and test share {len(scenes)} scenes, such as {scenes[0]}")
+    else:
+        notes.append("only one half was looked at, so nothing is known of an overlap")
+    return report | {"ok": not problems, "problems": problems, "notes": notes}
+
+
+def describe(half: Half) -> dict[str, Any]:
+    """What is known of one half."""
+    contents, seen = half.contents, half.seen
+    return {
+        "source": contents.source,
+        "list": contents.list_name,
+        "layout": contents.layout,
+        "truth": contents.truth,
+        "lines": contents.lines,
+        "usable": len(contents.usable),
+        "without_truth": len(contents.without_truth),
+        "repeated": len(contents.repeated),
+        "missing": len(contents.missing),
+        "missing_first": list(contents.missing[:FEW]),
+        "unreadable": len(seen.faults),
+        "unreadable_first": dict(sorted(seen.faults.items())[:FEW]),
+        "sizes": {f"{height}x{width}": count for (height, width), count in seen.sizes.most_common()},
+        "depth_bits": {str(bits): count for bits, count in seen.bits.most_common()},
+        "max_depth": contents.max_depth,
+        "depth": asdict(seen.depths) if seen.depths else None,
+        "scenes": len({pair.scene for pair in contents.usable} - {""}),
+    }
+
+
+def problems_of(half: Half, dataset: str) -> Iterator[str]:
+    """What stands in the way of a run, each with what to do."""
+    contents, seen = half.contents, half.seen
+    try:
+        contents.check()
+    except UserError as error:
+        yield str(error)
+    if seen.faults:
+        path, why = min(seen.faults.items())
+        yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
+    if wrong := [one for one in seen.wrong if "cannot read" not in one]:
+        yield f"{wrong[0]} (and {len(wrong) - 1} more of those looked at)" if len(wrong) > 1 else wrong[0]
+    yield from size_problems(half, dataset)
+    if half.name == "test" and (repeated := contents.repeated):
+        yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: drop them"
+    if contents.usable and not contents.images_only and not seen.wrong:
+        yield from depth_problems(half)
+
+
+def size_problems(half: Half, dataset: str) -> Iterator[str]:
+    """Frames of a size that the data set does not have."""
+    fits = {
+        "kitti": (f"at least {KB_CROP[0]}x{KB_CROP[1]}", lambda h, w: h >= KB_CROP[0] and w >= KB_CROP[1]),
+        "nyu": (f"{FRAME[0]}x{FRAME[1]}", lambda h, w: (h, w) == FRAME),
+    }
+    expected, fit = fits.get(dataset, ("", lambda h, w: True))
+    odd = {size: count for size, count in half.seen.sizes.items() if not fit(*size)}
+    if odd:
+        height, width = min(odd)
+        name = half.contents.usable[half.seen.examples[height, width]].name
+        yield f"{sum(odd.values())} images are not {expected}, such as {name} of {height}x{width}: give whole frames"
+
+
+def depth_problems(half: Half) -> Iterator[str]:
+    """What is wrong with the sampled depth."""
+    depths, cap = half.seen.depths, half.contents.max_depth
+    if depths is None:
+        yield f"nothing is measured in any of {SAMPLES} depth maps: check that these are depth maps"
+    elif depths.in_range == 0:
+        span = f"{depths.nearest:.4g} to {depths.farthest:.4g} m"
+        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m{scale_hint(half)}"
+
+
+def scale_hint(half: Half) -> str:
+    """Which scale would fit depth that lies beyond the cap."""
+    depths, read = half.seen.depths, half.contents.read
+    scale = read.depth_scale if isinstance(read, PictureReader) else None
+    if depths is None or scale is None or depths.nearest < half.contents.max_depth:
+        return ""
+    return f"; {fitting_scale(depths.farthest, scale, half.contents.max_depth):g} units per metre would fit"
+
+
+def notes_on(half: Half, dataset: str) -> Iterator[str]:
+    """What should be known of a half that can be used."""
+    contents, depths = half.contents, half.seen.depths
+    part = {"train": "training", "test": "test"}.get(half.name, "")
+    if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines, part)):
+        yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
+    if half.name == "train" and (leaked := test_frames(contents)):
+        yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
+    if half.name != "test" and (repeated := contents.repeated):
+        yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
+    if contents.without_truth:
+        yield f"{len(contents.without_truth)} frames without ground truth are left out"
+    if dataset == "folder" and len(half.seen.sizes) > 1:
+        yield f"images of {len(half.seen.sizes)} sizes cannot form a batch: train with data.size or data.crop"
+    if contents.images_only:
+        yield "images alone: they can be distilled from a teacher, not evaluated"
+    if depths and MIN_DEPTH < depths.farthest < NEAR * contents.max_depth:
+        yield (
+            f"the farthest of the depth is {depths.farthest:.3g} m, of the {contents.max_depth:g} m that count: does "
+            "the file hold the units that are expected?"
+        )
+    if depths and 0 < depths.in_range < MOSTLY:
+        yield f"only {depths.in_range:.0%} of the depth lies below {contents.max_depth:g} m: is the unit right?"
+
+
+def test_frames(contents: Contents) -> int:
+    """How many frames are from drives that Eigen's test frames are of."""
+    drives = eigen_test_drives()
+    return sum(pair.scene in drives for pair in contents.usable)

@@ -1,0 +1,153 @@
+"""List files: which images belong to the halves of a data set, in every form that goes round."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from distill.data.files.known_lists import KITTI_DRIVE
+from distill.errors import UserError
+
+Part = Literal["train", "test"]
+
+SPLIT_FORM = (
+    "'rgb_path depth_path [focal_px]', depth_path 'None' where there is no ground truth, 'rgb_path', or "
+    "'date/drive frame l|r'"
+)
+# What toolkits call their lists; the first is what this project writes.
+LIST_NAMES = (
+    "{part}_files_with_gt.txt",
+    "kitti_eigen_{part}_files_with_gt.txt",  # AdaBins
+    "eigen_{part}_files_with_gt.txt",  # BTS, NeWCRFs
+    "nyudepthv2_{part}_files_with_gt.txt",
+    "nyudepthv2_{part}_files_with_gt_dense.txt",
+    "kitti_eigen_{part}.txt",  # MDE-Toolbox, iDisc
+    "nyu_{part}.txt",
+    "{part}_list.txt",  # GLPDepth
+    "nyu2_{part}.csv",  # DenseDepth
+    "data/nyu2_{part}.csv",
+    "{part}_files.txt",  # monodepth2
+    "{part}.txt",
+    "{part}.csv",
+)
+DRIVE_FRAME = re.compile(rf"({KITTI_DRIVE})\s+(\d{{1,10}})(?:\s+([lr]))?")
+CAMERAS = {"l": "02", "r": "03"}
+LIKE_DEPTH = re.compile("depth|truth", re.IGNORECASE)
+LIKE_IMAGE = re.compile(r"rgb|colou?r|\.jpe?g$|/data/\d|(^|/)images?/", re.IGNORECASE)
+COMMAS = re.compile(r"[^,]+\.[a-z]+,", re.IGNORECASE)  # of a table: behind a suffix
+DENSE_FILE = re.compile(r"\.[a-z]+$", re.IGNORECASE)
+CSV_COLUMNS = ("image", "depth", "fx", "fy", "cx", "cy")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLine:
+    """An image and its depth map, as paths below the root.
+
+    `depth` is None where the list says that there is no ground truth, or says nothing of it: then `silent` is set, and
+    a data set that knows where depth maps lie may look for one. `camera` is (fx, fy, cx, cy) in pixels.
+    """
+
+    image: str
+    depth: str | None
+    silent: bool = False
+    camera: tuple[float, float, float, float] | None = None
+
+
+def default_split(root: str | os.PathLike[str], part: Part) -> Path:
+    """The list file that a data set is looked up by when none is named: the first of the usual names that exists."""
+    candidates = [Path(root) / name.format(part=part) for name in LIST_NAMES]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
+    """The lines of a list file. Leading slashes go and blank lines are ignored.
+
+    The forms are those of BTS and AdaBins (`rgb depth focal`), GLPDepth (`rgb depth`), NeWCRFs (`rgb depth dense`, of
+    which the first depth counts, and `rgb` alone), monodepth2 (`date/drive frame l|r`), and CSV (`rgb,depth`, with or
+    without a header that may also name fx, fy, cx and cy).
+
+    Raises:
+        UserError: If a line has none of these forms, or names a file outside of the root.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"list file {path} does not exist, expected lines of {SPLIT_FORM}") from None
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"list file {path} is not readable text, expected lines of {SPLIT_FORM}") from None
+    if Path(path).suffix.lower() == ".csv":
+        return _read_csv(text, path)
+    numbered = enumerate(text.splitlines(), start=1)
+    return [_parse_line(line.strip(), f"{path}:{number}") for number, line in numbered if line.strip()]
+
+
+def drive_frame(drive: str, number: int, camera: str = "02", *, truth: bool | None = None) -> SplitLine:
+    """The line of frame `number` of a KITTI `date/drive`. `truth` is None where nothing is known of its depth map."""
+    image = f"{drive}/image_{camera}/data/{number:010d}.png"
+    depth = f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{camera}/{number:010d}.png"
+    return SplitLine(image, depth if truth else None, silent=truth is None)
+
+
+def _parse_line(line: str, where: str) -> SplitLine:
+    if frame := DRIVE_FRAME.fullmatch(line):
+        return drive_frame(frame[1], int(frame[2]), CAMERAS[frame[3] or "l"])
+    fields = line.split()
+    if COMMAS.match(fields[0]):
+        raise UserError(f"{where}: '{line}' has commas between its columns: name the list .csv, or use spaces")
+    if not _well_formed(fields):
+        raise UserError(f"{where}: '{line}' is not a line of a list file, expected {SPLIT_FORM}")
+    return _checked_line(fields[0], fields[1] if len(fields) > 1 else "", where)
+
+
+def _well_formed(fields: list[str]) -> bool:
+    """Whether these are one to three columns: an image, its depth map, a focal length or another depth map."""
+    if len(fields) > 3 or fields[0] == "None" or any(_number(field) is not None for field in fields[:2]):
+        return False
+    return len(fields) < 3 or (_number(fields[2]) or 0) > 0 or bool(DENSE_FILE.search(fields[2]))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _checked_line(
+    image: str, depth: str, where: str, camera: tuple[float, float, float, float] | None = None
+) -> SplitLine:
+    """A line whose paths stay below the root and stand in the right order."""
+    for path in (image, depth):
+        if ".." in path.split("/"):
+            raise UserError(f"{where}: {path} leaves the data root, expected a path below it: remove the '..'")
+    if LIKE_DEPTH.search(image) and not LIKE_IMAGE.search(image) and LIKE_IMAGE.search(depth):
+        raise UserError(f"{where}: '{image}' looks like the depth map and '{depth}' like its image: put rgb first")
+    known = None if depth in ("", "None") else depth.lstrip("/")
+    return SplitLine(image.lstrip("/"), known, silent=depth == "", camera=camera)
+
+
+def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
+    rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), start=1) if any(row)]
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
+    columns: tuple[str, ...] = CSV_COLUMNS
+    if "image" in header or "rgb" in header:
+        columns = tuple("image" if name == "rgb" else name for name in header)
+        rows = rows[1:]
+    return [_parse_row(dict(zip(columns, row, strict=False)), f"{path}:{number}") for number, row in rows]
+
+
+def _parse_row(row: dict[str, str], where: str) -> SplitLine:
+    row = {name: value.strip() for name, value in row.items()}
+    given = [row[name] for name in CSV_COLUMNS[2:] if row.get(name)]
+    numbers = [number for number in map(_number, given) if number is not None]
+    if not row.get("image") or len(numbers) != len(given) or len(given) not in (0, 4):
+        said = ",".join(row.values())
+        raise UserError(f"{where}: '{said}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}")
+    camera = (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None
+    return _checked_line(row["image"], row.get("depth", ""), where, camera)

@@ -1,0 +1,153 @@
+"""Images with their depth maps: which there are, where they lie, and the data set that reads them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from distill.data.files.reading import INTEGER_SCALE, read_image, read_pair
+from distill.data.sample import DepthDataset, Sample
+from distill.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The files of one sample.
+
+    `depth` is None where there is no ground truth, and `index` the number inside a file that holds many samples.
+    `intrinsics` is 3x3, in pixels. `scene` is the drive or room that it shows: training and test share none.
+    """
+
+    name: str
+    image: str
+    depth: str | None
+    intrinsics: np.ndarray | None = None
+    scene: str = ""
+    index: int = 0
+
+
+Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) and float32 metres (H, W)
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """Reads pictures and depth maps; the scales are units per metre as in `read_depth`."""
+
+    depth_scale: float | None
+    byte_scale: float | None = None
+
+    def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        if pair.depth is None:
+            image = read_image(pair.image)
+            return image, np.zeros(image.shape[:2], np.float32)
+        return read_pair(pair.image, pair.depth, self.depth_scale, self.byte_scale)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the lines of a list stand for on this disk.
+
+    Args:
+        root: The folder of the whole set.
+        source: The list file, or in words what takes its place.
+        list_name: What the list is known as.
+        layout: How the files lie, in words.
+        truth: Where the depth comes from, in words.
+        max_depth: Cap of the ground truth in metres. It is not applied to the samples.
+        pairs: The lines whose files are there; those without ground truth among them.
+        missing: Files that lines name and that are not there.
+        read: Opens a pair.
+        images_only: No ground truth is expected: the images are for a teacher's depth.
+    """
+
+    root: Path
+    source: str
+    list_name: str
+    layout: str
+    truth: str
+    max_depth: float
+    pairs: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    read: Read
+    images_only: bool = False
+
+    @property
+    def lines(self) -> int:
+        return len(self.pairs) + len(self.missing)
+
+    @property
+    def usable(self) -> tuple[Pair, ...]:
+        """The pairs that a data set consists of: those with ground truth, or all where there is none."""
+        return self.pairs if self.images_only else tuple(pair for pair in self.pairs if pair.depth is not None)
+
+    @property
+    def without_truth(self) -> tuple[str, ...]:
+        """Names of the frames that are left out for want of ground truth."""
+        return () if self.images_only else tuple(pair.name for pair in self.pairs if pair.depth is None)
+
+    @property
+    def depth_scale(self) -> float:
+        """Units per metre of the depth maps, for messages."""
+        return (self.read.depth_scale if isinstance(self.read, PictureReader) else 1.0) or INTEGER_SCALE
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Names of the usable pairs whose image came before."""
+        seen = Counter((pair.image, pair.index) for pair in self.usable)
+        again = (key for key, count in seen.items() for _ in range(count - 1))
+        return tuple(name_under(self.root, image) for image, _ in again)
+
+    def first(self, count: int) -> Contents:
+        """The first so many usable pairs."""
+        return replace(self, pairs=self.usable[:count], missing=())
+
+    def check(self) -> None:
+        """Refuse a list of which files are missing, or that has no ground truth at all."""
+        if self.missing:
+            some = ", ".join(self.missing[:3]) + (", ..." if len(self.missing) > 3 else "")
+            raise UserError(
+                f"{len(self.missing)} of {self.lines} lines of {self.source} name files that do not exist: {some} "
+                f"(found under {self.root}: {self.layout}): add the files or drop the lines"
+            )
+        if not self.usable:
+            raise UserError(
+                f"no valid ground truth in the whole set: none of the {self.lines} frames of {self.source} has a "
+                "depth map; check the list or folder"
+            )
+
+
+class PairDataset(DepthDataset):
+    """A `DepthDataset` of the files that a list stands for.
+
+    Raises:
+        UserError: If files are missing, or there is no ground truth where some is expected.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        contents.check()
+        self.contents: Contents = contents
+        self.pairs, self.max_depth = contents.usable, contents.max_depth
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one pair.
+
+        Raises:
+            DecodeError: If one of its files cannot be read.
+            UserError: If its depth map is not a depth map, or of another size.
+        """
+        pair = self.pairs[index]
+        image, depth = self.contents.read(pair)
+        return Sample(image, depth, valid=depth > 0, name=pair.name, intrinsics=pair.intrinsics)
+
+
+def name_under(root: Path, path: str) -> str:
+    """The path of a file relative to its root, with forward slashes."""
+    return Path(os.path.relpath(path, root)).as_posix()

@@ -1,0 +1,177 @@
+"""NYU Depth V2 as HDF5: the labelled `.mat` file, and fast-depth's one file for each frame."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from distill.data.files.disk import walk
+from distill.data.files.known_lists import UNKNOWN, name_list
+from distill.data.files.list_files import Part
+from distill.data.files.pairs import Contents, Pair, name_under
+from distill.data.files.reading import DecodeError
+from distill.data.nyu.camera import COLOURED, FRAME, INTRINSICS, MAX_DEPTH
+from distill.data.nyu.official import LABELLED, nyu_labelled_split
+from distill.data.nyu.recordings import room
+from distill.errors import UserError
+
+LabelledDepth = Literal["raw", "filled"]
+
+LABELLED_FILES = ("nyu_depth_v2_labeled.mat", "labeled/nyu_depth_v2_labeled.mat")
+SPLIT_FILES = ("splits.mat", "official_splits/splits.mat")
+H5_FOLDERS = {"train": ("train", "nyudepthv2/train"), "test": ("val", "nyudepthv2/val", "test")}
+DEPTHS = {"raw": "rawDepths", "filled": "depths"}
+
+
+def extra(module: str) -> ModuleType:
+    """A library that only these files need."""
+    try:
+        return __import__(module, fromlist=["*"])
+    except ImportError:
+        package = module.partition(".")[0]
+        raise UserError(f"NYU's .mat and .h5 files need {package}: pip install '.[nyu]'") from None
+
+
+@lru_cache(maxsize=4)
+def _kept_open(path: str, process: int) -> Any:
+    """An open file of this process: an HDF5 handle does not survive a fork."""
+    return extra("h5py").File(path, "r")
+
+
+def open_labelled(path: Path) -> Any:
+    """The labelled file, open."""
+    try:
+        return _kept_open(str(path), os.getpid())
+    except OSError as error:
+        raise UserError(f"{path} is not a whole HDF5 file ({error}): get it again") from None
+
+
+# ------------------------------------------------------------------------------------------------------- labelled file
+
+
+def labelled_file(root: Path) -> Path | None:
+    """The labelled file of a root."""
+    return next((root / name for name in LABELLED_FILES if (root / name).is_file()), None)
+
+
+def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Contents:
+    """The frames of a half of the labelled file, named by kind of room and number."""
+    file = open_labelled(path)
+    lacking = [name for name in ("images", DEPTHS[depth]) if name not in file]
+    if lacking:
+        raise UserError(f"{path} has no {' and no '.join(lacking)}, expected NYU's labelled file: get it again")
+    numbers, list_name = labelled_numbers(path, len(file["images"]), part)
+    kinds, scenes = labels(file, "sceneTypes", numbers), labels(file, "scenes", numbers)
+    pairs = [
+        Pair(f"{kind} {number:05d}", str(path), str(path), INTRINSICS, room(f"{scene}/image"), number)
+        for number, kind, scene in zip(numbers, kinds, scenes, strict=True)
+    ]
+    return Contents(
+        root=path.parent,
+        source=f"the {part} half of {path}",
+        list_name=list_name,
+        layout=f"NYU's labelled file {path.name}",
+        truth=f"{depth} depth",
+        max_depth=MAX_DEPTH,
+        pairs=tuple(pairs),
+        missing=(),
+        read=LabelledReader(DEPTHS[depth]),
+    )
+
+
+def labelled_numbers(path: Path, count: int, part: Part) -> tuple[list[int], str]:
+    """The numbers of a half's frames, counted from 0, by `splits.mat` where it lies near, and what the list is."""
+    official = nyu_labelled_split(part)
+    listed = next((path.parent / name for name in SPLIT_FILES if (path.parent / name).is_file()), None)
+    if listed is None and count != LABELLED:
+        raise UserError(f"{path} holds {count} frames, expected {LABELLED}: put its splits.mat beside it")
+    if listed is None:
+        return official, name_list(map(str, official))
+    key = f"{part}Ndxs"
+    try:
+        content = extra("scipy.io").loadmat(listed, variable_names=[key])
+        numbers = sorted(int(number) - 1 for number in content[key].ravel())
+    except UserError:
+        raise
+    except Exception:  # scipy raises many kinds
+        raise UserError(f"{listed} has no '{key}', expected NYU's splits.mat: get it again, or remove it") from None
+    if not numbers or not 0 <= numbers[0] <= numbers[-1] < count:
+        raise UserError(f"{listed} numbers frames up to {numbers[-1] + 1 if numbers else 0}, but {path} has {count}")
+    return numbers, name_list(map(str, numbers))
+
+
+def labels(file: Any, key: str, numbers: list[int]) -> list[str]:
+    """The text of every frame in a MATLAB cell array of strings, "" where the file has none."""
+    if key not in file:
+        return [""] * len(numbers)
+    references = np.asarray(file[key]).ravel()
+    return ["".join(map(chr, np.asarray(file[references[number]]).ravel())) for number in numbers]
+
+
+@dataclass(frozen=True)
+class LabelledReader:
+    """Reads one frame of the labelled file, which holds everything transposed. `key` names the depth."""
+
+    key: str
+
+    def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            file = _kept_open(pair.image, os.getpid())
+            image = np.ascontiguousarray(file["images"][pair.index].transpose(2, 1, 0))
+            depth = np.ascontiguousarray(file[self.key][pair.index].T, dtype=np.float32)
+        except (OSError, KeyError) as error:
+            raise DecodeError(pair.image, " ".join(str(error).split())) from None
+        return blacken_border(image), depth
+
+
+def blacken_border(image: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3) with the black border of BTS' copies, which all published results were made with."""
+    if image.shape[:2] != FRAME:
+        return image
+    bordered = np.zeros_like(image)
+    bordered[COLOURED] = image[COLOURED]
+    return bordered
+
+
+# -------------------------------------------------------------------------------------------------- fast-depth's files
+
+
+def h5_folder(root: Path, part: Part) -> Path | None:
+    """Where a half of fast-depth's files lies."""
+    folders = [root / name for name in H5_FOLDERS[part]]
+    return next((folder for folder in folders if any(folder.glob("*/*.h5"))), None)
+
+
+def find_h5(root: Path, folder: Path) -> Contents:
+    """Every file of a half, named by its path."""
+    extra("h5py")  # before any worker starts
+    files = [str(path) for path in walk(folder) if path.suffix == ".h5"]
+    names = [name_under(root, path) for path in files]
+    pairs = [Pair(name, path, path, INTRINSICS, room(name)) for path, name in zip(files, names, strict=True)]
+    return Contents(
+        root=root,
+        source=f"every frame of {folder}",
+        list_name=UNKNOWN,
+        layout="NYU as fast-depth's .h5 files",
+        truth="depth as stored",
+        max_depth=MAX_DEPTH,
+        pairs=tuple(pairs),
+        missing=(),
+        read=read_h5,
+    )
+
+
+def read_h5(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """The image and depth of one of fast-depth's files."""
+    try:
+        with extra("h5py").File(pair.image, "r") as file:
+            image = np.ascontiguousarray(np.asarray(file["rgb"]).transpose(1, 2, 0))
+            return image, np.asarray(file["depth"], dtype=np.float32)
+    except (OSError, KeyError) as error:
+        raise DecodeError(pair.image, " ".join(str(error).split())) from None

@@ -1,0 +1,147 @@
+"""What is exported, and what is known of it: the model, the run it comes from, its size, its images, its facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill import __version__
+from distill.assembly.datasets import build_data
+from distill.config import Config, load_config
+from distill.data import DecodeError, SceneDataset, to_tensor
+from distill.data.files.reading import read_image
+from distill.data.files.rgb_depth import IMAGE_SUFFIXES
+from distill.errors import UserError
+from distill.inference.models import open_for, published_data
+from distill.inference.network import fit
+from students import read_config
+from students.card import licence_of
+from teachers import DPT, DepthModel, FrozenTeacher
+
+USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
+RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
+CHECKED = 4  # images
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be exported, on the CPU. `run` is the configuration it was trained with, where that is at hand."""
+
+    name: str
+    model: DepthModel
+    recipe: dict[str, Any]
+    run: Config | None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What its folder says of its training; empty for a teacher's checkpoint."""
+        return self.recipe.get("metadata", {})
+
+    @property
+    def units(self) -> str:
+        """Of the output: only a checkpoint whose conversion is not known gives no metres."""
+        raw = isinstance(self.model, DPT) and not self.model.config.invert
+        return RELATIVE if raw and "metadata" not in self.recipe else "metres"
+
+
+def open_subject(name: str) -> Subject:
+    """MODEL of the command line.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    model = open_for(name, published_data(name))
+    plain = model.model if isinstance(model, FrozenTeacher) else model
+    try:
+        place, recipe = read_config(name)
+    except (FileNotFoundError, ValueError):
+        return Subject(name, plain, {"student": name.partition(":")[0]}, None)
+    written = place.parent / "config.yaml"
+    return Subject(name, plain, recipe, load_config(written) if written.is_file() else None)
+
+
+def choose_size(subject: Subject, given: tuple[int, int] | None) -> tuple[int, int]:
+    """The size asked for, else that of the training images.
+
+    Raises:
+        UserError: If nothing tells.
+    """
+    trained = given or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
+    if trained is None:
+        raise UserError(f"{subject.name} does not say which size its images had: give --size HxW")
+    return int(trained[0]), int(trained[1])
+
+
+def images_of(
+    subject: Subject, size: tuple[int, int], paths: Sequence[Path] | None, count: int
+) -> tuple[list[Tensor], str]:
+    """Up to `count` images (1, 3, *size) in [0, 1], and what they are: those given, the run's own, or scenes.
+
+    Raises:
+        UserError: If none of those given can be read.
+    """
+    if paths:
+        return [fitted(image, size) for image in read_images(paths, count)], "that were given"
+    if subject.run is not None:
+        training = build_data(subject.run).train
+        step = max(len(training) // count, 1)
+        chosen = range(0, min(len(training), step * count), step)
+        return [fitted(training.unvaried(i).image, size) for i in chosen], "of the run's training data"
+    scenes = SceneDataset("road", count, seed=13, size=size)
+    return [fitted(scenes[i].image, size) for i in range(count)], "rendered for this"
+
+
+def fitted(image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """RGB (H, W, 3) -> (1, 3, *size) in [0, 1]."""
+    return fit(to_tensor(image)[None], size).clamp(0, 1)
+
+
+def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
+    """The first `count` images among files and folders that can be read."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--images {path}: there is no such file or folder")
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        files += inside
+    images = []
+    for file in files[:: max(len(files) // count, 1)]:
+        try:
+            images.append(read_image(file))
+        except DecodeError:
+            continue
+        if len(images) == count:
+            break
+    if not images:
+        said = ", ".join(map(str, paths))
+        raise UserError(f"--images {said}: no image can be read there; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return images
+
+
+def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None) -> dict[str, str]:
+    """What a file says of itself, as text by name."""
+    model, training = subject.model, subject.training
+    known: dict[str, Any] = {
+        "input": "image: float32 RGB in [0, 1], (batch, 3, height, width); normalisation is inside",
+        "output": "depth: float32, (batch, 1, height, width)",
+        "units": subject.units,
+        "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
+        "min_depth": model.min_depth,
+        "max_depth": model.max_depth,
+        "model": subject.recipe["student"],
+        "options": subject.recipe.get("options"),
+        "training": training or None,
+        "protocol": training.get("protocol"),
+        "fingerprint": training.get("fingerprint"),
+        "licence": licence or "; ".join(licence_of(training)),
+        "software": f"distill {__version__}, PyTorch {torch.__version__}",
+    }
+    facts = {key: value for key, value in known.items() if value is not None}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}

@@ -1,1 +1,0 @@
-"""A trained model leaves home: `distill export`."""

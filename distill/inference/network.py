@@ -1,0 +1,115 @@
+"""A depth model that takes images of any size: resized for it, padded by itself, mirrored where that is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.data import Sample, to_tensor
+from distill.errors import UserError
+from distill.evaluation import Prediction, Protocol
+from distill.evaluation.scores import Size
+from teachers.model import MIN_SIDE
+
+Model = Callable[[Tensor], Tensor]  # image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)
+
+
+@dataclass
+class Network:
+    """Depth of samples and images by one model; the time spent in the model adds up in `seconds`.
+
+    Attributes:
+        model: Image (B, 3, H, W) in [0, 1] -> depth in metres, (B, 1, H, W). B is 2 where the mirrored image counts.
+        protocol: Says what the model is shown of a sample: KITTI's cut or all, and the mirrored image or not.
+        device: Where the model is; images are taken there.
+        size: (H, W) to which images are resized for the model; None leaves them as they are.
+        autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
+        min_side: Pixels that the model needs both ways.
+    """
+
+    model: Model
+    protocol: Protocol | None
+    device: torch.device
+    size: Size | None = None
+    autocast: torch.dtype | None = None
+    min_side: int = MIN_SIDE
+    seconds: float = 0.0
+
+    def __call__(self, sample: Sample) -> Prediction:
+        """The prediction of a sample, and of its mirrored image where the protocol asks for that.
+
+        Raises:
+            UserError: If the image is smaller than the model takes.
+            ValueError: If the model's output has another shape than promised.
+        """
+        assert self.protocol is not None
+        rows, cols = self.protocol.input_window(*sample.depth.shape)
+        shown = to_tensor(sample.image[rows, cols])[None]
+        height, width = shown.shape[-2:]
+        if self.size is None and min(height, width) < self.min_side:
+            seen = f"{sample.name} is {height}x{width} (height x width)"
+            raise UserError(f"{seen}, expected at least {self.min_side} both ways; enlarge images by an input size")
+        depths = self.depth(shown, mirrored=self.protocol.tta != "none")
+        return Prediction(depths[0], depths[1] if len(depths) > 1 else None, (height, width))
+
+    @torch.inference_mode()
+    def depth(self, images: Tensor, *, mirrored: bool = False) -> Tensor:
+        """Depth (B, h, w), float32, of images (B, 3, H, W) in [0, 1], at the size that the model works on.
+
+        With `mirrored`, that of the mirrored images follows, still mirrored: (2 B, h, w).
+        """
+        images = fit(images.to(self.device), self.size)
+        batch = torch.cat([images, images.flip(-1)]) if mirrored else images
+        precision = torch.autocast(self.device.type, dtype=self.autocast) if self.autocast else nullcontext()
+        wait_for(self.device)
+        start = time.perf_counter()
+        with precision:
+            depth = self.model(batch)
+        wait_for(self.device)
+        self.seconds += time.perf_counter() - start
+        expected = (len(batch), 1, *batch.shape[-2:])
+        if tuple(depth.shape) != expected:
+            raise ValueError(f"the model made {tuple(depth.shape)} of {tuple(batch.shape)}, expected {expected}")
+        return depth[:, 0].float()
+
+    def images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size."""
+        shape = images[0].shape[:2]
+        depth = self.depth(torch.stack([to_tensor(image) for image in images]))[:, None]
+        if depth.shape[-2:] != shape:
+            depth = F.interpolate(depth, size=shape, mode="bilinear", align_corners=False)
+        return list(depth[:, 0].cpu().numpy())
+
+
+def fit(images: Tensor, size: Size | None) -> Tensor:
+    """Images (B, 3, H, W) at the size that a model is to see, bilinear with antialiasing; as they are for None."""
+    if size is None or tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Let the device finish its work, so that a clock read now is right."""
+    getattr(torch, device.type).synchronize()
+
+
+@contextmanager
+def eval_mode(model: object) -> Iterator[None]:
+    """Eval mode inside, of a module; afterwards every part is as it was, also one in another mode than the rest."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -1,0 +1,117 @@
+"""Pictures of what a run's networks see and say, ready for a page or TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.data import DecodeError, DepthDataset, Sample, resize, to_tensor
+from distill.evaluation import Protocol
+from distill.inference.network import Model, eval_mode
+from distill.method import Method
+from distill.report import (
+    Panel,
+    colour_limits,
+    colourise,
+    colourise_error,
+    colourise_weight,
+    depth_scale,
+    error_scale,
+    resize_to,
+    weight_scale,
+)
+from teachers import DepthModel
+
+ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
+SPARSE = 0.3  # share of measured pixels below which they are drawn larger than they are
+
+
+def network_input(sample: Sample, protocol: Protocol, size: tuple[int, int] | None) -> Sample:
+    """What a network is shown of a sample: the protocol's part of the image, at the run's size."""
+    rows, columns = protocol.input_window(*sample.depth.shape)
+    shown = Sample(
+        np.ascontiguousarray(sample.image[rows, columns]),
+        np.ascontiguousarray(sample.depth[rows, columns]),
+        np.ascontiguousarray(sample.valid[rows, columns]),
+        sample.name,
+    )
+    return shown if size is None else resize(shown, size)
+
+
+def pick(dataset: Sized, count: int) -> list[int]:
+    """Indices of `count` evenly spaced samples."""
+    total = len(dataset)
+    return sorted({round(i * (total - 1) / max(count - 1, 1)) for i in range(min(count, total))})
+
+
+def as_map(depth: Tensor) -> np.ndarray:
+    """(1, 1, H, W) on any device -> float32 (H, W)."""
+    return depth[0, 0].detach().float().cpu().numpy()
+
+
+def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float) -> Panel:
+    """Image, truth, every network's depth on one colour scale, and the error of the last one.
+
+    The first network's depth (the teacher's), the last one's and the truth lie under one slider.
+    """
+    valid = shown.valid & (shown.depth < max_depth)
+    near, far = colour_limits(np.where(valid, shown.depth, 0) if valid.any() else next(iter(depths.values())))
+    radius = 1 if valid.mean() < SPARSE else 0
+    pictures = {"image": shown.image}
+    if valid.any():
+        pictures["ground truth"] = colourise(shown.depth, near, far, radius=radius)
+    pictures |= {label: colourise(depth, near, far) for label, depth in depths.items()}
+    scales = [depth_scale(near, far)]
+    if valid.any():
+        label, depth = list(depths.items())[-1]
+        pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT, radius=radius)
+        scales.append(error_scale(ERROR_LIMIT))
+    models = list(depths)
+    compare = [*dict.fromkeys((models[0], models[-1])), *(["ground truth"] if valid.any() else [])]
+    return Panel(name, pictures, scales=tuple(scales), compare=tuple(compare))
+
+
+@torch.no_grad()
+def method_panel(
+    method: Method, teacher: DepthModel | None, shown: Sample, max_depth: float, others: Mapping[str, Model]
+) -> Panel:
+    """One image as the teacher, the ghost, others and the student see it, the student's error and the LAM map."""
+    device = next(method.parameters()).device
+    image = to_tensor(shown.image)[None].to(device)
+    with eval_mode(method):
+        guide = method.consult(teacher, image, torch.ones_like(image[:, :1], dtype=torch.bool))
+        maps = method.explain(image, guide)
+    depths = {"teacher": as_map(teacher(image))} if teacher is not None else {}
+    depths |= {"ghost": as_map(maps["ghost"])} if "ghost" in maps else {}
+    depths |= {label: as_map(model(image)) for label, model in others.items()}
+    depths["student"] = as_map(maps["student"])
+    panel = depth_panel(shown.name, shown, depths, max_depth)
+    if "attention" in maps:
+        picture = colourise_weight(as_map(maps["attention"]))
+        panel.pictures["importance (LAM)"] = resize_to(picture, (shown.image.shape[0], shown.image.shape[1]))
+        panel = replace(panel, scales=(*panel.scales, weight_scale()))
+    return panel
+
+
+def method_panels(
+    method: Method,
+    teacher: DepthModel | None,
+    dataset: DepthDataset,
+    protocol: Protocol,
+    size: tuple[int, int] | None,
+    indices: Sequence[int],
+    others: Mapping[str, Model] | None = None,
+) -> list[Panel]:
+    """Panels of some images, with the depths of other models by label; unreadable images are left out."""
+    panels = []
+    for index in indices:
+        try:
+            shown = network_input(dataset[index], protocol, size)
+        except DecodeError:
+            continue
+        panels.append(method_panel(method, teacher, shown, protocol.max_depth, others or {}))
+    return panels

@@ -1,0 +1,204 @@
+"""Predictions on disk: what `--save-predictions` writes, and a folder of depth maps in the place of a model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.data import Sample
+from distill.data.files.depth_files import encode_depth, encode_npy
+from distill.data.files.reading import DecodeError, read_depth
+from distill.data.files.rgb_depth import IMAGE_SUFFIXES
+from distill.errors import UserError
+from distill.evaluation import Predict, Prediction, Protocol
+from distill.evaluation.arrays import as_array
+from distill.files import write_atomically, write_json
+
+ABOUT = "predictions.json"
+SUFFIXES = (".npy", ".png")  # of two files of one name, the first counts: it is exact
+
+
+def parts_of(name: str) -> list[str]:
+    """A sample's name or a file's as folders and a stem: `2011_09_26/drive 0000000005` has three parts."""
+    parts = [part for part in re.split(r"[/\\ ]+", name) if part not in ("", ".", "..")]
+    stem, dot, suffix = parts[-1].rpartition(".")
+    return [*parts[:-1], stem] if dot + suffix.lower() in IMAGE_SUFFIXES | set(SUFFIXES) else parts
+
+
+# -------------------------------------------------------------------------------------------------------------- saving
+
+
+@dataclass
+class Recorder:
+    """Predicts as `predict` does and writes what it predicts.
+
+    NAME.npy holds float32 (1, h, w) exactly as the model gave it, with the mirrored image's as (2, h, w): evaluating it
+    gives the same numbers. NAME.png (for `scale`) holds the depth as it is scored, 16 bits, metres * scale, rounded:
+    evaluating it gives the same numbers but for half a step, 1 / (2 * scale) metres.
+
+    Args:
+        protocol: By which a PNG's depth is merged and cut to the limits.
+        scale: Units per metre of PNGs; None writes arrays.
+    """
+
+    predict: Predict
+    folder: Path
+    protocol: Protocol
+    scale: float | None = None
+    written: set[Path] = field(default_factory=set)
+
+    def __call__(self, sample: Sample) -> Prediction:
+        prediction = self.predict(sample)
+        path = self.folder.joinpath(*parts_of(sample.name))
+        path = path.with_name(path.name + SUFFIXES[self.scale is not None])
+        if path in self.written:
+            raise UserError(f"two images would both be saved as {path}; give the images names of their own")
+        self.written.add(path)
+        try:
+            write_atomically(path, self._content(prediction))
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}); choose another --save-predictions"
+            ) from error
+        return prediction
+
+    def _content(self, prediction: Prediction) -> bytes:
+        if self.scale is None:
+            maps = [as_array(one) for one in (prediction.depth, prediction.flipped) if one is not None]
+            return encode_npy(np.stack(maps))
+        depth = as_array(self.protocol.combined(prediction.depth, prediction.flipped, prediction.view)[0])
+        limits = self.protocol.min_depth, self.protocol.max_depth
+        return encode_depth(np.nan_to_num(np.clip(depth, *limits), nan=limits[0]), self.scale)
+
+    def describe(self, **facts: Any) -> None:
+        """Write what must be known to read the folder again."""
+        write_json(self.folder / ABOUT, {"scale": self.scale, "tta": self.protocol.tta, **facts})
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def holds_predictions(folder: str) -> bool:
+    """Whether MODEL is a folder of depth maps rather than one of a trained model."""
+    path = Path(folder)
+    if not path.is_dir() or (path / "student").exists() or (path / "config.json").exists():
+        return False
+    return bool(find_maps(path))
+
+
+def find_maps(folder: Path) -> dict[str, Path]:
+    """Depth maps by the parts of their names, joined by "_". The pictures of `distill predict` are none."""
+    maps: dict[str, Path] = {}
+    for suffix in SUFFIXES:
+        for path in sorted(folder.rglob(f"*{suffix}")):
+            plain = path.with_name(re.sub(r"_(colour|compare)\.png$", ".png", path.name))
+            if path.name.startswith(".") or (plain != path and plain.exists()):
+                continue
+            maps.setdefault("_".join(parts_of(path.relative_to(folder).as_posix())), path)
+    return maps
+
+
+class StoredPredictions:
+    """A folder of depth maps, one for each image, in the place of a model.
+
+    A map belongs to the image whose name ends like its own, with "/" or "_" between the parts: `kitchen/rgb_00045.png`,
+    `kitchen_rgb_00045.png` and `rgb_00045.png` are all good for `official_splits/test/kitchen/rgb_00045.jpg`, as long
+    as no two images would share one.
+
+    Args:
+        folder: Holds float .npy in metres or 16-bit PNGs, in any subfolders.
+        scale: Units per metre of PNGs, where the folder does not say itself.
+        protocol: Says what a model is shown of a frame: maps of that size or of the whole frame are taken.
+    """
+
+    def __init__(self, folder: Path, scale: float, protocol: Protocol) -> None:
+        self.folder, self.protocol = folder, protocol
+        self.maps = find_maps(folder)
+        self.about = read_about(folder / ABOUT)
+        self.scale = float(self.about.get("scale") or scale)
+        self.size: tuple[int, int] | None = None  # of what the model was shown
+        if size := self.about.get("input_size"):
+            self.size = (int(size[0]), int(size[1]))
+        self.users: dict[Path, str] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file of an image: the one with the longest common end of the name."""
+        words = "_".join(parts_of(name)).split("_")
+        ends = ("_".join(words[start:]) for start in range(len(words)))
+        return next((self.maps[end] for end in ends if end in self.maps), None)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse, before anything is scored, a folder that does not hold every image's depth.
+
+        Raises:
+            UserError: If maps are missing, or two images would share one.
+        """
+        missing = [name for name in names if self.find(name) is None]
+        if missing:
+            expected = "/".join(parts_of(missing[0]))
+            raise UserError(
+                f"{len(missing)} of {len(names)} images have no prediction in {self.folder}, the first: {missing[0]}; "
+                f"expected a file named {expected}{SUFFIXES[0]} or {SUFFIXES[1]}, or by the end of that name"
+            )
+        for name in names:
+            self._claim(name)
+
+    def _claim(self, name: str) -> Path:
+        path = self.find(name)
+        if path is None:
+            self.check([name])
+        assert path is not None
+        if self.users.setdefault(path, name) != name:
+            raise UserError(
+                f"{path} would be the prediction of both {self.users[path]} and {name}; give every image its own, "
+                f"such as {'/'.join(parts_of(name))}{path.suffix}"
+            )
+        return path
+
+    def __call__(self, sample: Sample) -> Prediction:
+        path = self._claim(sample.name)
+        try:
+            maps = load_array(path) if path.suffix == SUFFIXES[0] else read_depth(path, self.scale)[None]
+        except DecodeError as error:
+            raise UserError(f"{error}; every image needs its prediction: write it again") from None
+        frame = sample.depth.shape
+        rows, cols = self.protocol.input_window(*frame)
+        view = (rows.stop - rows.start, cols.stop - cols.start)
+        if maps.shape[1:] not in (frame, view, self.size):
+            given, wanted = ("x".join(map(str, size)) for size in (maps.shape[1:], frame))
+            also = f" or {view[0]}x{view[1]}" if view != frame else ""
+            raise UserError(f"{path} is {given}, but {sample.name} is {wanted}; expected a depth map of {wanted}{also}")
+        if len(maps) < 2 and self.protocol.tta != "none":
+            raise UserError(
+                f"{path} holds no prediction for the mirrored image, which --tta {self.protocol.tta} needs; leave "
+                "--tta out, or save predictions with it"
+            )
+        flipped = maps[1] if self.protocol.tta != "none" else None
+        return Prediction(maps[0], flipped, view if maps.shape[1:] != frame else None)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Depth in metres, float32 (1, h, w), or (2, h, w) with that of the mirrored image."""
+    try:
+        array = np.load(path, allow_pickle=False)  # a pickle would be code
+    except (ValueError, EOFError, OSError):
+        raise DecodeError(path, "not a NumPy array of numbers, or cut short") from None
+    maps = array[None] if array.ndim == 2 else array
+    if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind not in "fiu":
+        raise UserError(f"{path} holds {array.dtype} {array.shape}, expected depth in metres, float32 (H, W)")
+    return maps.astype(np.float32)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a folder says of its maps, nothing where it says nothing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

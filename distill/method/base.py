@@ -1,0 +1,132 @@
+"""What one training step of any method is: a plain function of a batch, a guide and the step's number.
+
+A method is a module that owns the student and whatever else learns. It sees the teacher only as a `Guide`: tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from distill.method.losses import silog_loss
+from teachers.model import DepthModel
+
+DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Guide(NamedTuple):
+    """What the teacher gives for a batch: four maps where features are wanted, depth (B, 1, H, W) where depth is."""
+
+    features: list[Tensor] | None = None
+    depth: Tensor | None = None
+
+
+@dataclass
+class StepResult:
+    """What a step gives. The whole loss is `pixel_loss` (a mean over valid pixels) plus `image_loss` (over images)."""
+
+    pixel_loss: Tensor
+    image_loss: Tensor | None = None
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Tensor:
+        return self.pixel_loss if self.image_loss is None else self.pixel_loss + self.image_loss
+
+
+def within(depth: Tensor, valid: Tensor, limits: tuple[float, float]) -> Tensor:
+    """The valid pixels whose depth lies strictly between the limits."""
+    return valid & (depth > limits[0]) & (depth < limits[1])
+
+
+def fill_unlabelled(depth: Tensor, valid: Tensor, guide: Guide) -> tuple[Tensor, Tensor]:
+    """Target and mask of a batch: the measured depth, or the teacher's where an image has none at all."""
+    if guide.depth is None:
+        return depth, valid
+    labelled = valid.flatten(1).any(dim=1).view(-1, 1, 1, 1)
+    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | ~labelled
+
+
+class Method(nn.Module):
+    """What all methods share: a student, its task loss, and the range of truth it learns from.
+
+    A step calls, in this order, `limit` on the truth of its batch, `counted` and `consult`, and then the method itself.
+
+    Args:
+        student: The depth model that is trained.
+        task_loss: Loss of (pred, target, valid), each (B, 1, H, W).
+    """
+
+    student: DepthModel
+    needs_features = False
+    needs_depth = False
+    needs_teacher = True
+
+    def __init__(self, student: DepthModel, task_loss: DepthLoss = silog_loss) -> None:
+        super().__init__()
+        self.student = student
+        self.task_loss = task_loss
+        low, high = student.min_depth, student.max_depth
+        self.limits = (1e-3 if low is None else float(low), float("inf") if high is None else float(high))
+
+    def limit(self, depth: Tensor, valid: Tensor) -> Tensor:
+        """The valid pixels, bool (B, 1, H, W), whose depth the student can give."""
+        return within(depth, valid, self.limits)
+
+    def counted(self, valid: Tensor, taught: bool) -> Tensor:
+        """Pixels of a batch (B, 1, H, W) that `pixel_loss` is a mean over; an image without truth is `taught` whole."""
+        per_image = valid.flatten(1).sum(dim=1)
+        whole = valid[0].numel() if taught else 0
+        return torch.where(per_image > 0, per_image, whole).sum()
+
+    @torch.no_grad()
+    def consult(self, teacher: DepthModel | None, image: Tensor, valid: Tensor) -> Guide:
+        """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
+
+        Depth is clamped to the student's limits: beyond them the student could not follow, and the log of 0 waits.
+        """
+        if teacher is None:
+            return Guide()
+        wants_depth = self.needs_depth or not bool(valid.flatten(1).any(dim=1).all())
+        if not (self.needs_features or wants_depth):
+            return Guide()
+        features = teacher.encode(image)
+        depth = teacher.decode(features, size_of(image)).clamp(*self.limits) if wants_depth else None
+        return Guide(features if self.needs_features else None, depth)
+
+    def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        """One step's losses for image (B, 3, H, W) in [0, 1], depth and valid (B, 1, H, W), limited already.
+
+        Raises:
+            ValueError: If the guide lacks what the method needs.
+        """
+        raise NotImplementedError
+
+    def acclimation(self) -> list[nn.Parameter]:
+        """What brings the teacher's maps into the student's shape, and may learn at a rate of its own."""
+        return []
+
+    @torch.no_grad()
+    def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:
+        """Maps to look at, each (B, 1, ...): the student's depth, and what else the method computes on the way."""
+        return {"student": self.student(image)}
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
+
+
+def require_features(guide: Guide) -> list[Tensor]:
+    if guide.features is None:
+        raise ValueError("this method compares features and needs the teacher's four maps in its guide")
+    return guide.features
+
+
+def require_depth(guide: Guide) -> Tensor:
+    if guide.depth is None:
+        raise ValueError("this method compares depth and needs the teacher's depth in its guide")
+    return guide.depth

@@ -1,0 +1,177 @@
+"""What `distill benchmark` shows: tables, records, a plot, and the page that gathers them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from distill.deploy.costs import MEBI
+from distill.deploy.latency import Latency
+from distill.deploy.paper import Cost, PaperRow
+from distill.deploy.ways import Prepared
+from distill.evaluation import Results
+from distill.report import CHART_SIZE, Marks, Row, dot_chart, line_chart, results_table, table_section, write_page
+
+FLOPS = "2 x multiply-accumulates of convolutions and matrix products, one image"
+SHOWN = ("abs_rel", "rmse", "d1")
+CSV_COLUMNS = [
+    "name",
+    "way",
+    "parameters",
+    "gflops",
+    "abs_rel",
+    "median_ms",
+    "p90_ms",
+    "fps",
+    "file_bytes",
+    "peak_bytes",
+    "skipped",
+]
+
+
+@dataclass
+class Measured:
+    """One model and how it ran. `skipped` gives the reason for every way in which it did not."""
+
+    name: str
+    parameters: int
+    gflops: float
+    paper: PaperRow | None = None
+    accuracy: Results | None = None
+    ways: dict[str, Prepared] = field(default_factory=dict)
+    latency: dict[str, Latency] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON knows."""
+        ways: list[dict[str, Any]] = []
+        for way, latency in self.latency.items():
+            sizes = {"file_bytes": self.ways[way].file_bytes, "peak_bytes": self.ways[way].peak_bytes}
+            ways.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes})
+        ways += [{"way": way, "skipped": reason} for way, reason in self.skipped.items()]
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "gflops": self.gflops,
+            "paper": asdict(self.paper) if self.paper else None,
+            "accuracy": self.accuracy.summary() if self.accuracy else None,
+            "ways": ways,
+        }
+
+
+def paper_table(rows: Sequence[tuple[PaperRow, Cost]]) -> Table:
+    """Parameters and GFLOPs of the paper, of the fitted rule and of this code."""
+    lines = []
+    for row, ours in rows:
+        costs = (row.paper, row.fitted, ours)
+        extra = {
+            "image": f"{row.data} {row.size[0]}x{row.size[1]}",
+            "M params": "/".join(f"{cost.params_m:.2f}" for cost in costs),
+            "GFLOPs": "/".join(f"{cost.gflops:.1f}" for cost in costs),
+        }
+        lines.append(Row(row.name, {}, None, extra))
+    return results_table(lines, f"DisDepth's table: paper/fitted/ours. GFLOPs: {FLOPS}")
+
+
+def cost_table(measured: Sequence[Measured]) -> Table:
+    """The rows of `cost_rows` for a terminal."""
+    return results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}")
+
+
+def cost_rows(measured: Sequence[Measured]) -> list[Row]:
+    """Parameters and arithmetic of each model, beside the paper's where it has the row."""
+    rows = []
+    for one in measured:
+        extra = {"M params": f"{one.parameters / 1e6:.2f}", "GFLOPs": f"{one.gflops:.1f}"}
+        if one.paper:
+            extra["the paper's"] = f"{one.paper.paper.params_m:.1f} M, {one.paper.paper.gflops:.1f} GFLOPs"
+        rows.append(Row(one.name, {}, None, extra))
+    return rows
+
+
+def latency_table(measured: Sequence[Measured], title: str) -> Table:
+    """The rows of `latency_rows` for a terminal."""
+    return results_table(latency_rows(measured), title)
+
+
+def latency_rows(measured: Sequence[Measured]) -> list[Row]:
+    """Every model in every way that works here, with its accuracy where it is known."""
+    rows = []
+    for one in measured:
+        metrics = {name: one.accuracy.metrics[name] for name in SHOWN if one.accuracy and name in one.accuracy.metrics}
+        for way, latency in one.latency.items():
+            ready = one.ways[way]
+            extra = {
+                "median ms": f"{latency.median_ms:.1f}",
+                "p90 ms": f"{latency.p90_ms:.1f}",
+                "fps": f"{latency.fps:.1f}",
+                "file MiB": f"{ready.file_bytes / MEBI:.1f}",
+            }
+            if ready.peak_bytes is not None:
+                extra["peak MiB"] = f"{ready.peak_bytes / MEBI:.0f}"
+            fingerprint = one.accuracy.fingerprint if one.accuracy else None
+            rows.append(Row(f"{one.name} · {way}", metrics, fingerprint, extra))
+    return rows
+
+
+def as_csv(measured: Sequence[Measured]) -> str:
+    """One line for each model and way."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for one in measured:
+        shared: Mapping[str, Any] = one.as_dict() | {"abs_rel": one.accuracy.metrics["abs_rel"] if one.accuracy else ""}
+        table.writerows({**shared, **way} for way in shared["ways"])
+    return text.getvalue()
+
+
+def pareto_plot(measured: Sequence[Measured], size: tuple[int, int] = (640, 260)) -> str:
+    """Accuracy against latency as an SVG: the models' points, and the line of those that none beats in both."""
+    series = {}
+    for one in measured:
+        if one.accuracy:
+            abs_rel = one.accuracy.metrics["abs_rel"]
+            series[one.name] = sorted((latency.median_ms, abs_rel) for latency in one.latency.values())
+    points = sorted(point for line in series.values() for point in line)
+    front = [point for i, point in enumerate(points) if all(point[1] < earlier[1] for earlier in points[:i])]
+    title = "AbsRel (lower is better) against latency"
+    return line_chart(
+        {**series, "best for its latency": front}, title=title, x_label="median ms for one image", size=size
+    )
+
+
+def write_benchmark_page(
+    path: Path, measured: Sequence[Measured], size: tuple[int, int], device: Mapping[str, str], command: str
+) -> None:
+    """Write the page of models that were timed side by side; `command` measures them again."""
+    accuracy = next((one.accuracy for one in measured if one.accuracy), None)
+    skipped = [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
+    models = "1 model" if len(measured) == 1 else f"{len(measured)} models"
+    write_page(
+        path,
+        title="Benchmark",
+        lead=f"{models}, one image of {size[0]}x{size[1]} (height x width) at a time, in turns.",
+        rows=latency_rows(measured),
+        protocol=accuracy.protocol if accuracy else "",
+        charts=[*latency_charts(measured), *([pareto_plot(measured, CHART_SIZE)] if accuracy else [])],
+        curves="Plots",
+        more=[table_section("Costs", cost_rows(measured), [f"GFLOPs: {FLOPS}."])],
+        environment=device,
+        command=command,
+        notes=["Median and 90th percentile of the runs after a warm-up; load is that of the machine before.", *skipped],
+    )
+
+
+def latency_charts(measured: Sequence[Measured]) -> list[str]:
+    """A chart for each model: the median of every way, with a bar to its 90th percentile."""
+    charts = []
+    for one in measured:
+        marks = {way: Marks(found.median_ms, found.median_ms, found.p90_ms) for way, found in one.latency.items()}
+        charts.append(dot_chart(marks, title=f"{Path(one.name).name}, ms (lower is better)"))
+    return charts

@@ -1,0 +1,121 @@
+"""What `distill evaluate` shows: the table on the screen, and the page of errors and worst images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from distill.data import DecodeError, DepthDataset
+from distill.evaluation import Evaluation, error_bounds
+from distill.evaluation.arrays import as_array
+from distill.evaluation.scoring import Predict
+from distill.inference.panels import depth_panel, network_input
+from distill.report import (
+    Column,
+    Panel,
+    Row,
+    breakdown_table,
+    errors_section,
+    results_table,
+    side_by_side,
+    write_page,
+)
+
+LOST = 0.9  # share of pixels beyond the histogram's last limit from which units are suspected
+UNITS = (
+    "check the units (--depth-scale, --prediction-scale), or evaluate a model of relative depth with --median-scaling"
+)
+
+WORST = 3  # images with the largest abs_rel that a page shows
+
+
+def write_evaluation_page(
+    path: Path, model: str, results: Sequence[Evaluation], dataset: DepthDataset, names: Sequence[str], predict: Predict
+) -> None:
+    """Write the page of one model; of several protocols, the first is shown. `names` are those of all samples."""
+    first = results[0]
+    write_page(
+        path,
+        title=f"{model} by {first.protocol.name}",
+        lead=f"{len(first.images)} images. {first.protocol.describe()}.",
+        rows=[Row(model, first.metrics, first.protocol.fingerprint)],
+        protocol=first.protocol.name,
+        charts=[],
+        panels=[],
+        more=[errors_section(first.breakdown, error_bounds(), first.errors, model)],
+        worst=worst_panels(first, dataset, names, predict),
+    )
+
+
+def worst_panels(results: Evaluation, dataset: DepthDataset, names: Sequence[str], predict: Predict) -> list[Panel]:
+    """Image, truth, prediction and error of the images that went worst, each read and predicted once more."""
+    panels = []
+    for image in results.worst(WORST):
+        try:
+            sample = dataset[names.index(image.name)]
+        except DecodeError:
+            continue
+        shown, prediction = network_input(sample, results.protocol, None), predict(sample)
+        depth = as_array(results.protocol.combined(prediction.depth, prediction.flipped, prediction.view)[0])
+        if depth.shape == sample.depth.shape:
+            depth = depth[results.protocol.input_window(*depth.shape)]
+        caption = ", ".join(f"{name} {image.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
+        panel = depth_panel(image.name, shown, {"prediction": depth}, results.protocol.max_depth)
+        panels.append(replace(panel, caption=caption))
+    return panels
+
+
+# ----------------------------------------------------------------------------------------------------------- the screen
+
+
+def show_evaluation(model: str, results: Sequence[Evaluation], listed: str | None) -> None:
+    """The table, several protocols side by side, and what should be known about them and the images.
+
+    `listed` is what the list of images is known as, if it is.
+    """
+    out = Console()
+    if len(results) == 1:
+        (one,) = results
+        row = Row(model, one.metrics, one.protocol.fingerprint)
+        title = f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"
+        out.print(results_table([row], f"{title} of {listed}" if listed else title))
+        out.print(breakdown_table(one.breakdown))
+    else:
+        out.print(side_by_side([as_column(one) for one in results], model))
+    for one in results:
+        out.print(f"{one.protocol.name} ({one.protocol.fingerprint}): {one.protocol.describe()}", highlight=False)
+    for line in dict.fromkeys(remark for one in results for remark in remarks(one)):
+        out.print(line, highlight=False)
+
+
+def as_column(one: Evaluation) -> Column:
+    facts = {
+        "fingerprint": one.protocol.fingerprint,
+        "images": str(len(one.images)),
+        "pixels": str(sum(image.pixels for image in one.images)),
+    }
+    return Column(one.protocol.name, facts, one.metrics)
+
+
+def remarks(one: Evaluation) -> list[str]:
+    """What was left out, what was repaired, and where to look first."""
+    found = []
+    if one.skipped:
+        found.append(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
+    if one.faults:
+        found.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
+    if one.repaired:
+        found.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
+    nearer, farther = (one.errors[i] / max(sum(one.errors), 1) for i in (0, -1))
+    if max(nearer, farther) > LOST:
+        side = "near" if nearer > farther else "far"
+        found.append(f"{max(nearer, farther):.0%} of pixels are predicted much too {side}: {UNITS}")
+    found.append(f"worst by abs_rel: {shorten(tuple(image.name for image in one.worst(3)))}")
+    return found
+
+
+def shorten(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

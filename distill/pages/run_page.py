@@ -1,0 +1,156 @@
+"""What a run shows of itself: a header at its start; results, `report.html` and a summary when it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from distill.assembly.run import Run
+from distill.config import dump_config
+from distill.console import inform
+from distill.deploy.costs import count_gflops
+from distill.engine.state import TrainState
+from distill.evaluation import error_bounds
+from distill.evaluation.results import NAME
+from distill.files import write_json
+from distill.inference.ghost_model import GhostModel, training_images
+from distill.inference.network import Model
+from distill.inference.panels import method_panels, pick
+from distill.method import DisDepth
+from distill.pages.machine import device_name, environment
+from distill.pages.model_results import ModelResult, evaluate_model
+from distill.report import Panel, errors_section, read_metrics, run_charts, write_page
+from students import DPTStudent, count_parameters, load_student
+from teachers import DepthModel
+
+# ----------------------------------------------------------------------------------------------------------- the start
+
+
+def report_inheritance(folder: Path, student: DepthModel) -> None:
+    """Print, and keep, which weights a DPT student took from its parent; others took none."""
+    if isinstance(student, DPTStudent) and student.inheritance is not None:
+        inform(student.inheritance)
+        write_json(folder / "inheritance.json", asdict(student.inheritance))
+
+
+def show_header(run: Run) -> None:
+    """Where the run computes, what it trains on which images, for how long, and where it writes."""
+    config, accelerator = run.config, run.accelerator
+    sample = run.data.train[(0, 0)]
+    height, width = sample.depth.shape
+    student = run.method.student
+    costs = f"{count_parameters(student) / 1e6:.2f} M parameters, {count_gflops(student, (height, width)):.3g} GFLOPs"
+    teacher = f", teacher {Path(config.teacher.name).name}" if run.method.needs_teacher else ""
+    processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"
+    begins = f" from step {run.state.step}" if run.state.step else ""
+    lines = {
+        "device": f"{device_name(accelerator.device)}{processes}, precision {config.train.precision}",
+        "student": f"{config.student.backbone}, {costs} at {height}x{width}",
+        "method": f"{config.method.name}{teacher}",
+        "data": f"{config.data.name}, {len(run.data.train)} training images of {height}x{width}, {validated}",
+        "steps": f"{run.settings.steps}{begins}, {config.train.batch_size} images each",
+        "folder": str(run.folder.path),
+    }
+    for name, text in lines.items():
+        inform(f"{name:8} {text}")
+
+
+# ------------------------------------------------------------------------------------------------------------- the end
+
+
+def summarise(run: Run) -> list[ModelResult]:
+    """Evaluate teacher and best student, write `results.json`, and gather everything in `report.html`."""
+    config, data, method, device = run.config, run.data, run.method, run.accelerator.device
+    results: list[ModelResult] = []
+    others: dict[str, Model] = {}
+    if data.test is not None:
+        given = config, data, device
+        if run.teacher is not None:
+            name = f"teacher {Path(config.teacher.name).name}"
+            results.append(evaluate_model(name, run.teacher, *given, role="teacher"))
+        student = load_student(run.folder.student).to(device)
+        results.append(evaluate_model(f"student {config.student.backbone}", student, *given))
+        if isinstance(method, DisDepth) and run.teacher is not None:
+            # FAM and LAM of the last step belong to the decoder of the last step.
+            ghost = GhostModel(method, run.teacher, training_images(data.train, config.train.batch_size, device))
+            others["ghost"] = ghost
+            results.append(evaluate_model("ghost", ghost, *given, role="ghost"))
+        method.student.load_state_dict(student.state_dict())
+    write_json(run.folder.path / NAME, [one.as_dict() for one in results])
+    write_report(run, results, *panels_of(run, results, others))
+    return results
+
+
+def the_student(results: Sequence[ModelResult]) -> ModelResult:
+    """The student's among a run's results."""
+    return next(one for one in results if one.role == "student")
+
+
+def panels_of(run: Run, results: Sequence[ModelResult], others: dict[str, Model]) -> tuple[list[Panel], list[Panel]]:
+    """Panels of evenly chosen test images, and of the worst."""
+    config, data = run.config, run.data
+    if data.test is None or not config.eval.pictures or (run.teacher is None and run.method.needs_teacher):
+        return [], []
+    chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
+    given = run.method, run.teacher, data.test, data.protocol, config.data.size
+    return method_panels(*given, chosen, others), method_panels(*given, worst, others)
+
+
+def write_report(run: Run, results: Sequence[ModelResult], panels: list[Panel], worst: list[Panel]) -> None:
+    """Write `report.html`."""
+    config, data, folder = run.config, run.data, run.folder.path
+    student = the_student(results).results if results else None
+    write_page(
+        folder / "report.html",
+        title=f"{config.method.name}: {config.student.backbone} on {config.data.name}",
+        lead=f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}.",
+        rows=[one.row() for one in results],
+        protocol=data.protocol.name if results else "none: nothing was validated",
+        charts=run_charts(read_metrics(folder / "metrics.jsonl")),
+        panels=panels,
+        more=[errors_section(student.breakdown, error_bounds(), student.errors, "the student")] if student else [],
+        worst=worst,
+        config_text=dump_config(config),
+        environment=environment(run.accelerator.device),
+        command=reproduce(folder),
+        notes=notes_on(results),
+    )
+
+
+def notes_on(results: Sequence[ModelResult]) -> list[str]:
+    """What a reader of the page should know of its figures."""
+    notes = []
+    if any(one.role == "ghost" for one in results):
+        notes.append("Ghost: the teacher's features through FAM, LAM and the student's decoder, all of the last step.")
+        notes.append("Pictures show the best student; ghost and importance are those of the last step.")
+    student = the_student(results).results if results else None
+    if student and student.skipped:
+        notes.append(f"{len(student.skipped)} test images have no ground truth in range and were skipped.")
+    if student and student.repaired:
+        notes.append(f"{student.repaired} predicted pixels were not finite; they count as the nearest depth.")
+    return notes
+
+
+def reproduce(folder: Path) -> str:
+    """The command that makes this run again, elsewhere."""
+    return f"distill train {folder / 'config.yaml'} --output {folder}-again"
+
+
+def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
+    """Teacher and student in a line each, which step was kept and why; then where student and report lie."""
+    for one in results:
+        metrics = ", ".join(f"{name} {one.results.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
+        inform(f"{one.name}: {metrics} by {one.results.protocol.name}")
+    inform(kept_step(run.state, validated=bool(results)))
+    print(f"student: {run.folder.student}\nreport:  {run.folder.path / 'report.html'}")
+
+
+def kept_step(state: TrainState, *, validated: bool) -> str:
+    """Which step's student is kept, and why."""
+    if not validated or not state.best_step:
+        return f"kept: the student of the last step, {state.step}, as nothing was validated"
+    return (
+        f"kept: the student of step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
+    )

@@ -1,0 +1,82 @@
+"""The contract of every depth model, teacher or student, and what all of them do with an image first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDE = 32  # of the coarsest map
+MIN_SIDE = 32  # pixels of an image both ways, the smallest that any model takes
+
+# What depth values mean: metres, or inverse depth up to a scale and a shift that nobody knows.
+Output = Literal["metric", "relative"]
+
+
+@runtime_checkable
+class DepthModel(Protocol):
+    """A PyTorch module: image (B, 3, H, W), float RGB in [0, 1], any sides from `MIN_SIDE` -> depth (B, 1, H, W).
+
+    Normalisation is inside the model. It pads at the bottom and right to its stride, and cuts its depth back.
+
+    Attributes:
+        feature_channels: Of the four maps that `encode` gives.
+        min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
+        output: What the values mean. It belongs to the weights.
+        decoder: What `decode` calls, a module of four maps and a size: the ghost runs it with constant weights.
+    """
+
+    feature_channels: tuple[int, ...]
+    min_depth: float | None
+    max_depth: float | None
+    decoder: nn.Module
+
+    @property
+    def output(self) -> Output: ...
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Four maps at strides 4, 8, 16, 32 of the image that the encoder works on."""
+        ...
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth (B, 1, *size) from the four maps."""
+        ...
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """`decode(encode(image), size of the image)`."""
+        ...
+
+    # What is used of `torch.nn.Module`; a protocol cannot inherit from it.
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+    def train(self, mode: bool = True) -> Self: ...
+    def eval(self) -> Self: ...
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless `image` is a float RGB batch (B, 3, H, W) with both sides at least 32."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"an image batch must be (B, 3, H, W), got {tuple(image.shape)}")
+    if min(image.shape[-2:]) < MIN_SIDE:
+        raise ValueError(
+            f"both sides must be at least {MIN_SIDE} pixels, got {tuple(image.shape[-2:])}; enlarge the image"
+        )
+
+
+def pad_to_stride(image: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of 32; such images are untouched."""
+    bottom, right = -image.shape[-2] % STRIDE, -image.shape[-1] % STRIDE
+    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+
+
+def no_autocast(device: str) -> AbstractContextManager[object]:
+    """A context without automatic mixed precision, which not every kind of device knows (the meta device does not)."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

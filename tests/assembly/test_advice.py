@@ -1,0 +1,35 @@
+import pytest
+
+from distill.assembly import advice
+from distill.assembly.advice import advise_schedule, advise_workers, cores
+from distill.config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch):
+    monkeypatch.setattr(advice, "cores", lambda: 4)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+
+
+def test_the_cores_of_this_process_are_counted():
+    assert cores() >= 1
+
+
+def test_more_workers_than_cores_are_worth_a_line(monkeypatch):
+    assert advise_workers(4) == []
+    assert advise_workers(5) == ["data.workers=5 on 4 cores: they will wait for each other"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert advise_workers(2) == []
+    assert advise_workers(3) == ["data.workers=3 for each of 2 processes on 4 cores: they will wait for each other"]
+
+
+def test_a_batch_of_more_images_than_there_are_is_worth_a_line():
+    assert advise_schedule(TrainConfig(batch_size=8), 8, 100) == []
+    (line,) = advise_schedule(TrainConfig(batch_size=8), 7, 100)
+    assert line == "train.batch_size=8 exceeds the 7 training images: steps repeat some"
+
+
+def test_a_schedule_that_the_data_cannot_fill_is_worth_a_line():
+    assert advise_schedule(TrainConfig(batch_size=4), 8, 2000) == []
+    (line,) = advise_schedule(TrainConfig(batch_size=4), 8, 100_000)
+    assert line.startswith("100000 steps of 4 images go 50000 times through 8 training images; lower train.steps")

@@ -1,0 +1,384 @@
+"""`distill evaluate`: models and folders of predictions, one protocol and all, one process and two."""
+
+import json
+import multiprocessing
+import os
+import socket
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from distill.assembly.datasets import choose_protocol
+from distill.cli import main
+from distill.data import SceneDataset
+from distill.evaluation import METRICS, PROTOCOLS
+
+
+def write_frame(root, folder, name, size, depth_m, scale):
+    """A grey picture and a flat depth map with some holes; returns nothing but leaves both files."""
+    image, depth = root / folder / f"{name}.jpg", root / f"{folder}_depth" / f"{name}.png"
+    for path in (image, depth):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(image), np.full((*size, 3), 128, np.uint8))
+    flat = np.full(size, round(depth_m * scale), np.uint16)
+    flat[::3] = 0
+    assert cv2.imwrite(str(depth), flat)
+    return f"{image.relative_to(root)} {depth.relative_to(root)} 700.0\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_kitti(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kitti")
+    line = write_frame(root, "2011_09_26", "0000000005", (375, 1242), 12.0, 256)
+    (root / "test_files_with_gt.txt").write_text(line)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_nyu(tmp_path_factory):
+    root = tmp_path_factory.mktemp("nyu")
+    line = write_frame(root, "official_splits/test/kitchen", "00001", (480, 640), 3.0, 1000)
+    (root / "test_files_with_gt.txt").write_text(line)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def one_scene(monkeypatch):
+    """Sixty embedded scenes take a while to render."""
+    monkeypatch.setattr("distill.assembly.datasets.kept_scenes", lambda kind, _, *rest: SceneDataset(kind, 1, *rest))
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """evaluated(model, *options): what `distill evaluate --json` writes."""
+
+    def run(model, *options):
+        path = tmp_path / "deep" / "results.json"
+        assert main(["evaluate", str(model), *map(str, options), "--json", str(path)]) == 0
+        return json.loads(path.read_text())
+
+    return run
+
+
+def test_evaluate_writes_what_is_promised(evaluated, finished, streets, capsys):
+    found = evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256)
+    assert found["protocol"] == "folder"
+    assert found["fingerprint"] == PROTOCOLS["folder"].fingerprint
+    assert (found["images"], found["skipped"]) == (2, 0)
+    assert {"d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"} == set(METRICS)
+    assert set(METRICS) <= found["metrics"].keys()
+    assert [image["name"] for image in found["per_image"]] == ["image/test0.png", "image/test1.png"]
+    for metric in METRICS:
+        assert found["metrics"][metric] == pytest.approx(np.mean([image[metric] for image in found["per_image"]]))
+    assert PROTOCOLS["folder"].fingerprint in capsys.readouterr().out
+
+
+def test_evaluate_agrees_with_the_run_for_student_and_teacher(evaluated, finished, streets, micro_weights):
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    teacher, student, _ = json.loads((finished / "results.json").read_text())
+    for model, expected in ((f"dpt_micro:{micro_weights}", teacher), (finished / "student", student)):
+        assert evaluated(model, *folder)["metrics"] == pytest.approx(expected["metrics"], rel=1e-5)
+
+
+def test_the_cap_and_the_list_of_a_folder_are_options(evaluated, finished, streets, tmp_path):
+    (tmp_path / "one.txt").write_text("image/train3.png depth/train3.png\n")
+    found = evaluated(
+        *[finished, "--data", "folder", "--root", streets, "--depth-scale", 256],
+        *["--split", tmp_path / "one.txt", "--max-depth", 30, "--tta", "flip"],
+    )
+    assert [image["name"] for image in found["per_image"]] == ["image/train3.png"]
+    assert (found["settings"]["max_depth"], found["settings"]["tta"]) == (30, "flip")
+    assert found["fingerprint"] == PROTOCOLS["folder"].with_(max_depth=30, tta="flip").fingerprint
+
+
+def test_scenes_need_no_root_and_are_judged_as_what_they_are(evaluated, finished):
+    found = evaluated(finished, "--data", "scenes", "--scenes", "room", "--all-protocols")
+    assert [one["protocol"] for one in found] == ["scenes_room"]
+    assert found[0]["per_image"][0]["name"].startswith("room-")
+
+
+def test_all_protocols_of_kitti_stand_side_by_side(evaluated, finished, tiny_kitti):
+    found = evaluated(finished, "--data", "kitti", "--root", tiny_kitti, "--all-protocols")
+    names = ["kitti_eigen_garg_full", "kitti_eigen_garg_kb", "kitti_eigen_crop_full", "kitti_eigen_crop_kb"]
+    assert [one["protocol"] for one in found] == names
+    assert [one["fingerprint"] for one in found] == [PROTOCOLS[name].fingerprint for name in names]
+    assert len({one["per_image"][0]["pixels"] for one in found}) == 4
+
+
+def test_all_protocols_of_nyu_are_one(evaluated, finished, tiny_nyu):
+    (found,) = evaluated(finished, "--data", "nyu", "--root", tiny_nyu, "--all-protocols", "--size", "64x96")
+    assert found["protocol"] == "nyu_eigen"
+    assert found["input_size"] == [64, 96]
+    assert found["per_image"][0]["pixels"] == (471 - 45) // 3 * 2 * (601 - 41)
+
+
+def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metres(monkeypatch):
+    from distill.commands import evaluate as judging
+
+    asked = []
+    monkeypatch.setattr("distill.build.open_model", lambda name, **options: asked.append((name, options)))
+    judging.open_for("dpt_hybrid:weights.pt", "kitti")
+    judging.open_for("dpt_micro:weights.pt", "kitti")
+    judging.open_for("dpt_hybrid:weights.pt", "scenes")
+    assert asked == [
+        ("dpt_hybrid:weights.pt", {"scale": 6.016e-5, "shift": 0.00579, "invert": True}),
+        ("dpt_micro:weights.pt", {}),
+        ("dpt_hybrid:weights.pt", {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "--data", "scenes"], "no student in nowhere"),
+        (["dpt_huge:x.pt", "--data", "scenes"], "unknown teacher 'dpt_huge', did you mean"),
+        (["dpt_hybrid:x.pt", "--data", "scenes"], "no checkpoint at x.pt"),
+        (["dpt_hybrid", "--data", "scenes"], "dpt_hybrid needs weights: give dpt_hybrid:CHECKPOINT"),
+        (["RUN", "--data", "kitti"], "--root is needed for --data kitti: the folder of the data set"),
+        (["RUN", "--data", "scenes", "--protocol", "scenes_rod"], "did you mean 'scenes_ro"),
+        (["RUN", "--data", "scenes", "--protocol", "nyu_eigen"], "does not judge scenes, expected one of scenes_road"),
+        (["RUN", "--data", "folder", "--root", "nowhere"], "data root nowhere does not exist"),
+        (["RUN", "--data", "folder", "--root", "STREETS", "--max-depth", "-1"], "data.max_depth=-1.0"),
+        (["RUN", "--data", "folder", "--root", "STREETS", "--split", "absent.txt"], "absent.txt does not exist"),
+        (["RUN", "--data", "folder", "--root", "STREETS", "--json", "RUN"], "cannot be written; give a file"),
+        (["RUN", "--data", "folder", "--root", "STREETS", "--json", "FILE/x.json"], "cannot be written; give a file"),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_judge(refused, finished, streets, words, said):
+    places = {"RUN": str(finished), "STREETS": str(streets), "FILE/x.json": f"{__file__}/x.json"}
+    assert said in refused("evaluate", *[places.get(word, word) for word in words])
+
+
+def test_images_that_cannot_be_read_are_named_and_the_rest_is_judged(evaluated, finished, own_streets, capsys):
+    (own_streets / "image" / "test0.png").write_bytes(b"")
+    found = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert found["images"] == 1
+    assert found["faults"] == [str(own_streets / "image" / "test0.png")]
+    assert "1 images could not be read" in capsys.readouterr().out
+
+
+def test_if_nothing_can_be_judged_that_is_the_mistake(refused, finished, own_streets):
+    for name in ("test0", "test1"):
+        (own_streets / "image" / f"{name}.png").write_bytes(b"")
+    said = refused("evaluate", finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert said.startswith("nothing to evaluate by folder: 0 without ground truth in range, 2 unreadable")
+    assert os.path.exists(own_streets)
+
+
+# -------------------------------------------------------------------------------------------------- protocols and data
+
+
+def test_every_protocol_is_told_with_all_that_decides_it(evaluated, finished, tiny_kitti, capsys):
+    evaluated(finished, "--data", "kitti", "--root", tiny_kitti, "--all-protocols", "--max-depth", 50)
+    said = " ".join(capsys.readouterr().out.split())
+    for name in ("kitti_eigen_garg_full", "kitti_eigen_garg_kb", "kitti_eigen_crop_full", "kitti_eigen_crop_kb"):
+        protocol = PROTOCOLS[name].with_(max_depth=50)
+        assert f"{name} ({protocol.fingerprint}): {protocol.describe()}" in said
+    assert "rows do not compare" in said
+
+
+def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, refused, finished, tmp_path):
+    folder = tmp_path / "depth_selection" / "val_selection_cropped"
+    write_frame(folder, "any", "frame", (352, 1216), 12.0, 256)
+    for kind, made in (("image", "any/frame.jpg"), ("groundtruth_depth", "any_depth/frame.png")):
+        target = folder / kind / f"2011_09_26_drive_0002_sync_{kind}_0000000005_image_02.png"
+        target.parent.mkdir()
+        (folder / made).rename(target)
+    (found,) = evaluated(finished, "--data", "kitti", "--root", tmp_path, "--all-protocols")
+    assert found["per_image"][0]["pixels"] == (352 - 118) * 1216  # every third row is a hole
+    assert found["fingerprint"] == PROTOCOLS["kitti_selection"].fingerprint
+    said = refused("evaluate", finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_eigen_garg_kb")
+    assert "kitti_eigen_garg_kb does not judge KITTI's depth_selection, expected one of kitti_selection" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "usual", "other"),
+    [
+        ("kitti", "kitti_eigen_garg_kb", "official annotated depth", "single Velodyne scans"),
+        ("nyu", "nyu_eigen", "raw depth", "filled depth"),  # BTS' test pictures were made of the raw depth
+    ],
+)
+def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usual, other):
+        from distill.config import DataConfig
+
+    def pixels(truth):
+        contents = SimpleNamespace(truth=truth, pairs=())
+        return choose_protocol(
+            DataConfig(name=data, root=tmp_path), None, None, 80.0, SimpleNamespace(contents=contents)
+        )
+
+    protocol = PROTOCOLS[name]
+    assert judged(usual) == judged("depth maps") == protocol
+    assert judged(other).fingerprint != protocol.fingerprint
+    assert judged(other).describe().startswith(f"{other}; {protocol.crop.capitalize()} crop")
+
+
+def test_median_scaling_and_the_plain_flip_are_options(evaluated, finished, streets):
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    found = evaluated(finished, *folder, "--median-scaling", "--tta", "flip-plain")
+    assert (found["settings"]["median_scaling"], found["settings"]["tta"]) == (True, "flip-plain")
+    assert found["metrics"] != evaluated(finished, *folder)["metrics"]
+
+
+def test_frames_without_truth_are_counted_and_named(evaluated, finished, own_streets, capsys):
+    with (own_streets / "test_files_with_gt.txt").open("a") as lines:
+        lines.write("image/train0.png None\n")
+    found = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert (found["images"], found["skipped"], found["skipped_names"]) == (2, 1, ["image/train0.png"])
+    assert "1 images without ground truth in range were skipped: image/train0.png" in capsys.readouterr().out
+
+
+def test_images_too_small_for_a_network_are_refused(refused, finished, tmp_path):
+    line = write_frame(tmp_path, "image", "a", (20, 40), 3.0, 1000)
+    (tmp_path / "test_files_with_gt.txt").write_text(line)
+    (tmp_path / "images").mkdir()
+    said = refused("evaluate", finished, "--data", "folder", "--root", tmp_path)
+    assert "a.jpg is 20x40 (height x width), expected at least 32 both ways" in said
+
+
+def test_a_wrong_scale_of_the_truth_is_refused_with_one_that_fits(refused, finished, streets):
+    said = refused("evaluate", finished, "--data", "folder", "--root", streets, "--depth-scale", 1)
+    assert "no valid ground truth in the whole set" in said
+    assert "256 units per metre would fit" in said
+
+
+def test_predictions_of_other_units_are_suspected(evaluated, tiny_kitti, tmp_path, capsys):
+    folder = write_predictions(tmp_path / "theirs", ["0000000005.png"], scale=1000)
+    evaluated(folder, "--data", "kitti", "--root", tiny_kitti)
+    assert "100% of pixels are predicted much too far: check the units" in " ".join(capsys.readouterr().out.split())
+    evaluated(folder, "--data", "kitti", "--root", tiny_kitti, "--prediction-scale", 1000)
+    assert "check the units" not in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------- predictions
+
+
+@pytest.mark.parametrize("options", [[], ["--tta", "flip"], ["--tta", "flip-edge", "--size", "64x96"]])
+def test_saved_predictions_are_the_model_to_the_last_digit(evaluated, finished, streets, tmp_path, options):
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    saved = tmp_path / "saved"
+    model = evaluated(finished, *folder, *options, "--save-predictions", saved)
+    assert sorted(path.name for path in saved.rglob("*.npy")) == ["test0.npy", "test1.npy"]
+    again = evaluated(saved, *folder, *options[:2])
+    for key in ("protocol", "fingerprint", "metrics", "per_image", "breakdown", "error_histogram"):
+        assert again[key] == model[key]
+
+
+def test_saved_predictions_serve_every_protocol(evaluated, finished, tiny_kitti, tmp_path):
+    kitti = ["--data", "kitti", "--root", tiny_kitti, "--all-protocols"]
+    model = evaluated(finished, *kitti, "--save-predictions", tmp_path / "saved")
+    again = evaluated(tmp_path / "saved", *kitti)
+    assert [one["metrics"] for one in again] == [one["metrics"] for one in model]
+
+
+def test_pictures_of_predictions_are_as_good_as_16_bits(evaluated, finished, streets, tmp_path):
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    model = evaluated(finished, *folder, "--save-predictions", tmp_path / "saved", "--save-as", "png")
+    again = evaluated(tmp_path / "saved", *folder)
+    assert abs(again["metrics"]["mae"] - model["metrics"]["mae"]) < 0.5 / 256
+    assert again["metrics"] == pytest.approx(model["metrics"], rel=0.02)
+    assert again["metrics"] != model["metrics"]
+
+
+def write_predictions(folder, names, depth=12.0, scale=256, size=(375, 1242)):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(folder / name), np.full(size, round(depth * scale), np.uint16))
+    return folder
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (352, 1216)])
+def test_pngs_of_another_toolkit_are_judged_with_the_data_sets_scale(evaluated, tiny_kitti, tmp_path, size):
+    folder = write_predictions(tmp_path / "theirs", ["2011_09_26_0000000005.png"], size=size)
+    found = evaluated(folder, "--data", "kitti", "--root", tiny_kitti)
+    assert found["metrics"]["rmse"] == 0  # the truth is 12 m everywhere
+    half = evaluated(folder, "--data", "kitti", "--root", tiny_kitti, "--prediction-scale", 512)
+    assert half["metrics"]["rmse"] == 6
+
+
+def test_what_predict_writes_can_be_judged(evaluated, finished, streets, tmp_path):
+    assert main(["predict", str(finished), str(streets / "image"), "--output", str(tmp_path / "out")]) == 0
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    found = evaluated(tmp_path / "out", *folder)
+    assert found["metrics"] == pytest.approx(evaluated(finished, *folder)["metrics"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "said"),
+    [
+        (["else.png"], [], "1 of 1 images have no prediction in"),
+        (["0000000005.png"], ["--tta", "flip"], "holds no prediction for the mirrored image, which --tta flip needs"),
+        (["0000000005.png"], ["--size", "64x96"], "--size is for models, and"),
+    ],
+)
+def test_predictions_that_cannot_be_judged_are_refused(refused, tiny_kitti, tmp_path, names, options, said):
+    folder = write_predictions(tmp_path / "theirs", names)
+    assert said in refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti, *options)
+
+
+def test_predictions_of_another_size_are_refused_with_both(refused, tiny_kitti, tmp_path):
+    folder = write_predictions(tmp_path / "theirs", ["0000000005.png"], size=(188, 621))
+    said = refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti)
+    assert "is 188x621, but" in said
+    assert said.endswith("expected a depth map of 375x1242 or 352x1216")
+
+
+# -------------------------------------------------------------------------------------------------- page and processes
+
+
+def test_the_page_shows_errors_and_the_worst_images(evaluated, finished, streets, tmp_path):
+    page = tmp_path / "page.html"
+    evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256, "--report", page)
+    text = page.read_text()
+    for part in ("Where the errors are", "Worst images", "depth edges", "image/test0.png", "image/test1.png"):
+        assert part in text
+    assert text.count("<img") >= 2 * 3
+    assert PROTOCOLS["folder"].fingerprint in text
+
+
+def test_a_page_of_saved_predictions_needs_no_model(evaluated, finished, streets, tmp_path):
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    evaluated(finished, *folder, "--save-predictions", tmp_path / "saved", "--tta", "flip")
+    evaluated(tmp_path / "saved", *folder, "--tta", "flip", "--report", tmp_path / "page.html")
+    assert "image/test0.png" in (tmp_path / "page.html").read_text()
+
+
+def judge_as_one_of_two(rank, port, words):
+    from accelerate import PartialState
+
+    PartialState._reset_state()
+    torch.set_num_threads(1)
+    where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in where.items()})
+    os._exit(main(words))
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a forked process cannot use the GPU")
+def test_two_processes_judge_an_uneven_set_as_one_does(evaluated, finished, own_streets, tmp_path):
+    with (own_streets / "test_files_with_gt.txt").open("a") as lines:
+        lines.write("image/train0.png depth/train0.png\n")
+    words = [finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256]
+    together, port = tmp_path / "together.json", free_port()
+    arguments = ["evaluate", *map(str, words), "--json", str(together)]
+    fork = multiprocessing.get_context("fork")  # spares importing everything twice
+    both = [fork.Process(target=judge_as_one_of_two, args=(rank, port, arguments)) for rank in (0, 1)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(timeout=120)
+        assert one.exitcode == 0
+    alone = evaluated(*words)
+    shared = json.loads(together.read_text())
+    assert shared["metrics"] == pytest.approx(alone["metrics"], rel=1e-6)  # other threads add up in another order
+    names = [[image["name"] for image in one["per_image"]] for one in (shared, alone)]
+    assert names[0] == names[1]
+    assert shared["images"] == alone["images"] == 3

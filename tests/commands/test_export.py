@@ -1,0 +1,145 @@
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import distill
+from distill import build
+from distill.cli import main
+from distill.deploy.check import Difference
+
+pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+from distill.deploy.runtime import OnnxModel
+from distill.deploy.subject import RELATIVE, Subject, facts_of, open_subject
+from teachers import create_dpt
+
+IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def exported(finished, tmp_path_factory):
+    """The run's student as ONNX for 32x64, and nothing beside it in its folder."""
+    path = tmp_path_factory.mktemp("exported") / "student.onnx"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 0
+    return path
+
+
+def test_the_file_gives_the_models_depth_and_lies_alone(exported, finished):
+    ours = OnnxModel(exported)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IMAGE), distill.load_model(finished)(IMAGE), rtol=1e-3, atol=0)
+    assert ours.size == (32, 64)
+    assert [path.name for path in exported.parent.iterdir()] == ["student.onnx"]
+
+
+def test_the_file_says_what_it_takes_gives_and_comes_from(exported, finished):
+    facts = OnnxModel(exported).facts
+    trained = json.loads((finished / "student" / "config.json").read_text())
+    assert facts["units"] == "metres"
+    assert (float(facts["min_depth"]), float(facts["max_depth"])) == (1e-3, trained["options"]["max_depth"])
+    assert facts["fingerprint"] == trained["metadata"]["fingerprint"]
+    assert json.loads(facts["training"])["method"] == trained["metadata"]["method"]
+    assert "[0, 1]" in facts["input"]
+    assert facts["licence"]
+
+
+def test_the_run_s_own_images_check_it_and_the_error_is_told(finished, tmp_path, capsys):
+    words = ["--output", str(tmp_path / "any.onnx"), "--size", "32x64", "--dynamic", "--licence", "mine"]
+    assert main(["export", str(finished / "student"), *words]) == 0
+    said = capsys.readouterr().out
+    assert "on images of the run's training data: relative error at most" in said
+    ours = OnnxModel(tmp_path / "any.onnx")
+    assert ours.size is None
+    assert ours.facts["licence"] == "mine"
+    assert ours(torch.rand(2, 3, 45, 70)).shape == (2, 1, 45, 70)
+
+
+def test_a_program_of_pytorch_gives_the_same(finished, tmp_path):
+    path = tmp_path / "student.pt2"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 0
+    facts = {"units": ""}
+    program = torch.export.load(path, extra_files=facts).module()
+    assert facts["units"] in ("metres", b"metres")
+    with torch.no_grad():
+        torch.testing.assert_close(program(IMAGE), distill.load_model(finished)(IMAGE), rtol=1e-4, atol=0)
+
+
+def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("distill.commands.export.difference", lambda *_: Difference(0.002, 0.001, 1))
+    path = tmp_path / "student.onnx"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 1
+    assert "was not written" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "--output", "OUT.onnx"], "no student in nowhere"),
+        (["RUN", "--output", "OUT.tflite"], "expected a name that ends with .onnx or .pt2"),
+        (["RUN", "--output", "OUT.onnx"], "does not say which size its images had: give --size HxW"),
+        (["RUN", "--output", "OUT.onnx", "--size", "16x64"], "expected at least 32x32, got 16x64"),
+        (["RUN", "--output", "OUT.onnx", "--opset", "11"], "--opset 11 cannot be written, expected one from 18 to 20"),
+        (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for ONNX"),
+        (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for ONNX"),
+        (["HALF", "--output", "OUT.onnx", "--int8"], "no run with data of its own lies beside"),
+        (["HALF", "--output", "OUT.onnx", "--dynamic"], "leave --dynamic out and give --size HxW"),
+        (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "absent"], "--images absent: there is no such"),
+        (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "EMPTY"], "no image can be read there"),
+        (
+            ["RUN", "--output", "RUN/config.yaml/x.onnx", "--size", "32x64"],
+            "cannot be written; give a file",
+        ),
+    ],
+)
+def test_export_refuses_in_one_line(refused, finished, half, tmp_path, words, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "broken.png").write_bytes(b"no picture")
+    places = {"RUN/": f"{finished}/", "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
+    places |= {"RUN": str(finished), "HALF": str(half)}
+    for short, long in places.items():
+        words = [word.replace(short, long, 1) if word.startswith(short) else word for word in words]
+    assert said in refused("export", *words)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A pruned DPT that works on half of the image."""
+    from students import create_student, save_student
+
+    folder = tmp_path_factory.mktemp("half")
+    save_student(create_student("dpt_micro", heads=1, hooks=(0, 1), resolution_scale=0.5), folder)
+    return folder
+
+
+def test_a_missing_package_names_the_extra(refused, finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
+    assert "this needs onnxruntime: install it with pip install '.[export]'" in said
+
+
+def test_images_that_are_given_check_the_file(finished, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), pixels)
+    words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--images", str(tmp_path)]
+    assert main(["export", str(finished), *words]) == 0
+    assert "on images that were given: relative error at most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("invert", "units"), [(True, "metres"), (False, RELATIVE)])
+def test_a_checkpoint_without_a_conversion_has_no_unit(invert, units):
+    with torch.device("meta"):
+        model = create_dpt("dpt_micro", None, invert=invert)
+    assert facts_of(Subject("dpt_micro:any.pt", model, {"student": "dpt_micro"}, None), None, None)["units"] == units
+
+
+def test_published_weights_are_exported_in_metres(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(build, "open_model", lambda name, **conversion: asked.update(conversion) or torch.nn.Identity())
+    open_subject(f"dpt_hybrid:{tmp_path}/dpt_hybrid_nyu-2ce69ec7.pt")
+    assert asked == {"scale": 3.05e-4, "shift": 0.1378, "invert": True}

@@ -1,0 +1,302 @@
+import json
+import shutil
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from distill.inference.predictor import Predictor
+
+from distill import load_model
+from distill.cli import main
+from distill.data import to_tensor
+from distill.data.files.reading import read_depth
+from distill.errors import UserError
+from distill.predict.inputs import check_names, find_sources
+from distill.predict.writing import depth_file
+
+
+@pytest.fixture
+def predict(finished, tmp_path):
+    """predict(*inputs): the exit code and the folder that was written."""
+
+    def run(*words, output=None):
+        output = output or tmp_path / "out"
+        return main(["predict", str(finished), *map(str, words), "--output", str(output)]), output
+
+    return run
+
+
+def read(path):
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return picture
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def write_image(path, size=(32, 64), colour=128):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((*size, 3), colour, np.uint8))
+    return path
+
+
+def test_an_image_becomes_metres_in_16_bits_and_a_picture(predict, finished, streets):
+    code, folder = predict(streets / "image" / "test0.png")
+    assert code == 0
+    assert names(folder) == ["test0.png", "test0_colour.png"]
+    image = cv2.cvtColor(cv2.imread(str(streets / "image" / "test0.png")), cv2.COLOR_BGR2RGB)
+    with torch.inference_mode():
+        depth = load_model(finished)(to_tensor(image)[None])[0, 0].numpy()
+    stored, colour = read(folder / "test0.png"), read(folder / "test0_colour.png")
+    assert (stored.dtype, stored.shape) == (np.uint16, (32, 64))
+    assert np.abs(stored / 256 - depth).max() <= 0.5 / 256 + 1e-3
+    assert (colour.dtype, colour.ndim) == (np.uint8, 3)
+
+
+def test_images_of_any_size_keep_it(predict, tmp_path):
+    code, folder = predict(write_image(tmp_path / "odd.jpg", (45, 201)), "--size", "64x96")
+    assert code == 0
+    assert read(folder / "odd.png").shape == (45, 201)
+    colour = read(folder / "odd_colour.png")
+    assert colour.shape[1:] == (201, 3)
+    assert colour.shape[0] > 45  # the scale of its colours is below
+
+
+def test_images_are_shown_at_the_size_that_the_student_states_and_depth_has_theirs(finished, tmp_path):
+    student = shutil.copytree(finished / "student", tmp_path / "student")
+    stated = json.loads((student / "config.json").read_text())
+    stated["metadata"]["input_size"] = [32, 96]
+    (student / "config.json").write_text(json.dumps(stated))
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8), (300, 90))
+    as_stated, whole = Predictor(str(student))([image])[0], Predictor(str(finished))([image])[0]
+    np.testing.assert_array_equal(as_stated, Predictor(str(finished), (32, 96))([image])[0])
+    assert as_stated.shape == whole.shape == (90, 300)
+    assert not np.allclose(as_stated, whole)
+
+
+def test_what_16_bits_cannot_hold_is_cut_and_nan_is_no_measurement(tmp_path):
+    depth = np.array([[0.5, 1.0, 300.0, np.inf], [-1.0, np.nan, -np.inf, 255.0]], np.float32)
+    (tmp_path / "x.png").write_bytes(depth_file(depth))
+    assert read(tmp_path / "x.png").tolist() == [[128, 256, 65535, 65535], [0, 0, 0, 65280]]
+
+
+def test_the_16_bit_png_says_its_scale_and_unit_and_is_read_by_them(predict, streets):
+    _, folder = predict(streets / "image" / "test0.png", "--npy")
+    texts = png_texts((folder / "test0.png").read_bytes())
+    assert (texts["depth_scale"], texts["depth_unit"]) == ("256", "metre")
+    exact = np.load(folder / "test0.npy")
+    assert (exact.dtype, exact.shape) == (np.float32, (32, 64))
+    for scale in (None, 1000.0):  # a wrong scale cannot be given
+        assert np.abs(read_depth(folder / "test0.png", scale) - exact).max() <= 0.5 / 256 + 1e-6
+
+
+def png_texts(raw):
+    """The text chunks of a PNG file; every checksum is looked at."""
+    texts, at = {}, 8
+    while at < len(raw):
+        length, kind = int.from_bytes(raw[at : at + 4]), raw[at + 4 : at + 8]
+        content = raw[at + 8 : at + 8 + length]
+        assert zlib.crc32(kind + content) == int.from_bytes(raw[at + 8 + length : at + 12 + length])
+        if kind == b"tEXt":
+            key, _, text = content.decode("latin-1").partition("\0")
+            texts[key] = text
+        at += 12 + length
+    return texts
+
+
+def test_a_broken_image_is_named_and_the_others_are_written(predict, streets, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((streets / "image" / "test0.png").read_bytes()[:100])
+    small = write_image(tmp_path / "small.png", (20, 64))
+    note = tmp_path / "note.txt"
+    note.write_text("no picture")
+    code, folder = predict(broken, streets / "image" / "test0.png", small, note, streets / "image" / "test1.png")
+    said = capsys.readouterr().err
+    assert code == 2
+    assert names(folder) == ["test0.png", "test0_colour.png", "test1.png", "test1_colour.png"]
+    assert f"skipped: cannot read {broken}: the file is cut short" in said
+    assert f"skipped: cannot read {small}: 20x64 (height x width) is less than 32 pixels" in said
+    assert f"skipped: cannot read {note}" in said
+    assert "5 inputs, 3 of them with faults: 2 frames in" in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_gives_all_that_is_in_it_and_keeps_its_structure(predict, tmp_path):
+    for name in ("a/1.png", "a/b/2.JPG", "b/1.webp"):
+        write_image(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    code, folder = predict(tmp_path / "in")
+    assert code == 0
+    assert [name for name in names(folder) if "colour" not in name] == ["a/1.png", "a/b/2.png", "b/1.png"]
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A video of three frames, 64x32, five a second."""
+    path = tmp_path / "drive.avi"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 32))
+    if not film.isOpened():
+        pytest.skip("this OpenCV writes no MJPG video")
+    for grey in (0, 100, 200):
+        film.write(np.full((32, 64, 3), grey, np.uint8))
+    film.release()
+    return path
+
+
+def test_a_video_gives_every_frame_and_a_video(predict, video):
+    code, folder = predict(video, "--batch", "2")
+    assert code == 0
+    numbers = ("000000", "000001", "000002")
+    assert names(folder) == [*(f"drive_{n}.png" for n in numbers), "drive_colour.mp4"]
+    film = cv2.VideoCapture(str(folder / "drive_colour.mp4"))
+    assert film.get(cv2.CAP_PROP_FPS) == 5
+    pictures = []
+    while (read_one := film.read())[0]:
+        pictures.append(read_one[1])
+    assert len(pictures) == 3
+    assert pictures[0].shape == (32 + 58, 160, 3)  # the scale is below, and needs that width
+
+
+def test_a_video_cut_short_gives_its_frames_and_is_named(predict, video, capfd):
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    assert predict(video)[0] == 2
+    said = capfd.readouterr().err
+    assert f"cannot read {video}" in said
+    assert len(said.splitlines()) < 5  # none of FFmpeg's own
+
+
+def test_of_a_camera_so_many_frames_are_taken(predict, video, monkeypatch):
+    """A camera is a video whose number OpenCV knows; here number 7 is the file."""
+    file = cv2.VideoCapture(str(video)).__class__
+    monkeypatch.setattr(cv2, "VideoCapture", lambda place: file(str(video) if place == 7 else place))
+    code, folder = predict("7", "--frames", "2")
+    assert code == 0
+    assert names(folder) == ["camera7_000000.png", "camera7_000001.png", "camera7_colour.mp4"]
+
+
+def test_batches_change_nothing(predict, tmp_path):
+    rng = np.random.default_rng(0)
+    for i, size in enumerate([(32, 64), (32, 64), (64, 32), (32, 64), (32, 64), (32, 64)]):
+        assert cv2.imwrite(str(tmp_path / f"{i}.png"), rng.integers(0, 255, (*size, 3), np.uint8))
+    inputs = [tmp_path / f"{i}.png" for i in range(6)]
+    for batch in (1, 2):
+        assert predict(*inputs, "--npy", "--batch", str(batch), output=tmp_path / f"out{batch}")[0] == 0
+    for i in range(6):
+        one, other = (np.load(tmp_path / f"out{batch}" / f"{i}.npy") for batch in (1, 2))
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_a_glob_keeps_the_structure_below_its_first_wildcard(predict, tmp_path):
+    for name in ("a/1.png", "b/1.png", "b/2.txt"):
+        write_image(tmp_path / "in" / name) if name.endswith("png") else (tmp_path / "in" / name).write_text("")
+    code, folder = predict(f"{tmp_path}/in/**/*")
+    assert code == 0
+    assert [name for name in names(folder) if "colour" not in name] == ["a/1.png", "b/1.png"]
+
+
+def test_teacher_truth_and_error_are_shown_beside_the_student(predict, streets, micro_weights):
+    images = [streets / "image" / "test0.png", streets / "image" / "test1.png"]
+    teacher = f"dpt_micro:{micro_weights}"
+    code, folder = predict(*images, "--teacher", teacher, "--truth", streets / "depth", "--depth-scale", "256")
+    assert code == 0
+    assert names(folder) == [f"test{i}{kind}.png" for i in range(2) for kind in ("", "_colour", "_compare")]
+    both = read(folder / "test0_compare.png")
+    assert both.shape[1] > 2 * 64
+    _, alone = predict(images[0], "--teacher", teacher, output=folder.with_name("alone"))
+    assert both.shape[0] > read(alone / "test0_compare.png").shape[0]  # a row more: truth and error, and its scale
+
+
+def test_an_unreadable_truth_is_named_and_its_image_predicted(predict, streets, tmp_path, capsys):
+    truth = tmp_path / "truth"
+    write_image(truth / "test0.png")
+    code, folder = predict(streets / "image" / "test0.png", "--truth", truth)
+    assert code == 2
+    assert "expected a 16-bit single-channel depth map" in capsys.readouterr().err
+    assert names(folder) == ["test0.png", "test0_colour.png"]
+
+
+def test_a_video_without_a_frame_is_named(predict, tmp_path, capfd):
+    (tmp_path / "cut.mp4").write_bytes(b"\x00" * 100)
+    assert predict(tmp_path / "cut.mp4")[0] == 2
+    assert "no frame of it can be decoded" in capfd.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------------- nothing is overwritten
+
+
+def refuse(inputs, output, suffixes=(".png", "_colour.png")):
+    with pytest.raises(UserError) as refused:
+        check_names(find_sources([str(one) for one in inputs], output), output, suffixes)
+    return str(refused.value)
+
+
+def test_two_inputs_of_one_name_are_refused(tmp_path):
+    one, other = write_image(tmp_path / "a" / "1.png"), write_image(tmp_path / "b" / "1.jpg")
+    said = refuse([one, other], tmp_path / "out")
+    assert said.startswith(f"{one} and {other} would both write {tmp_path / 'out' / '1.png'}; give their folder")
+
+
+def test_an_input_called_like_anothers_colour_picture_is_refused(tmp_path):
+    one, other = write_image(tmp_path / "1.png"), write_image(tmp_path / "1_colour.png")
+    assert "would both write" in refuse([one, other], tmp_path / "out")
+
+
+def test_an_image_called_like_a_frame_of_a_video_is_refused(tmp_path):
+    one = write_image(tmp_path / "clip_000003.png")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    assert "would both write" in refuse([tmp_path / "clip.mp4", one], tmp_path / "out")
+
+
+def test_an_input_is_never_overwritten(tmp_path, monkeypatch):
+    image = write_image(tmp_path / "photos" / "1.png")
+    assert refuse([image], tmp_path / "photos") == f"{image} would be overwritten; choose another --output"
+    monkeypatch.chdir(tmp_path)
+    assert "would be overwritten" in refuse([image], tmp_path / "photos" / ".." / "photos")
+
+
+def test_what_an_earlier_call_wrote_into_a_folder_inside_is_no_input(tmp_path):
+    image = write_image(tmp_path / "1.jpg")
+    write_image(tmp_path / "predictions" / "1.png")
+    (source,) = find_sources([str(tmp_path)], tmp_path / "predictions")
+    assert (source.place, source.name.as_posix()) == (image, "1")
+
+
+def test_an_image_given_twice_is_predicted_once(tmp_path):
+    image = str(write_image(tmp_path / "1.png"))
+    assert len(find_sources([image, image], tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["RUN", "absent.png"], "no such input: absent.png"),
+        (["RUN", "EMPTY"], "no image or video in"),
+        (["RUN", "EMPTY/*"], "no image or video matches"),
+        (["RUN", "99"], "camera 99 does not open; connect it"),
+        (["RUN", "IMAGE", "--truth", "EMPTY"], "no depth map in"),
+        (["RUN", "IMAGE", "--truth", "nowhere"], "--truth nowhere is no folder"),
+        (["RUN", "IMAGE", "--depth-scale", "256"], "give --truth as well"),
+        (["RUN", "IMAGE", "--intrinsics", "50", "50", "32", "16"], "give --ply as well"),
+        (["RUN", "IMAGE", "--frames", "0"], "expected a whole number above 0"),
+        (["nowhere", "IMAGE"], "no student in nowhere"),
+        (["dpt_base", "IMAGE"], "dpt_base needs weights"),
+        (["RUN", "IMAGE", "--output", "IMAGE/out"], "cannot be written"),
+    ],
+)
+def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the default folder is made before a model is looked for
+    (tmp_path / "empty").mkdir()
+    image = str(streets / "image" / "test0.png")
+    places = {
+        "RUN": str(finished),
+        "EMPTY": str(tmp_path / "empty"),
+        "EMPTY/*": f"{tmp_path}/empty/*",
+        "IMAGE": image,
+        "IMAGE/out": f"{image}/out",
+    }
+    assert said in refused("predict", *[places.get(word, word) for word in words])

@@ -1,0 +1,212 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distill.data.files.reading import DecodeError
+from distill.data.files.rgb_depth import FolderDataset, usual_folder_split
+from distill.data.truth import check_truth
+from distill.errors import UserError
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+TWO_METRES = np.full((4, 6), 2000, np.uint16)
+
+
+def fill(root, write_image, names, image="image", depth="depth", raw=TWO_METRES):
+    for name in names:
+        write_image(root / image / f"{name}.jpg", GREY)
+        write_image(root / depth / f"{name}.png", raw)
+
+
+@pytest.mark.parametrize(("image", "depth"), [("image", "depth"), ("rgb", "depths"), ("images", "depth")])
+def test_pairs_are_found_by_name(tmp_path, write_image, image, depth):
+    fill(tmp_path, write_image, ["b/1", "a"], image, depth)
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert dataset.max_depth == 8
+    assert [sample.name for sample in dataset] == [f"{image}/a.jpg", f"{image}/b/1.jpg"]
+    assert (dataset[1].depth == 2).all()
+    assert dataset[1].valid.all()
+    assert dataset[1].intrinsics is None
+
+
+def test_depth_has_the_declared_scale(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    assert (FolderDataset(tmp_path, max_depth=8, depth_scale=5000)[0].depth == np.float32(0.4)).all()
+
+
+def test_images_without_depth_are_left_out_and_named(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a", "b"])
+    (tmp_path / "depth/a.png").unlink()
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert [sample.name for sample in dataset] == ["image/b.jpg"]
+    assert dataset.without_truth == ("image/a.jpg",)
+
+
+@pytest.mark.parametrize("folder", ["image", "."])
+def test_images_alone_have_no_valid_pixel(tmp_path, write_image, folder):
+    write_image(tmp_path / folder / "a.JPG", GREY)
+    write_image(tmp_path / folder / "more/b.png", GREY)
+    (tmp_path / folder / "._a.jpg").write_text("left by a file manager")
+    dataset = FolderDataset(tmp_path, max_depth=8)
+    assert len(dataset) == 2
+    for sample in dataset:
+        assert sample.depth.shape == (4, 6)
+        assert sample.depth.dtype == np.float32
+        assert not sample.depth.any()
+        assert not sample.valid.any()
+
+
+def test_a_list_takes_the_place_of_names(tmp_path, write_image):
+    write_image(tmp_path / "left/1.png", GREY)
+    write_image(tmp_path / "truth/x.png", TWO_METRES)
+    (tmp_path / "list.txt").write_text("left/1.png truth/x.png\nleft/1.png None\n")
+    dataset = FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt")
+    assert [sample.name for sample in dataset] == ["left/1.png"]
+    assert dataset.without_truth == ("left/1.png",)
+
+
+def test_a_table_names_pairs_and_cameras(tmp_path, write_image):
+    write_image(tmp_path / "left/1.png", GREY)
+    write_image(tmp_path / "truth/x.png", TWO_METRES)
+    (tmp_path / "train.csv").write_text("image,depth,fx,fy,cx,cy\nleft/1.png,truth/x.png,5,6,2.5,1.5\n")
+    root, listed = usual_folder_split(tmp_path, "train")
+    sample = FolderDataset(root, max_depth=8, split_file=listed)[0]
+    assert sample.intrinsics.tolist() == [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]]
+    assert (sample.depth == 2).all()
+
+
+def test_one_camera_may_be_declared_for_all(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    sample = FolderDataset(tmp_path, max_depth=8, camera=(5, 6, 2.5, 1.5))[0]
+    assert sample.intrinsics.tolist() == [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]]
+
+
+def test_floating_point_depth_is_in_metres_and_has_holes(tmp_path, write_image):
+    metres = np.full((4, 6), 2.5, np.float32)
+    metres[0] = [np.nan, np.inf, -1, 0, 3, 4]
+    write_image(tmp_path / "image/a.jpg", GREY)
+    write_image(tmp_path / "image/b.jpg", GREY)
+    (tmp_path / "depth").mkdir()
+    np.save(tmp_path / "depth/a.npy", metres)
+    write_image(tmp_path / "depth/b.tiff", metres)
+    for sample in FolderDataset(tmp_path, max_depth=8):
+        assert sample.depth[0].tolist() == [0, 0, 0, 0, 3, 4]
+        assert (sample.depth[1:] == 2.5).all()
+    assert FolderDataset(tmp_path, max_depth=8, depth_scale=100)[0].depth.max() == np.float32(0.04)
+
+
+def test_an_array_that_holds_code_is_not_loaded(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    (tmp_path / "depth/a.png").unlink()
+    np.save(tmp_path / "depth/a.npy", np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(DecodeError, match="not a NumPy array, or cut short"):
+        FolderDataset(tmp_path, max_depth=8)[0]
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_halves_may_be_folders(tmp_path, write_image, test):
+    assert usual_folder_split(tmp_path, "test") == (tmp_path, None)
+    fill(tmp_path / "train", write_image, "ab")
+    fill(tmp_path / test, write_image, "c")
+    assert len(FolderDataset(usual_folder_split(tmp_path, "train")[0], max_depth=8)) == 2
+    assert len(FolderDataset(usual_folder_split(tmp_path, "test")[0], max_depth=8)) == 1
+
+
+def test_8_bit_depth_needs_a_scale_that_it_reaches_far_with(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"], raw=np.full((4, 6), 51, np.uint8))
+    with pytest.raises(UserError, match="is a 8-bit picture"):
+        FolderDataset(tmp_path, max_depth=8)[0]
+    assert (FolderDataset(tmp_path, max_depth=8, depth_scale=25.5)[0].depth == 2).all()
+
+
+def test_missing_files_of_a_list_are_counted(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    (tmp_path / "list.txt").write_text("image/a.jpg depth/a.png\nimage/b.jpg depth/b.png\n")
+    with pytest.raises(UserError, match=r"1 of 2 lines of .*list.txt name files that do not exist: image/b.jpg"):
+        FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt")
+
+
+def test_a_folder_that_cannot_be_paired_is_refused(tmp_path, write_image):
+    with pytest.raises(UserError, match=r"data root .*none does not exist, expected the RGB-depth folder that holds"):
+        FolderDataset(tmp_path / "none", max_depth=8)
+    with pytest.raises(UserError, match=r"no images in .*, expected files of the kinds .bmp .jpeg"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "depth/1.png", TWO_METRES)
+    with pytest.raises(UserError, match=r"does not have the RGB-depth layout: it holds depth/, expected image/ or"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "rgb/a.png", GREY)
+    with pytest.raises(UserError, match=r"no image of .*rgb has a depth map of its name: a.png is expected in .*1.png"):
+        FolderDataset(tmp_path, max_depth=8)
+    write_image(tmp_path / "rgb/a.jpg", GREY)
+    with pytest.raises(UserError, match=r"rgb/a.jpg and .*rgb/a.png have one name"):
+        FolderDataset(tmp_path, max_depth=8)
+    (tmp_path / "image").mkdir()
+    with pytest.raises(UserError, match=r"holds image/ and rgb/, expected one"):
+        FolderDataset(tmp_path, max_depth=8)
+
+
+@pytest.mark.parametrize("limits", [{"max_depth": 0}, {"max_depth": 8, "depth_scale": float("nan")}])
+def test_limits_must_be_positive(tmp_path, limits):
+    with pytest.raises(UserError, match="expected a positive number"):
+        FolderDataset(tmp_path, **limits)
+
+
+def test_usable_truth_passes(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc")
+    check_truth(FolderDataset(tmp_path, max_depth=8))
+
+
+def test_one_measured_map_of_many_is_enough(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc", raw=0 * TWO_METRES)
+    fill(tmp_path, write_image, "d")
+    check_truth(FolderDataset(tmp_path, max_depth=8), samples=2)  # the first and the last
+
+
+def test_empty_truth_is_refused(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc", raw=0 * TWO_METRES)
+    with pytest.raises(UserError) as refusal:
+        check_truth(FolderDataset(tmp_path, max_depth=8), samples=2)
+    assert str(refusal.value) == (
+        "no valid ground truth in the whole set (2 of 3 depth maps looked at): nothing is measured farther than "
+        "0.001 m, expected depth between 0.001 and 8 m; check that these are depth maps"
+    )
+
+
+def test_truth_beyond_the_cap_is_refused_with_the_scale_that_fits(tmp_path, write_image):
+    fill(tmp_path, write_image, "a", raw=TWO_METRES)
+    with pytest.raises(UserError) as refusal:
+        check_truth(FolderDataset(tmp_path, max_depth=8, depth_scale=10))
+    assert str(refusal.value).endswith(
+        "(1 of 1 depth maps looked at): at 10 units per metre it spans 200 to 200 m, expected depth between 0.001 and "
+        "8 m; 256 units per metre would fit"
+    )
+
+
+@pytest.mark.parametrize(("declared", "stored"), [(1, 1000), (100, 1000), (100, 5000)])
+def test_the_named_scale_brings_values_below_the_cap(tmp_path, write_image, declared, stored):
+    raw = (np.linspace(1, 9.9, 24).reshape(4, 6) * stored).astype(np.uint16)
+    fill(tmp_path, write_image, "a", raw=np.maximum(raw, 10 * declared))
+    with pytest.raises(UserError, match=f"{stored} units per metre would fit"):
+        check_truth(FolderDataset(tmp_path, max_depth=10, depth_scale=declared))
+
+
+def test_truth_that_cannot_be_read_is_refused(tmp_path, write_image):
+    fill(tmp_path, write_image, "a")
+    (tmp_path / "depth/a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 of 1 depth maps looked at\): cannot read .*a.png: the file is empty"):
+        check_truth(FolderDataset(tmp_path, max_depth=8))
+
+
+def test_truth_counts_only_where_it_is_valid(make_sample):
+    class Masked:
+        max_depth = 10.0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            sample = make_sample(4, 6)
+            return replace(sample, valid=np.zeros_like(sample.valid))
+
+    with pytest.raises(UserError, match="nothing is measured"):
+        check_truth(Masked())

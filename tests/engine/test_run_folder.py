@@ -1,0 +1,155 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from distill.config import parse_config
+from distill.engine.run_folder import HARMLESS, RunFolder, flatten, is_alive
+from distill.errors import UserError
+from distill.files import write_atomically
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "deep" / "run")
+
+
+@pytest.fixture(scope="module")
+def gone():
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def alive():
+    """The number of a process that lives, and is not this one."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate(b"\n")
+
+
+def lock(folder, process, host=None):
+    write_atomically(folder.lock, f"{process} {host or socket.gethostname()}\n")
+
+
+def test_a_claim_makes_the_folder_and_locks_it(folder):
+    folder.claim(resume=False)
+    assert folder.lock.read_text().split() == [str(os.getpid()), socket.gethostname()]
+
+
+def test_a_released_folder_can_be_claimed_again(folder):
+    folder.claim(resume=False)
+    folder.release()
+    assert not folder.lock.exists()
+    folder.claim(resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_use_is_refused(folder, alive, resume):
+    write_atomically(folder.config, "seed: 0\n")
+    lock(folder, alive)
+    with pytest.raises(UserError, match=rf"is in use by process {alive}; wait for it, or choose another --output"):
+        folder.claim(resume)
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder, gone):
+    lock(folder, gone)
+    folder.claim(resume=False)
+    assert folder.lock.read_text().split()[0] == str(os.getpid())
+
+
+@pytest.mark.parametrize("content", ["", "12", "twelve here", "\x00\x00 \x00"])
+def test_a_lock_that_says_nothing_is_taken_over(folder, content):
+    write_atomically(folder.lock, content)
+    folder.claim(resume=False)
+    assert folder.lock.read_text().split()[0] == str(os.getpid())
+
+
+def test_the_lock_of_another_machine_says_nothing_about_processes_of_this_one(folder, alive):
+    lock(folder, alive, host="elsewhere")
+    with pytest.warns(UserWarning, match=rf"was in use by process {alive} on elsewhere; if it still is, stop one"):
+        folder.claim(resume=True)
+    assert folder.lock.read_text().split()[0] == str(os.getpid())
+
+
+def test_another_run_is_refused_unless_it_is_resumed(folder):
+    write_atomically(folder.config, "seed: 0\n")
+    with pytest.raises(UserError, match=r"holds another run; continue it with --resume, or choose another --output"):
+        folder.claim(resume=False)
+    folder.claim(resume=True)
+
+
+def test_other_files_are_never_mixed_with_a_run(folder):
+    write_atomically(folder.path / "holiday.jpg", b"")
+    with pytest.raises(UserError, match="holds other files"):
+        folder.claim(resume=False)
+
+
+def test_a_file_in_the_folders_place_is_refused(folder):
+    write_atomically(folder.path, "")
+    with pytest.raises(UserError, match="is a file; give a folder"):
+        folder.claim(resume=False)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "run", tmp_path / ("a" * 300)):
+        with pytest.raises(UserError, match=r"cannot be written \(.+\); choose another --output"):
+            RunFolder(path).claim(resume=False)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder(tmp_path / "run").claim(resume=False)
+
+
+def test_this_process_and_the_first_are_alive(gone):
+    assert is_alive(os.getpid())
+    assert is_alive(1)
+    assert not is_alive(gone)
+
+
+@pytest.fixture
+def begun(folder):
+    """A run's folder, and config(**keys): its configuration with other values of `optim` or `train`."""
+
+    def config(**sections):
+        return parse_config({"data": {"name": "scenes"}, **sections}, "test")
+
+    folder.begin(config())
+    return folder, config
+
+
+def test_the_same_configuration_goes_on(begun):
+    folder, config = begun
+    assert not folder.holds_finished(config())
+    write_atomically(folder.done, "{}")
+    assert folder.holds_finished(config())
+
+
+def test_another_configuration_is_refused_by_its_keys_forced_or_not(begun):
+    folder, config = begun
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"optim\.lr was 4e-05, now 0\.1\); choose another --output"):
+            folder.check_same(config(optim={"lr": 0.1}, train={"keep": 5}), force)
+
+
+def test_what_changes_nothing_learnt_is_refused_until_it_is_forced(begun):
+    folder, config = begun
+    other = config(train={"keep": 5, "log_every": 1})
+    with pytest.raises(
+        UserError, match=r"train\.keep was 2, now 5; train\.log_every was 20, now 1\); accept that with"
+    ):
+        folder.check_same(other)
+    folder.check_same(other, force=True)
+
+
+def test_every_key_that_may_be_forced_exists(begun):
+    _, config = begun
+    assert flatten(config().model_dump(mode="json")).keys() >= HARMLESS

@@ -1,0 +1,151 @@
+import csv
+import io
+import json
+
+import pytest
+from distill.deploy.results import Accuracy, read_accuracy
+from rich.console import Console
+
+from distill.deploy.latency import Call, Latency
+from distill.deploy.paper import KITTI, NYU, PAPER_ROWS, Cost, paper_row
+from distill.deploy.ways import Prepared
+from distill.errors import UserError
+from distill.pages.benchmark_page import Measured, as_csv, cost_table, latency_table, paper_table, pareto_plot
+
+READY = Prepared(Call(lambda: None), 4 * 2**20, None)
+
+
+def shown(table):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def measured(name, abs_rel=None, **milliseconds):
+    accuracy = None if abs_rel is None else Accuracy("nyu_eigen", "abc", {"abs_rel": abs_rel, "rmse": 1.0, "d1": 0.5})
+    one = Measured(name, 7_950_000, 35.8, accuracy=accuracy)
+    for way, taken in milliseconds.items():
+        one.ways[way], one.latency[way] = READY, Latency(taken, 2 * taken, 20)
+    return one
+
+
+# ---------------------------------------------------------------------------------------------------- the paper's rows
+
+
+def recipe(student="efficientnet_b0", **options):
+    return {"student": student, "options": {"lg_conv": True, "width": 128, "bins": 256, **options}}
+
+
+def test_a_student_finds_its_row_of_the_paper_by_its_recipe_and_size():
+    assert paper_row(recipe(), KITTI).paper == Cost(8.0, 35.7)
+    assert paper_row(recipe(), NYU).paper == Cost(8.0, 27.8)
+    assert paper_row(recipe(lg_conv=False), KITTI).paper == Cost(5.9, 30.4)
+    assert paper_row(recipe("efficientnet_b5"), KITTI).abs_rel == 0.058
+
+
+@pytest.mark.parametrize(
+    "given", [None, recipe(bins=64), recipe(width=64), recipe("efficientnet_b1"), recipe("dpt_base")]
+)
+def test_a_model_that_the_paper_does_not_have_finds_none(given):
+    assert paper_row(given, KITTI) is None
+
+
+def test_a_size_that_the_paper_does_not_have_finds_none():
+    assert paper_row(recipe(), (96, 320)) is None
+
+
+def test_the_papers_table_has_all_three_figures_of_every_row():
+    said = shown(paper_table([(row, Cost(1.25, 2.5)) for row in PAPER_ROWS]))
+    assert said.count("/1.25 ") == said.count("/2.5 ") == len(PAPER_ROWS) == 10
+    assert "98.60/98.16/1.25" in said
+    assert "499.7/449.8/2.5" in said
+    assert "2 x multiply-accumulates" in said
+
+
+# ----------------------------------------------------------------------------------------------------- tables and files
+
+
+def test_the_tables_show_the_models_and_what_they_cost():
+    one = measured("b0", fp32=50.0, bf16=25.0)
+    one.paper = PAPER_ROWS[3]
+    assert "8.0 M, 35.7 GFLOPs" in shown(cost_table([one]))
+    said = shown(latency_table([one, measured("r18", 0.1, fp32=100.0)], "title"))
+    assert "b0 · bf16" in said
+    assert "40.0" in said  # frames per second of the 25 ms
+    assert "0.1000" in said
+
+
+def test_the_record_has_every_way_also_the_one_that_did_not_work():
+    one = measured("b0", 0.2, fp32=50.0)
+    one.skipped["compiled"] = "no compiler"
+    record = json.loads(json.dumps(one.as_dict()))
+    assert record["accuracy"]["metrics"]["abs_rel"] == 0.2
+    assert record["ways"][0] == {
+        **{"way": "fp32", "median_ms": 50.0, "p90_ms": 100.0, "runs": 20, "fps": 20.0},
+        **{"file_bytes": 4 * 2**20, "peak_bytes": None},
+    }
+    assert record["ways"][1] == {"way": "compiled", "skipped": "no compiler"}
+
+
+def test_the_csv_has_a_line_for_each_model_and_way():
+    other = measured("r18, large", fp32=100.0)
+    other.skipped["bf16"] = "not here"
+    lines = list(csv.DictReader(io.StringIO(as_csv([measured("b0", 0.2, fp32=50.0, bf16=25.0), other]))))
+    assert [(line["name"], line["way"]) for line in lines] == [
+        *[("b0", "fp32"), ("b0", "bf16")],
+        *[("r18, large", "fp32"), ("r18, large", "bf16")],
+    ]
+    assert (lines[0]["abs_rel"], lines[1]["fps"], lines[2]["abs_rel"]) == ("0.2", "40.0", "")
+    assert (lines[3]["median_ms"], lines[3]["skipped"]) == ("", "not here")
+
+
+def test_the_plots_front_leaves_out_what_another_beats_in_both():
+    models = [
+        measured("small", 0.3, fp32=10.0, bf16=8.0),
+        measured("bad", 0.4, fp32=20.0),
+        measured("large", 0.1, fp32=90.0),
+    ]
+    drawn = pareto_plot(models)
+    assert drawn.startswith("<svg")
+    assert "best for its latency at 8: 0.3" in drawn
+    assert "best for its latency at 90: 0.1" in drawn
+    assert "best for its latency at 10: 0.3" not in drawn
+    assert "best for its latency at 20" not in drawn
+
+
+# ------------------------------------------------------------------------------------------------------------- accuracy
+
+RESULT = {"protocol": "nyu_eigen", "fingerprint": "abc", "metrics": {"abs_rel": 0.1, "rmse": 0.4}}
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_accuracy_is_read_from_an_evaluation_or_from_a_runs_results(tmp_path):
+    run = [{**RESULT, "name": "teacher dpt", "metrics": {"abs_rel": 0.01}}, {**RESULT, "name": "student b0"}]
+    for content in (RESULT, run):
+        found = read_accuracy(write(tmp_path / "x.json", content))
+        assert (found.protocol, found.fingerprint, found.metrics["abs_rel"]) == ("nyu_eigen", "abc", 0.1)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, 3, {**RESULT, "metrics": {"rmse": 1}}, {**RESULT, "metrics": {"abs_rel": "a"}}]
+)
+def test_a_file_without_a_result_is_refused(tmp_path, content):
+    with pytest.raises(UserError, match=r"holds no result; expected what distill evaluate --json writes"):
+        read_accuracy(write(tmp_path / "x.json", content))
+
+
+def test_results_of_several_protocols_are_refused(tmp_path):
+    with pytest.raises(UserError, match="holds 2 results; give a file with one protocol's"):
+        read_accuracy(write(tmp_path / "x.json", [RESULT, RESULT]))
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_accuracy(tmp_path / "x.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_accuracy(tmp_path / "absent.json")

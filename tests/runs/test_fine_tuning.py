@@ -1,0 +1,111 @@
+"""From relative depth to metres: a DPT whose weights know no unit is aligned, trained, stopped, saved."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import distill
+from distill.assembly import run as assembly
+from distill.assembly.validation import Validation
+from distill.cli import main
+from distill.engine import alignment
+from teachers import SHIPPED
+
+GAIN, OFFSET = 40.0, 3.0  # of the relative output over the shipped network's
+FINE_TUNING = ["method.name=supervised", "optim.name=adam", "optim.encoder_lr_share=0.1", "optim.lr=1e-4"]
+
+
+@pytest.fixture(scope="session")
+def relative_weights(tmp_path_factory):
+    """dpt_micro's own weights with an output that is scaled and shifted, as if only relative depth had been learnt."""
+    state = load_file(SHIPPED["dpt_micro"])
+    last = "decoder.fuse.head.conv3."
+    state[f"{last}weight"] = GAIN * state[f"{last}weight"]
+    state[f"{last}bias"] = GAIN * state[f"{last}bias"] + OFFSET
+    path = tmp_path_factory.mktemp("relative") / "dpt_micro.safetensors"
+    save_file(state, path)
+    return path
+
+
+@pytest.fixture
+def student(relative_weights):
+    return f"student={{backbone: dpt_micro, checkpoint: {relative_weights}, align: true}}"
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):
+    seen, judge = [], Validation.judge
+    monkeypatch.setattr(Validation, "judge", lambda *given: seen.append(judge(*given)) or seen[-1])
+    folder = train(*FINE_TUNING, student)
+    found = read_json(folder / "alignment.json")
+    assert found["used"] + found["left_out"] == 8
+    assert 0.2 < found["scale"] * GAIN / 0.1 < 5  # dpt_micro's own scale is 0.1, of streets seen at another size
+    options = read_json(folder / "student" / "config.json")["options"]
+    assert (options["scale"], options["shift"], options["invert"]) == (found["scale"], found["shift"], True)
+    (judged,) = [r["metrics"]["abs_rel"] for r in read_json(folder / "results.json")]
+    assert judged == pytest.approx(min(one.metrics["abs_rel"] for one in seen), rel=1e-3)
+    depth = distill.load_model(folder)(torch.rand(1, 3, 32, 64))
+    assert ((depth > 0) & (depth <= 80)).all()
+
+
+def test_alignment_brings_relative_depth_close_to_metres(train, student, relative_weights, tmp_path):
+    tiny = ["train.steps=1", "optim.lr=1e-9", *FINE_TUNING[:3]]
+    unaligned = f"student={{backbone: dpt_micro, checkpoint: {relative_weights}, scale: 1.0, shift: 0.0, invert: true}}"
+    before = read_json(train(*tiny, unaligned, output=tmp_path / "before") / "results.json")[0]["metrics"]
+    after = read_json(train(*tiny, student, output=tmp_path / "after") / "results.json")[0]["metrics"]
+    assert after["abs_rel"] < 0.5 * before["abs_rel"]
+
+
+def test_a_resumed_run_takes_the_alignment_from_its_folder(
+    train, config_file, student, tmp_path, weights, assert_same, monkeypatch
+):
+    undisturbed = train(*FINE_TUNING, student, output=tmp_path / "undisturbed")
+    asked = []
+
+    def consult(*given):
+        asked.append(given)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return asker(*given)
+
+    asker = assembly.consult
+    monkeypatch.setattr(assembly, "consult", consult)
+    command = ["train", str(config_file), *FINE_TUNING, student, "--output", str(tmp_path / "run")]
+    assert main(command) == 143
+    monkeypatch.setattr(alignment, "fit_samples", None)  # is not called again
+    folder = train(*FINE_TUNING, student, "--resume")
+    assert_same(weights(folder), weights(undisturbed))
+    configs = [read_json(f / "student" / "config.json")["options"] for f in (folder, undisturbed)]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["student={backbone: dpt_micro, align: true}"], "student.align needs student.checkpoint"),
+        (
+            ["student={backbone: dpt_micro, checkpoint: dpt_micro, align: true, scale: 1.0}"],
+            "student.align finds scale, shift and invert; leave student.scale out",
+        ),
+        (
+            ["student={backbone: resnet18, checkpoint: dpt_micro, align: true}"],
+            "student.align is for relative weights of a DPT, resnet18 is none; leave it out",
+        ),
+        (["optim.encoder_lr_share=0"], "optim.encoder_lr_share=0: input should be greater than 0"),
+    ],
+)
+def test_fine_tuning_that_cannot_work_is_refused(refused, config_file, tmp_path, words, said):
+    assert said in refused("train", config_file, "method.name=supervised", *words, "--output", tmp_path / "run")
+
+
+def test_images_without_enough_depth_cannot_align(refused, config_file, tmp_path, student):
+    near = student.replace("align: true", "align: true, max_depth: 0.01")
+    command = ["train", config_file, *FINE_TUNING, near, "--output", tmp_path / "run"]
+    assert "none of 8 training images has 10 pixels of depth between 0.001 and 0.01 m; give images" in refused(*command)

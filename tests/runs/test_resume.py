@@ -1,0 +1,301 @@
+"""A run twice, stopped and continued, or killed: its weights are those of one that was left alone."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from distill import assembly
+from distill.assembly.validation import Validation
+from distill.cli import main
+from distill.data import PairDataset
+from distill.engine.checkpoint import Checkpoints
+from students import create_student
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def last_state(folder):
+    return Checkpoints(folder / "checkpoints").load()
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """stop_at(step, signal): the process gets this signal while it works on that step."""
+
+    def arrange(step, number=signal.SIGTERM):
+        asked = []
+
+        def consult(*given):
+            asked.append(given)
+            if len(asked) == step:
+                os.kill(os.getpid(), number)
+            return asker(*given)
+
+        monkeypatch.setattr(assembly, "consult", consult)
+
+    asker = assembly.consult
+    yield arrange
+    monkeypatch.setattr(assembly, "consult", asker)
+
+
+@pytest.fixture
+def noisy_student(monkeypatch):
+    """Students draw random numbers while they train, as dropout does."""
+
+    def create(*given, **options):
+        student = create_student(*given, **options)
+        student.encoder.register_forward_hook(
+            lambda module, _, maps: [m + 0.1 * torch.randn_like(m) for m in maps] if module.training else maps
+        )
+        return student
+
+    monkeypatch.setattr(models, "create_student", create)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(train, finished, weights, assert_same, tmp_path):
+    (tmp_path / "empty").mkdir()
+    again = train("--resume", output=tmp_path / "empty")  # without a checkpoint it starts afresh
+    assert_same(weights(again), weights(finished))
+    assert_same(last_state(again)["module"], last_state(finished)["module"])
+    other = weights(train("seed=1", output=tmp_path / "other"))
+    assert any(not torch.equal(other[key], value) for key, value in weights(finished).items())
+
+
+def test_the_number_of_workers_changes_nothing(train, finished, weights, assert_same):
+    assert_same(weights(train("data.workers=2")), weights(finished))
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_stopped_run_continues_as_if_it_had_not_been(
+    train, finished, config_file, tmp_path, weights, assert_same, stop_at, step
+):
+    stop_at(step)
+    assert main(["train", str(config_file), "--output", str(tmp_path / "run")]) == 143
+    assert last_state(tmp_path / "run")["state"]["step"] == step
+    folder = train("--resume")
+    assert_same(weights(folder), weights(finished))
+    assert_same(last_state(folder)["module"], last_state(finished)["module"])
+    told = [[(r["kind"], r["step"], r.get("loss"), r.get("abs_rel")) for r in records(f)] for f in (folder, finished)]
+    assert told[0] == told[1]
+
+
+def test_random_numbers_inside_a_network_continue_too(
+    train, config_file, tmp_path, weights, assert_same, stop_at, noisy_student
+):
+    undisturbed = train("method.name=output", output=tmp_path / "undisturbed")
+    stop_at(2)
+    command = ["train", str(config_file), "method.name=output", "--output", str(tmp_path / "run")]
+    assert main(command) == 143
+    assert_same(weights(train("method.name=output", "--resume")), weights(undisturbed))
+
+
+def test_a_damaged_checkpoint_costs_the_steps_behind_the_one_before(
+    train, finished, config_file, tmp_path, weights, assert_same, stop_at
+):
+    stop_at(3)
+    every = "train.checkpoint_every=1"
+    assert main(["train", str(config_file), every, "--output", str(tmp_path / "run")]) == 143
+    (tmp_path / "run" / "checkpoints" / "step-000000003" / "state.pt").write_bytes(b"")
+    with pytest.warns(UserWarning, match="step-000000003 is damaged"):
+        folder = train(every, "--resume")
+    assert_same(weights(folder), weights(finished))
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_report_writes_it(train, own_run, config_file):
+    page = (own_run / "report.html").stat().st_size
+    for name in ("done.json", "results.json", "report.html"):
+        (own_run / name).unlink()
+    saved = yaml.safe_load((own_run / "config.yaml").read_text())
+    train("--resume", output=own_run)
+    assert read_json(own_run / "done.json")["step"] == 4
+    assert (own_run / "report.html").stat().st_size == pytest.approx(page, rel=0.1)
+    assert yaml.safe_load((own_run / "config.yaml").read_text()) == saved | {"output": str(own_run)}
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, config_file, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert main(["train", str(config_file), "--output", str(finished), "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert str(finished / "report.html") in capsys.readouterr().out
+
+
+def test_a_run_is_not_resumed_under_another_configuration(finished, config_file, refused):
+    said = refused("train", config_file, "optim.lr=0.5", "seed=3", "--output", finished, "--resume")
+    assert "was started with another configuration" in said
+    assert "optim.lr was 0.001, now 0.5" in said
+    assert "seed was 0, now 3" in said
+    assert "output was" not in said
+
+
+def test_keys_that_change_nothing_learnt_may_be_forced(
+    train, own_run, config_file, refused, weights, assert_same, finished
+):
+    (own_run / "done.json").unlink()
+    said = refused("train", config_file, "train.keep=3", "--output", own_run, "--resume")
+    assert "train.keep was 2, now 3); accept that with --resume --force" in said
+    train("train.keep=3", "--resume", "--force", output=own_run)
+    assert_same(weights(own_run), weights(finished))
+    assert yaml.safe_load((own_run / "config.yaml").read_text())["train"]["keep"] == 3
+
+
+def test_force_alone_is_refused(config_file, refused):
+    assert "give --resume as well" in refused("train", config_file, "--force")
+
+
+def test_another_teacher_behind_the_same_path_is_refused(content, tmp_path, refused, stop_at, micro_weights):
+    own = tmp_path / "teacher.safetensors"
+    own.write_bytes(micro_weights.read_bytes())
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump(content | {"teacher": {"name": "dpt_micro", "checkpoint": str(own)}}))
+    stop_at(1)
+    assert main(["train", str(config), "--output", str(tmp_path / "run")]) == 143
+    other = {key: value + 1e-3 if value.is_floating_point() else value for key, value in load_file(own).items()}
+    save_file(other, own)
+    said = refused("train", config, "--output", tmp_path / "run", "--resume")
+    assert "was started with another teacher" in said
+
+
+def test_a_validation_that_was_cut_short_is_made_up_for(
+    train, finished, config_file, tmp_path, weights, assert_same, monkeypatch
+):
+    asked = []
+
+    def read(self, index):
+        asked.append(index)
+        if len(asked) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, index)
+
+    whole = PairDataset.__getitem__
+    train_words = ["train", str(config_file), "--output", str(tmp_path / "run")]
+    validate, folder = Validation.judge, tmp_path / "run"
+
+    def judge(self, interrupted):
+        monkeypatch.setattr(PairDataset, "__getitem__", read)
+        return validate(self, interrupted)
+
+    monkeypatch.setattr(Validation, "judge", judge)
+    assert main(train_words) == 143
+    monkeypatch.undo()
+    assert last_state(folder)["state"]["step"] == 2
+    assert [record["kind"] for record in records(folder)] == ["train", "train"]
+    train("--resume")
+    assert_same(weights(folder), weights(finished))
+    assert [(r["kind"], r["step"], r.get("abs_rel")) for r in records(folder)] == [
+        (r["kind"], r["step"], r.get("abs_rel")) for r in records(finished)
+    ]
+
+
+def test_a_run_in_use_is_refused_and_its_lock_stays(own_run, config_file, refused):
+    (own_run / "done.json").unlink()
+    (own_run / "run.lock").write_text(f"{os.getppid()} {os.uname().nodename}\n")
+    said = refused("train", config_file, "--output", own_run, "--resume")
+    assert f"is in use by process {os.getppid()}" in said
+    assert (own_run / "run.lock").exists()
+
+
+def test_a_run_refused_while_it_is_put_together_leaves_no_trace(config_file, tmp_path, refused, finished):
+    wrong = f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}"
+    refused("train", config_file, wrong, "--output", tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(train, monkeypatch, capsys):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full_disk)
+    folder = train("method.name=supervised")
+    assert "checkpoint of step 4 not written ([Errno 28] No space left on device); the last good one is none, the" in (
+        capsys.readouterr().err
+    )
+    assert read_json(folder / "done.json")["step"] == 4
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_file, tmp_path, monkeypatch, capsys):
+    whole, calls = Checkpoints.save, []
+
+    def full_disk(self, step, state):
+        calls.append(step)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return whole(self, step, state)
+
+    monkeypatch.setattr(Checkpoints, "save", full_disk)
+    words = ["method.name=supervised", "train.checkpoint_every=1", "train.if_not_saved=stop"]
+    assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "checkpoint of step 2 not written ([Errno 28] No space left on device); the last good one is step-00" in said
+    assert "continue with --resume" in said
+    assert last_state(tmp_path / "run")["state"]["step"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard is lost, and says so twice
+def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finished, weights, assert_same, tmp_path):
+    taken = []
+
+    def consult(*given):
+        taken.append(given)
+        if len(taken) == 4:
+            shutil.rmtree(tmp_path / "run")
+        return asker(*given)
+
+    asker, assembly.consult = assembly.consult, consult
+    try:
+        folder = train("train.checkpoint_every=1")
+    finally:
+        assembly.consult = asker
+    assert_same(weights(folder), weights(finished))
+    assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["steps"] == 4
+    assert not (folder / "run.lock").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped(config_file, tmp_path_factory):
+    """Exit code, error output and folder of two long runs in processes of their own, ended by a signal each."""
+    processes = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        folder = tmp_path_factory.mktemp("stopped") / "run"
+        words = ["train", config_file, "train.steps=100000", "train.validate_every=100000", "--output", folder]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distill", *map(str, words)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes[number] = (process, folder)
+    found = {}
+    for number, (process, folder) in processes.items():
+        deadline = time.monotonic() + 120
+        while not ((folder / "metrics.jsonl").is_file() and records(folder)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        found[number] = (process.returncode, said, folder)
+    return found
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_process_with_its_code_and_the_state_saved(stopped, number, code):
+    returned, said, folder = stopped[number]
+    assert returned == code, said
+    assert said.splitlines()[-1].startswith(f"distill: stopped by {number.name}; the state is saved")
+    assert "Traceback" not in said
+    assert last_state(folder)["state"]["step"] >= 1
+    assert not (folder / "run.lock").exists()
+    assert not (folder / "done.json").exists()

@@ -1,0 +1,78 @@
+"""Judges the students of an ablation on embedded scenes by which nothing was chosen, neither a checkpoint nor a weight.
+
+    python tools/judge_again.py runs/ablations/components
+    distill ablate configs/ablations/components.yaml --output runs/ablations/components_fresh --jobs 0
+
+The first makes runs/ablations/components_fresh of the finished runs: the same but for the results of their students.
+The second makes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from distill.assembly.datasets import kept_scenes
+from distill.config import MIN_SIDE, Config, load_config
+from distill.data import DepthDataset, readable
+from distill.errors import UserError
+from distill.evaluation import PROTOCOLS, evaluate
+from distill.files import write_json
+from distill.inference.models import open_model
+
+FRESH = 13  # seed of the scenes; runs learn from 11 and are judged by 12 (distill/build/data.py)
+SAME = ("config.yaml", "metrics.jsonl", "done.json")
+
+
+def fresh_scenes(config: Config, count: int) -> DepthDataset:
+    """Scenes of the kind and size that a run learnt from, with dense depth.
+
+    Raises:
+        UserError: If it learnt from anything else.
+    """
+    if config.data.name != "scenes":
+        raise UserError(f"runs on data.name=scenes can be judged again, not on {config.data.name}")
+    return kept_scenes(config.data.scenes.kind, count, FRESH, config.data.scenes.size, False)
+
+
+def judged_again(run: Path, count: int) -> dict[str, Any]:
+    """The entry of a run's student in results.json, with its results on other scenes and its costs as they were."""
+    former = next(one for one in json.loads((run / "results.json").read_text()) if one["role"] == "student")
+    config, protocol = load_config(run / "config.yaml"), PROTOCOLS[former["protocol"]]
+    scenes = readable(fresh_scenes(config, count))
+    found = evaluate(open_model(str(run)), scenes, protocol, size=config.data.size, min_side=MIN_SIDE)
+    return {**former, **found.as_dict()}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ablation", type=Path, help="folder of an ablation that was run")
+    parser.add_argument("--images", type=int, default=300, help="scenes to judge by (%(default)s)")
+    args = parser.parse_args(words)
+    runs = sorted(done.parent for done in args.ablation.glob("*/*/done.json"))
+    if not runs:
+        raise SystemExit(f"no finished run in {args.ablation}; give the folder of an ablation that was run")
+    output = args.ablation.with_name(f"{args.ablation.name}_fresh")
+    try:
+        for run in track(runs, "judging"):
+            copy_with(judged_again(run, args.images), run, output / run.relative_to(args.ablation))
+    except UserError as error:
+        raise SystemExit(str(error)) from error
+
+
+def copy_with(result: dict[str, Any], run: Path, target: Path) -> None:
+    """A run's folder as tables need it, with another result."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SAME:
+        shutil.copy(run / name, target)
+    write_json(target / "results.json", [result])
+
+
+if __name__ == "__main__":
+    main()

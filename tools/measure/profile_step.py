@@ -1,0 +1,254 @@
+"""Where the time of a training step goes, and how far it is from what cannot be avoided.
+
+    python tools/profile_step.py
+    python tools/profile_step.py student.backbone=resnet18 data.scenes.size=[352,1120] train.precision=bf16 --steps 10
+    python tools/profile_step.py --config configs/kitti/efficientnet_b0.yaml data.root=data/kitti
+    torchrun --nproc-per-node 2 tools/profile_step.py train.micro_batch=1
+
+Steps are those of `distill train`, with everything around them that costs time. What cannot be avoided, the floor, is
+the teacher's `encode` alone plus forward and backward of the student alone, on the same batch after every step. Without
+`--config`, DPT-Hybrid teaches an EfficientNet-B0 on embedded streets of 352x704; a teacher without `teacher.checkpoint`
+has random weights here, on which no time depends. Times are medians over the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from distill.assembly.datasets import build_data
+from distill.assembly.run import Run, assemble, make_accelerator
+from distill.config import Config, apply_override, parse_config, read_yaml
+from distill.data import Batch, Loader
+from distill.engine.loop import grouped
+from distill.engine.run_folder import RunFolder
+from distill.engine.step import run_step
+from distill.errors import UserError
+from distill.method import features
+from distill.pages.machine import environment
+
+USUAL: dict[str, Any] = {
+    "data": {"name": "scenes", "scenes": {"train": 8, "test": 1, "size": [352, 704]}, "workers": 1},
+    "teacher": {"name": "dpt_hybrid"},
+    "student": {"backbone": "efficientnet_b0", "lg_conv": True, "pretrained": False},
+    "train": {"batch_size": 2},
+    "method": {"warmup_steps": 0},
+}
+PARTS: tuple[str, ...] = (
+    *("data wait", "teacher", "student", "FAM", "LAM", "ghost", "losses", "backward", "optimizer", "rest", "step"),
+    *("floor: teacher", "floor: student", "floor"),
+)
+WARMUP = 2  # steps that are not counted
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by part; one inside another counts for the inner one alone. Waits for a GPU where there is one."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    inner: list[float] = field(default_factory=lambda: [0.0])
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        began = self.now()
+        self.inner.append(0.0)
+        try:
+            yield
+        finally:
+            whole = self.now() - began
+            self.seconds[name] += whole - self.inner.pop()
+            self.inner[-1] += whole
+
+    def around(self, action: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The same function, timed as a part."""
+
+        def timed(*given: Any, **options: Any) -> Any:
+            with self.part(name):
+                return action(*given, **options)
+
+        return timed
+
+
+@contextmanager
+def watched(run: Run, watch: Stopwatch) -> Iterator[None]:
+    """Inside, every part of a step is timed."""
+    method: Any = run.method
+    learner, places = run.parts.learner, [(method, "task_loss", "losses"), (features, "attentive_kd_loss", "losses")]
+    places += [(method.student, "encode", "student"), (method.student, "decode", "student")]
+    places += [(learner.accelerator, "backward", "backward")]
+    places += [(learner.accelerator, "clip_grad_norm_", "optimizer")]
+    places += [(learner.optimizer, name, "optimizer") for name in ("step", "zero_grad")]
+    if run.teacher is not None:
+        places += [(run.teacher, name, "teacher") for name in ("encode", "decode")]
+    places += [(fam, name, "FAM") for fam in getattr(method, "fam", ()) for name in ("align", "refine")]
+    places += [(lam, "forward", "LAM") for lam in getattr(method, "lam", None) or ()]
+    if hasattr(method, "decode_ghost"):
+        places.append((method, "decode_ghost", "ghost"))
+    with ExitStack() as stack:
+        for owner, name, part in places:
+            stack.enter_context(mock.patch.object(owner, name, watch.around(getattr(owner, name), part)))
+        yield
+
+
+def floor(run: Run, micro_batches: list[Batch]) -> dict[str, Callable[[], None]]:
+    """What no way of distilling features can do without, to be timed: by name."""
+    learner, student = run.parts.learner, run.method.student
+    images = [batch.to(learner.accelerator.device).image for batch in micro_batches]
+
+    def teacher() -> None:
+        for image in images:
+            with learner.accelerator.autocast():
+                run.teacher.encode(image)  # type: ignore[union-attr]
+
+    def learning() -> None:
+        for image in images:
+            with learner.accelerator.autocast():
+                depth = student(image)
+            depth.float().sum().backward()
+        student.zero_grad(set_to_none=True)
+
+    found = {"floor: student": learning}
+    return found if run.teacher is None else {"floor: teacher": teacher, **found}
+
+
+def profile(run: Run, steps: int) -> list[dict[str, float]]:
+    """Seconds of every part, of the whole step and of the floor, for each of so many steps after the warm-up."""
+    accelerator = run.accelerator
+    loader = Loader(run.data.train, run.batches, run.config.data.workers, accelerator.device.type == "cuda")
+    iterator, found = grouped(loader, run.settings.micro_batches), []
+    for step in range(WARMUP + steps):
+        watch = Stopwatch(accelerator.device)
+        with watched(run, watch), watch.part("rest"):
+            with watch.part("data wait"):
+                (micro_batches,) = islice(iterator, 1)
+            run_step(run.parts.learner, micro_batches, step)
+        row = {"step": sum(watch.seconds.values()), **watch.seconds}
+        for name, action in floor(run, micro_batches).items():
+            with watch.part(name):
+                action()
+            row[name] = watch.seconds[name]
+        found.append(row)
+    return found[WARMUP:]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Median milliseconds of a step, its floor and its parts.
+
+    Attributes:
+        images: Of a step, over all processes.
+        memory_gib: Peak of the process's memory.
+        start_s: Seconds from the start of the process to its first step.
+    """
+
+    images: int
+    step_ms: float
+    floor_ms: float
+    parts_ms: dict[str, float]
+    memory_gib: float
+    start_s: float
+    machine: dict[str, str]
+
+    @property
+    def ratio(self) -> float:
+        return self.step_ms / self.floor_ms
+
+
+def measure(config: Config, steps: int) -> Profile:
+    """A few steps of this run, in a folder that is gone afterwards."""
+    accelerator = make_accelerator(config)
+    with tempfile.TemporaryDirectory() as folder:
+        run = assemble(config, RunFolder(Path(folder)), build_data(config), accelerator)
+        ready = time.time() - psutil.Process().create_time()
+        rows = profile(run, steps)
+        run.parts.tracker.close()
+    for row in rows:
+        row["floor"] = sum(value for name, value in row.items() if name.startswith("floor: "))
+    parts = {name: 1e3 * statistics.median(row[name] for row in rows) for name in PARTS if name in rows[0]}
+    return Profile(
+        images=config.train.batch_size,
+        step_ms=parts.pop("step"),
+        floor_ms=parts.pop("floor"),
+        parts_ms=parts,
+        memory_gib=peak_memory(accelerator.device),
+        start_s=ready,
+        machine=environment(accelerator.device),
+    )
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB: what PyTorch held on a GPU; on a CPU all that the process did."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def show(found: Profile) -> None:
+    """A table of the parts, and what they come to."""
+    shown = Table("part", "ms", "of the step")
+    for name, value in {**found.parts_ms, "step": found.step_ms, "floor": found.floor_ms}.items():
+        shown.add_row(name, f"{value:.1f}", f"{value / found.step_ms:.1%}")
+    Console().print(shown)
+    rate = 1e3 * found.images / found.step_ms
+    print(f"a step costs {found.ratio:.2f} of its floor: {rate:.2f} images/s, {found.images} in a step")
+    print(f"peak memory {found.memory_gib:.2f} GiB, {found.start_s:.1f} s from the start to the first step")
+    print(", ".join(found.machine.values()))
+
+
+def configuration(path: Path | None, overrides: list[str]) -> Config:
+    """The usual one, or that of a file, with these overrides."""
+    content = copy.deepcopy(USUAL) if path is None else read_yaml(path)
+    for override in overrides:
+        apply_override(content, override)
+    return parse_config(content, str(path or "the usual configuration"))
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--config", type=Path, help="YAML file of a run")
+    parser.add_argument("--steps", type=int, default=5, help="steps that count, after a warm-up (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    args = parser.parse_intermixed_args(words)
+    try:
+        found = measure(configuration(args.config, args.overrides), args.steps)
+    except UserError as error:
+        print(f"profile_step: {error}", file=sys.stderr)
+        return 2
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    show(found)
+    if args.json:
+        args.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
