@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb and verb not in VERBS and not arguments[0].startswith("--print"):
-        raise UserError(f"no command {verb!r}{did_you_mean(verb, VERBS)} (known: {', '.join(VERBS)})")
+        raise UserError(f"no command {verb!r}{did_you_mean(verb, VERBS)} (known: {', '.join(VERBS)}); see distill --help")
     parser = make_parser([verb])
     args, rest = parser.parse_known_args(arguments)
     stray = [word for word in rest if word.startswith("-") or "=" not in word]

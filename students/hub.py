@@ -11,9 +11,10 @@ from torch import nn
 
 from students.card import model_card
 from students.student_folder import CARD, CONFIG, WEIGHTS, save_student
+from teachers.model import DepthModel, Output
 
 
-class Student(ModelHubMixin):
+class Student(ModelHubMixin, DepthModel):
     """What every student can do beside estimating depth: `save_pretrained`, `push_to_hub`, and `from_pretrained`.
 
     `from_pretrained` of any of these classes gives the student that the folder or repository holds.
@@ -23,6 +24,7 @@ class Student(ModelHubMixin):
         metadata: What is known of its training; of a loaded student what its folder says.
     """
 
+    output: Output = "metric"
     recipe: Mapping[str, Any]
     metadata: Mapping[str, Any] = {}
     load: ClassVar[Callable[[Path], nn.Module]]  # given by the package, which knows all kinds

@@ -29,6 +29,7 @@ from students.performer import DEFAULT_FEATURES, PerformerAttention
 from students.vit_encoder import adopt_normalisation, as_encoder, load_imagenet_encoder
 from teachers import DPT, DPT_CONFIGS
 from teachers.dpt import DPTConfig, init_output
+from teachers.model import Output
 from teachers.vit import Attention, AttentionFactory
 
 ATTENTIONS = ("standard", "performer")
@@ -63,6 +64,7 @@ class DPTStudent(DPT, Student):
     """
 
     inheritance: Inheritance | None = None
+    output: Output = "metric"  # whatever its parent's was: it is trained on metres
 
     def __init__(
         self,

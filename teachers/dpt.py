@@ -132,11 +132,7 @@ class DPT(nn.Module, DepthModel):
         self.decoder = DPTDecoder(config)
         self.feature_channels = tuple(config.channels)
         self.min_depth, self.max_depth = config.min_depth, config.max_depth
-
-    @property
-    def output(self) -> Output:
-        """Metres where the raw output is converted to depth, relative values where it is not."""
-        return "metric" if self.config.invert else "relative"
+        self.output: Output = "metric" if config.invert else "relative"  # the raw output has no known unit
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""

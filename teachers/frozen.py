@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from teachers.fast_cpu import use_fast_layers
+from teachers.model import DepthModel
 from teachers.stem import fold_standardisation
 
 
-class FrozenTeacher(nn.Module):
+class FrozenTeacher(nn.Module, DepthModel):
     """A depth model that cannot train: eval mode for ever, no gradients, constant work done once.
 
     `train()` is ignored, so a parent's `train()` leaves its BatchNorm statistics alone. The model's parameters need no
@@ -22,19 +22,24 @@ class FrozenTeacher(nn.Module):
         fingerprint: A digest of its weights as they were given, the same on every machine.
     """
 
-    model: Any  # a depth model; PyTorch's own annotations know no methods of a submodule
+    model: DepthModel
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: DepthModel) -> None:
         super().__init__()
         self.fingerprint = fingerprint(model)
-        self.model = use_fast_layers(fold_standardisation(model)).requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)
-        self.feature_channels: tuple[int, ...] = tuple(model.feature_channels)
-        self.min_depth, self.max_depth = model.min_depth, model.max_depth
+        fold_standardisation(model)
+        use_fast_layers(model)
+        self.model = model.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.feature_channels = tuple(model.feature_channels)
+        self.min_depth, self.max_depth, self.output = model.min_depth, model.max_depth, model.output
         super().train(False)
 
     def train(self, mode: bool = True) -> FrozenTeacher:
         return self
+
+    @property
+    def decoder(self) -> nn.Module:  # type: ignore[override]  # that of the model: registered here, it would count twice
+        return self.model.decoder
 
     # no_grad rather than inference_mode: losses save teacher outputs for the student's backward.
     @torch.no_grad()
@@ -53,7 +58,7 @@ class FrozenTeacher(nn.Module):
         return self.model(image)
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(module: DepthModel) -> str:
     """A short digest of every parameter and buffer, by name, shape and content (on the meta device there is none)."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

@@ -33,10 +33,8 @@ class DepthModel(Protocol):
     feature_channels: tuple[int, ...]
     min_depth: float | None
     max_depth: float | None
+    output: Output
     decoder: nn.Module
-
-    @property
-    def output(self) -> Output: ...
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image that the encoder works on."""
@@ -59,6 +57,7 @@ class DepthModel(Protocol):
     def to(self, *args: Any, **kwargs: Any) -> Self: ...
     def train(self, mode: bool = True) -> Self: ...
     def eval(self) -> Self: ...
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
 
 
 def check_image(image: Tensor) -> None:

@@ -29,7 +29,7 @@ def test_help_lists_the_verbs_and_takes_less_than_a_second():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
-@pytest.mark.parametrize("module", ["distill", "distill.cli", "distill.config"])
+@pytest.mark.parametrize("module", ["distill", "distill.cli"])
 def test_importing_the_surface_does_not_import_torch(module):
     lines = f"import sys, {module}; print(sorted({{'torch', 'timm', 'cv2', 'accelerate'}} & sys.modules.keys()))"
     assert start("-c", lines).stdout == "[]\n"
@@ -73,7 +73,7 @@ def test_overrides_stand_anywhere_among_the_options(words):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "invalid choice: 'trian'"),
+        (["trian"], "no command 'trian', did you mean train?"),
         ([], "the following arguments are required: COMMAND"),
         (["train"], "the following arguments are required: CONFIG.yaml"),
         (["train", "c.yaml", "--ouput", "x"], "unrecognized arguments: --ouput"),
@@ -103,7 +103,7 @@ def test_the_process_gives_the_code_and_the_line():
 def test_the_runs_folder_is_named_by_the_option_the_configuration_or_its_file(config_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     started = []
-    monkeypatch.setattr("distill.commands.train.train_run", lambda config, output, resume, force: started.append(output) or output)
+    monkeypatch.setattr("distill.commands.train.train_run", lambda config, output, *_: started.append(output) or output)
     for words in (["output=a", "--output", "b"], ["output=a"], []):
         assert main(["train", str(config_file), *words]) == 0
     assert started == [Path("b"), Path("a"), Path("runs/tiny")]
@@ -114,6 +114,6 @@ def test_an_interruption_and_a_lack_of_permission_have_their_codes(monkeypatch, 
     def demo(*_):
         raise error
 
-    monkeypatch.setattr("distill.cli.run_demo", demo)
+    monkeypatch.setattr("distill.commands.demo.demo", demo)
     assert main(["demo"]) == code
     assert "Traceback" not in capsys.readouterr().err

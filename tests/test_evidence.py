@@ -1,4 +1,4 @@
-"""What docs/ says of ablations is what their runs left, which docs/results/ keeps without the weights."""
+"""What docs/why/ says of ablations is what their runs left, which docs/results/ keeps without the weights."""
 
 import csv
 import tarfile
@@ -17,16 +17,16 @@ MADE_BY = {  # words of `distill ablate`
     "components": [COMPONENTS],
     "components_3000": [COMPONENTS, "data.scenes.train=3000", "--output", "runs/ablations/components_3000"],
     "components_fresh": [COMPONENTS, "--output", "runs/ablations/components_fresh"],
-    "method_choices": [ROOT / "tools" / "method_choices.yaml"],
+    "method_choices": [ROOT / "tools" / "measure" / "method_choices.yaml"],
     "nyu": [COMPONENTS, f"base={NYU}", "--output", "runs/ablations/nyu"],
     "output_filling": [PRESETS / "output_filling.yaml"],
     "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
 RESULTS = ("components", "components_3000", "components_fresh", "nyu", "output_filling")
-TOLD = {
+PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
-    **dict.fromkeys(("method_choices", "warmup", "weight"), "method.md"),
+    **dict.fromkeys(("method_choices", "warmup", "weight"), "method-choices.md"),
 }
 SHOWN = ("abs_rel", "rmse")
 
@@ -47,13 +47,14 @@ def gathered(request, tmp_path, monkeypatch):
         return name, list(csv.DictReader(file))
 
 
-def test_every_mean_that_is_told_is_that_of_the_runs(gathered):
+def test_every_mean_on_a_page_is_that_of_the_runs(gathered):
     name, lines = gathered
-    text = (ROOT / "docs" / TOLD[name]).read_text().splitlines()
+    page = ROOT / "docs" / "why" / PAGES[name]
+    text = page.read_text(encoding="utf-8").splitlines()
     rows = {line["row"] for line in lines}
     assert rows
     for row in rows:
         means = [f"{float(one['mean']):.3f}" for one in lines if one["row"] == row and one["metric"] in SHOWN]
-        told = [line for line in text if line.startswith(f"| {row} |")]
-        assert told, f"docs/{TOLD[name]} has no line for {row}"
-        assert any(all(mean in line for mean in means) for line in told), (row, means)
+        written = [line for line in text if line.startswith(f"| {row} |")]
+        assert written, f"{page} has no line for {row}"
+        assert any(all(mean in line for mean in means) for line in written), (row, means)

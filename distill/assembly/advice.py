@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from distill.assembly.networks import is_folder
-from distill.config import Config, TrainConfig
+from distill.config import Config, StudentConfig, TrainConfig
 from distill.engine.processes import cores
 from distill.method import METHODS
 
@@ -42,6 +42,6 @@ def advise_networks(config: Config) -> list[str]:
         of_names = config.teacher.model_dump(include={"checkpoint", "scale", "shift", "invert", "readout"})
         given = [f"teacher.{key}" for key, value in of_names.items() if value is not None]
         advice += [f"{', '.join(given)}: not read, as the folder {config.teacher.name} says it all"] if given else []
-    if student.lg_scope is not None and not student.lg_conv:
+    if student.lg_scope != StudentConfig.model_fields["lg_scope"].default and not student.lg_conv:
         advice.append("student.lg_scope: not read, as student.lg_conv is not true")
     return advice

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.config import Config
 from distill.errors import UserError
-from distill.inference.models import user_error
+from distill.inference.models import check_teacher_name, user_error
 from distill.method import LOSSES, METHODS, FixedGhost, Method
 from students import create_student, load_student
 from students.freezing import freeze
@@ -41,10 +41,7 @@ def check_teacher(config: Config) -> None:
         )
     if is_folder(wanted.name):
         return
-    if wanted.name not in list_teachers():
-        raise UserError(
-            f"unknown teacher {wanted.name!r}, known are {', '.join(list_teachers())}, or the folder of a trained model"
-        )
+    check_teacher_name(wanted.name)
     if wanted.checkpoint is not None and not wanted.checkpoint.exists():
         raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give the path of the teacher's weights")
     if wanted.checkpoint is None and wanted.name not in SHIPPED:

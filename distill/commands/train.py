@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--force accepts another configuration of a run that is continued: give --resume as well")
     if args.print_config:
         print(dump_config(config), end="")
-    else:
-        train_run(config, output, args.resume, args.force)
+        return DONE
+    folder = train_run(config, output, args.resume, args.force)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
     return DONE
 
 
@@ -63,7 +66,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
     folder = RunFolder(output)
     accelerator = make_accelerator(config)
     if on_main(accelerator, lambda: resume and folder.holds_finished(config, force)):
-        inform(f"{output} is finished already: its student lies in {folder.student}")
+        inform(f"{output} is finished already")
         return output
     data = build_data(config)
     check_models(config)

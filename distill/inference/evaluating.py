@@ -31,7 +31,6 @@ def evaluate(
     size: Size | None = None,
     progress: Callable[[int, str], object] | None = None,
     autocast: torch.dtype | None = None,
-    min_side: int = 1,
     without_truth: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate a model on every sample that has ground truth, one image at a time, in this process.
@@ -39,7 +38,7 @@ def evaluate(
     The model is in eval mode meanwhile, and afterwards in the modes it came with.
 
     Args:
-        model: As of `Network`, as are `device`, `size`, `autocast` and `min_side`.
+        model: As of `Network`, as are `device`, `size` and `autocast`.
         tta: Takes the place of the protocol's, and so changes the fingerprint.
         progress: Called after every sample with how many are done and the last one's name.
         without_truth: Names of further images, known to have no ground truth: they are counted among the skipped.
@@ -49,7 +48,7 @@ def evaluate(
         ValueError: If the model's output has another shape than promised.
     """
     protocol = protocol if tta is None else protocol.with_(tta=tta)
-    network = Network(model, protocol, torch.device(device), size, autocast, min_side)
+    network = Network(model, protocol, torch.device(device), size, autocast)
     outcomes = []
     with eval_mode(model):
         for outcome in score_samples(network, samples, [protocol]):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.console import inform
-from distill.errors import UserError
+from distill.errors import UserError, did_you_mean
 from students import load_student, read_config
 from teachers import SHIPPED, DepthModel, create_teacher, list_teachers
 
@@ -17,6 +17,15 @@ PUBLISHED_CONVERSION = {"kitti": (6.016e-5, 0.00579), "nyu": (3.05e-4, 0.1378)}
 def user_error(error: Exception) -> UserError:
     """The mistake behind an exception of `teachers` or `students`, in one line."""
     return UserError(" ".join(str(error).split()))
+
+
+def check_teacher_name(name: str) -> None:
+    """Refuse the name of a teacher that nobody knows."""
+    if name not in (known := list_teachers()):
+        near = did_you_mean(name, known)
+        raise UserError(
+            f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)"
+        )
 
 
 def open_model(name: str, **conversion: Any) -> DepthModel:
@@ -36,6 +45,7 @@ def open_model(name: str, **conversion: Any) -> DepthModel:
         if Path(name).exists() or ":" not in name:
             return load_student(name)
         teacher, _, checkpoint = name.partition(":")
+        check_teacher_name(teacher)
         return create_teacher(teacher, checkpoint, **conversion)
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error

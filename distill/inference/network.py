@@ -16,7 +16,7 @@ from distill.data import Sample, to_tensor
 from distill.errors import UserError
 from distill.evaluation import Prediction, Protocol
 from distill.evaluation.scores import Size
-from teachers.model import MIN_SIDE
+from teachers.model import MIN_SIDE, DepthModel
 
 Model = Callable[[Tensor], Tensor]  # image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)
 
@@ -31,7 +31,6 @@ class Network:
         device: Where the model is; images are taken there.
         size: (H, W) to which images are resized for the model; None leaves them as they are.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
-        min_side: Pixels that the model needs both ways.
     """
 
     model: Model
@@ -39,9 +38,9 @@ class Network:
     device: torch.device
     size: Size | None = None
     autocast: torch.dtype | None = None
-    min_side: int = MIN_SIDE
     seconds: float = 0.0
 
+    @torch.inference_mode()
     def __call__(self, sample: Sample) -> Prediction:
         """The prediction of a sample, and of its mirrored image where the protocol asks for that.
 
@@ -53,9 +52,9 @@ class Network:
         rows, cols = self.protocol.input_window(*sample.depth.shape)
         shown = to_tensor(sample.image[rows, cols])[None]
         height, width = shown.shape[-2:]
-        if self.size is None and min(height, width) < self.min_side:
+        if self.size is None and min(height, width) < MIN_SIDE and isinstance(self.model, DepthModel):
             seen = f"{sample.name} is {height}x{width} (height x width)"
-            raise UserError(f"{seen}, expected at least {self.min_side} both ways; enlarge images by an input size")
+            raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge images by an input size")
         depths = self.depth(shown, mirrored=self.protocol.tta != "none")
         return Prediction(depths[0], depths[1] if len(depths) > 1 else None, (height, width))
 

@@ -139,12 +139,11 @@ def reproduce(folder: Path) -> str:
 
 
 def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
-    """Teacher and student in a line each, which step was kept and why; then where student and report lie."""
+    """Teacher and student in a line each; which step was kept, and why."""
     for one in results:
         metrics = ", ".join(f"{name} {one.results.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
         inform(f"{one.name}: {metrics} by {one.results.protocol.name}")
     inform(kept_step(run.state, validated=bool(results)))
-    print(f"student: {run.folder.student}\nreport:  {run.folder.path / 'report.html'}")
 
 
 def kept_step(state: TrainState, *, validated: bool) -> str:

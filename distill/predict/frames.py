@@ -11,11 +11,11 @@ from itertools import count
 import cv2
 import numpy as np
 
-from teachers.model import MIN_SIDE
 from distill.data import DecodeError
 from distill.data.files.reading import read_image
 from distill.errors import UserError
 from distill.predict.inputs import Input
+from teachers.model import MIN_SIDE
 
 USUAL_RATE = 25.0  # frames a second of a video or camera that does not say
 WHOLE = 0.9  # share of a video's promised frames that must be there; what containers promise is an estimate

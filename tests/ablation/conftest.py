@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.ablation.plan import Run
+from distill.ablation.plan import PlannedRun
 from distill.cli import main
 from distill.config import dump_config
 from distill.evaluation import MEASURES, paired_bootstrap
@@ -107,7 +107,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
     made = Stage(tmp_path)
-    monkeypatch.setattr(Run, "command", lambda run: made.command(run))
+    monkeypatch.setattr(PlannedRun, "command", lambda run: made.command(run))
     monkeypatch.setattr("distill.ablation.launch.PAUSE", 0.01)
     monkeypatch.setattr("distill.ablation.gather.paired_bootstrap", partial(paired_bootstrap, samples=200))
     monkeypatch.setenv("COLUMNS", "200")

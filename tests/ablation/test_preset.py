@@ -4,8 +4,7 @@ import pytest
 
 from distill.ablation.plan import plan_runs
 from distill.ablation.preset import grid_rows, load_preset
-from distill.config import load_config, parse_config
-from distill.engine.optimisation import warmup_steps
+from distill.config import load_config, parse_config, warmup_steps
 from distill.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.yaml"))

@@ -4,6 +4,7 @@ import pytest
 
 from distill.cli import main
 from distill.deploy.paper import PAPER_ROWS
+from distill.deploy.ways import WAYS
 
 QUICK = ("--size", "32x64", "--runs", "2", "--ways", "fp32", "bf16")
 
@@ -93,7 +94,7 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
     def broken(model, image):
         raise RuntimeError("no C++ compiler\nand more")
 
-    monkeypatch.setitem(__import__("distill.commands.benchmark").benchmark.WAYS, "bf16", broken)
+    monkeypatch.setitem(WAYS, "bf16", broken)
     ways = benchmark(finished)["models"][0]["ways"]
     assert [way["way"] for way in ways if "skipped" not in way] == ["fp32"]
     assert ways[-1] == {"way": "bf16", "skipped": "RuntimeError: no C++ compiler"}
@@ -107,7 +108,7 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
         (["absent.yaml"], "no configuration at absent.yaml"),
         (["RUN", "RUN"], "a model is given twice"),
         (["RUN", "--results", "RESULT", "RESULT"], "--results has 2 files for 1 models; give one for each, in order"),
-        (["RUN", "--results", "absent.json"], "absent.json cannot be read"),
+        (["RUN", "--results", "absent.json"], "no results at absent.json"),
         (["--report", "p.html"], "--report is a page of measurements: give a MODEL"),
         (["RUN", "--plot", "p.svg"], "--plot draws accuracy against latency: give --results"),
         (["RUN", "RUN/student", "--results", "RESULT", "OTHER"], "their metrics do not compare"),

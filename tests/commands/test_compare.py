@@ -107,6 +107,6 @@ def test_a_file_that_does_not_exist_is_refused(refused, results, tmp_path):
 
 def test_a_run_in_which_nothing_was_judged_is_refused(refused, results, tmp_path):
     (tmp_path / "b.json").write_text("[]")
-    assert "b.json holds no results: nothing was judged" in refused(
+    assert "b.json holds no results: nothing was evaluated" in refused(
         "compare", results("a.json", {"x": 1.0}), tmp_path / "b.json"
     )

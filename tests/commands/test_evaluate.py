@@ -119,7 +119,7 @@ def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metr
     from distill.commands import evaluate as judging
 
     asked = []
-    monkeypatch.setattr("distill.build.open_model", lambda name, **options: asked.append((name, options)))
+    monkeypatch.setattr("distill.inference.models.open_model", lambda name, **options: asked.append((name, options)))
     judging.open_for("dpt_hybrid:weights.pt", "kitti")
     judging.open_for("dpt_micro:weights.pt", "kitti")
     judging.open_for("dpt_hybrid:weights.pt", "scenes")
@@ -138,8 +138,8 @@ def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metr
         (["dpt_hybrid:x.pt", "--data", "scenes"], "no checkpoint at x.pt"),
         (["dpt_hybrid", "--data", "scenes"], "dpt_hybrid needs weights: give dpt_hybrid:CHECKPOINT"),
         (["RUN", "--data", "kitti"], "--root is needed for --data kitti: the folder of the data set"),
-        (["RUN", "--data", "scenes", "--protocol", "scenes_rod"], "did you mean 'scenes_ro"),
-        (["RUN", "--data", "scenes", "--protocol", "nyu_eigen"], "does not judge scenes, expected one of scenes_road"),
+        (["RUN", "--data", "scenes", "--protocol", "scenes_rod"], "did you mean scenes_ro"),
+        (["RUN", "--data", "scenes", "--protocol", "nyu_eigen"], "does not score scenes, expected one of scenes_road"),
         (["RUN", "--data", "folder", "--root", "nowhere"], "data root nowhere does not exist"),
         (["RUN", "--data", "folder", "--root", "STREETS", "--max-depth", "-1"], "data.max_depth=-1.0"),
         (["RUN", "--data", "folder", "--root", "STREETS", "--split", "absent.txt"], "absent.txt does not exist"),
@@ -191,7 +191,7 @@ def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, refused,
     assert found["per_image"][0]["pixels"] == (352 - 118) * 1216  # every third row is a hole
     assert found["fingerprint"] == PROTOCOLS["kitti_selection"].fingerprint
     said = refused("evaluate", finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_eigen_garg_kb")
-    assert "kitti_eigen_garg_kb does not judge KITTI's depth_selection, expected one of kitti_selection" in said
+    assert "kitti_eigen_garg_kb does not score KITTI's depth_selection, expected one of kitti_selection" in said
 
 
 @pytest.mark.parametrize(
@@ -202,18 +202,18 @@ def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, refused,
     ],
 )
 def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usual, other):
-        from distill.config import DataConfig
+    from distill.config import DataConfig
 
-    def pixels(truth):
+    def protocol_for(truth):
         contents = SimpleNamespace(truth=truth, pairs=())
         return choose_protocol(
             DataConfig(name=data, root=tmp_path), None, None, 80.0, SimpleNamespace(contents=contents)
         )
 
     protocol = PROTOCOLS[name]
-    assert judged(usual) == judged("depth maps") == protocol
-    assert judged(other).fingerprint != protocol.fingerprint
-    assert judged(other).describe().startswith(f"{other}; {protocol.crop.capitalize()} crop")
+    assert protocol_for(usual) == protocol_for("depth maps") == protocol
+    assert protocol_for(other).fingerprint != protocol.fingerprint
+    assert protocol_for(other).describe().startswith(f"{other}; {protocol.crop.capitalize()} crop")
 
 
 def test_median_scaling_and_the_plain_flip_are_options(evaluated, finished, streets):

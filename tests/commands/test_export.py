@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import distill
-from distill import build
 from distill.cli import main
-from distill.deploy.check import Difference
+from distill.deploy.check import Deviation
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 from distill.deploy.runtime import OnnxModel
 from distill.deploy.subject import RELATIVE, Subject, facts_of, open_subject
+from distill.inference import models
 from teachers import create_dpt
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -69,7 +69,7 @@ def test_a_program_of_pytorch_gives_the_same(finished, tmp_path):
 
 
 def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("distill.commands.export.difference", lambda *_: Difference(0.002, 0.001, 1))
+    monkeypatch.setattr("distill.commands.export.deviation", lambda *_: Deviation(0.002, 0.001, 1))
     path = tmp_path / "student.onnx"
     assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 1
     assert "was not written" in capsys.readouterr().out
@@ -140,6 +140,6 @@ def test_a_checkpoint_without_a_conversion_has_no_unit(invert, units):
 
 def test_published_weights_are_exported_in_metres(tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr(build, "open_model", lambda name, **conversion: asked.update(conversion) or torch.nn.Identity())
+    monkeypatch.setattr(models, "open_model", lambda name, **given: asked.update(given) or torch.nn.Identity())
     open_subject(f"dpt_hybrid:{tmp_path}/dpt_hybrid_nyu-2ce69ec7.pt")
     assert asked == {"scale": 3.05e-4, "shift": 0.1378, "invert": True}

@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from distill.inference.predictor import Predictor
 
 from distill import load_model
 from distill.cli import main
+from distill.commands.predict import open_network
 from distill.data import to_tensor
+from distill.data.files.depth_files import encode_depth
 from distill.data.files.reading import read_depth
 from distill.errors import UserError
-from distill.predict.inputs import check_names, find_sources
-from distill.predict.writing import depth_file
+from distill.inference.models import trained_size
+from distill.predict.inputs import check_names, find_inputs
 
 
 @pytest.fixture
@@ -72,15 +73,16 @@ def test_images_are_shown_at_the_size_that_the_student_states_and_depth_has_thei
     stated["metadata"]["input_size"] = [32, 96]
     (student / "config.json").write_text(json.dumps(stated))
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8), (300, 90))
-    as_stated, whole = Predictor(str(student))([image])[0], Predictor(str(finished))([image])[0]
-    np.testing.assert_array_equal(as_stated, Predictor(str(finished), (32, 96))([image])[0])
+    as_stated = open_network(str(student), trained_size(str(student))).images([image])[0]
+    whole = open_network(str(finished), trained_size(str(finished))).images([image])[0]
+    np.testing.assert_array_equal(as_stated, open_network(str(finished), (32, 96)).images([image])[0])
     assert as_stated.shape == whole.shape == (90, 300)
     assert not np.allclose(as_stated, whole)
 
 
 def test_what_16_bits_cannot_hold_is_cut_and_nan_is_no_measurement(tmp_path):
     depth = np.array([[0.5, 1.0, 300.0, np.inf], [-1.0, np.nan, -np.inf, 255.0]], np.float32)
-    (tmp_path / "x.png").write_bytes(depth_file(depth))
+    (tmp_path / "x.png").write_bytes(encode_depth(depth, 256.0))
     assert read(tmp_path / "x.png").tolist() == [[128, 256, 65535, 65535], [0, 0, 0, 65280]]
 
 
@@ -231,7 +233,7 @@ def test_a_video_without_a_frame_is_named(predict, tmp_path, capfd):
 
 def refuse(inputs, output, suffixes=(".png", "_colour.png")):
     with pytest.raises(UserError) as refused:
-        check_names(find_sources([str(one) for one in inputs], output), output, suffixes)
+        check_names(find_inputs([str(one) for one in inputs], output), output, suffixes)
     return str(refused.value)
 
 
@@ -262,13 +264,13 @@ def test_an_input_is_never_overwritten(tmp_path, monkeypatch):
 def test_what_an_earlier_call_wrote_into_a_folder_inside_is_no_input(tmp_path):
     image = write_image(tmp_path / "1.jpg")
     write_image(tmp_path / "predictions" / "1.png")
-    (source,) = find_sources([str(tmp_path)], tmp_path / "predictions")
+    (source,) = find_inputs([str(tmp_path)], tmp_path / "predictions")
     assert (source.place, source.name.as_posix()) == (image, "1")
 
 
 def test_an_image_given_twice_is_predicted_once(tmp_path):
     image = str(write_image(tmp_path / "1.png"))
-    assert len(find_sources([image, image], tmp_path / "out")) == 1
+    assert len(find_inputs([image, image], tmp_path / "out")) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import torch
 from safetensors import safe_open
 
 import distill
-from distill import run
+from distill.assembly.advice import advise_networks
 from distill.assembly.datasets import build_data
-from distill.assembly.networks import advise_networks, build_method, build_student, build_teacher
+from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.validation import Validation
+from distill.commands import train as command
 from distill.config import load_config
 from distill.engine.checkpoint import Checkpoints
 from distill.method import LOSSES
@@ -132,13 +133,13 @@ def test_the_student_is_the_best_by_abs_rel_and_nan_is_never_best(train, weights
     scores = iter([math.nan, 3.0, 1.0, math.nan, 2.0, 1.0])
     seen = []
 
-    def judge(self, interrupted):
+    def evaluate(self, interrupted):
         seen.append({key: value.clone() for key, value in self.method.student.state_dict().items()})
         metrics = {"abs_rel": next(scores), "rmse": 0.0, "d1": 0.0}
         protocol = SimpleNamespace(name="made up", fingerprint="0")
         return SimpleNamespace(metrics=metrics, images=[None], protocol=protocol)
 
-    monkeypatch.setattr(Validation, "judge", judge)
+    monkeypatch.setattr(Validation, "evaluate", evaluate)
     folder = train("method.name=supervised", "train.steps=6", "train.validate_every=1")
     assert_same(weights(folder), seen[2])
     assert read_json(folder / "done.json")["best_step"] == 3
@@ -271,9 +272,9 @@ def test_half_precision_trains(train, weights, other_precision):
 
 
 def test_lost_steps_and_images_are_told_at_the_end(capsys):
-    run.say_losses(run.TrainState(skipped=2, faults={"b.png", "a.png"}))
+    command.report_losses(command.TrainState(skipped=2, faults={"b.png", "a.png"}))
     said = capsys.readouterr().err
     assert "2 training images could not be read, others took their place; the first: a.png, b.png" in said
     assert "2 steps had no finite loss and gradient and changed nothing" in said
-    run.say_losses(run.TrainState())
+    command.report_losses(command.TrainState())
     assert capsys.readouterr().err == ""

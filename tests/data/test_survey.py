@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from distill.data.files.rgb_depth import FolderDataset, find_folder
-from distill.data.survey import check_apart, check_files, contents_of, measure, shared_scenes, survey
+from distill.data.sample import DepthDataset
+from distill.data.survey import check_apart, check_files, measure, shared_scenes, survey
 from distill.data.views import Subset
 from distill.errors import UserError
 
@@ -111,7 +112,7 @@ def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
 
 
 def test_a_data_set_that_is_none_of_files_is_left_alone():
-    class Numbers:
+    class Numbers(DepthDataset):
         max_depth = 1.0
 
         def __len__(self):
@@ -120,6 +121,6 @@ def test_a_data_set_that_is_none_of_files_is_left_alone():
         def __getitem__(self, index):
             raise AssertionError
 
-    assert contents_of(Subset(Numbers(), 2)) is None
+    assert Subset(Numbers(), 2).contents is None
     assert check_files(Numbers(), 0) is None
     check_apart(Numbers(), Numbers())

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from distill.deploy.check import TOLERANCE, difference
+from distill.deploy.check import TOLERANCE, deviation
 
 TRUTH = torch.tensor([0.0, 0.001, 2.0, 40.0]).reshape(1, 1, 2, 2)
 
 
 def compared(error):
     """The difference of two models, one of which adds errors to what the other gives."""
-    return difference(lambda _: TRUTH + torch.tensor(error).reshape(1, 1, 2, 2), lambda _: TRUTH, [torch.zeros(1)])
+    return deviation(lambda _: TRUTH + torch.tensor(error).reshape(1, 1, 2, 2), lambda _: TRUTH, [torch.zeros(1)])
 
 
 def test_an_error_is_relative_to_the_depth_of_its_pixel():

@@ -3,7 +3,7 @@ import collections
 import pytest
 import torch
 
-from distill.deploy.check import Difference, difference
+from distill.deploy.check import Deviation, deviation
 from distill.deploy.forms import prepare
 from distill.deploy.graph import write_onnx
 from students import create_student
@@ -45,7 +45,7 @@ def any_size(student, tmp_path_factory):
 
 
 def test_one_file_takes_any_size_and_any_batch(student, any_size):
-    found = difference(OnnxModel(any_size), student, [*images((32, 64), (45, 77)), torch.rand(3, 3, 40, 96)])
+    found = deviation(OnnxModel(any_size), student, [*images((32, 64), (45, 77)), torch.rand(3, 3, 40, 96)])
     assert found.acceptable
 
 
@@ -58,7 +58,7 @@ def test_batchnorm_is_folded(any_size):
 
 def test_preparing_leaves_the_model_as_it_was(student):
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    found = difference(prepare(student), student, images((32, 64)))
+    found = deviation(prepare(student), student, images((32, 64)))
     assert found.acceptable
     assert student.state_dict().keys() == before.keys()
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
@@ -75,14 +75,14 @@ def test_a_dpt_gives_the_same_depth(options, size, tmp_path):
     torch.manual_seed(0)
     model = (create_student("dpt_micro", **options) if options else create_dpt("dpt_micro")).eval()
     write_onnx(model, tmp_path / "x.onnx", size, 20)
-    assert difference(OnnxModel(tmp_path / "x.onnx"), model, images(size)).acceptable
+    assert deviation(OnnxModel(tmp_path / "x.onnx"), model, images(size)).acceptable
 
 
 def test_errors_are_relative_and_what_is_not_finite_is_no_success():
     given = images((2, 2))
-    found = difference(lambda x: x * 1.01, lambda x: x + 1 - 1, given)
+    found = deviation(lambda x: x * 1.01, lambda x: x + 1 - 1, given)
     assert found.largest == pytest.approx(0.01, rel=1e-2)
     assert not found.acceptable
-    assert difference(lambda x: x, lambda x: x, given) == Difference(0, 0, 1)
-    assert not difference(lambda x: x * float("nan"), lambda x: x, given).acceptable
-    assert not difference(lambda x: x[..., :1], lambda x: x, given).acceptable
+    assert deviation(lambda x: x, lambda x: x, given) == Deviation(0, 0, 1)
+    assert not deviation(lambda x: x * float("nan"), lambda x: x, given).acceptable
+    assert not deviation(lambda x: x[..., :1], lambda x: x, given).acceptable

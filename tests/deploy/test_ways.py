@@ -47,9 +47,3 @@ def test_the_weights_count_in_the_file_and_in_the_peak(student):
     ready = WAYS["fp32"](student, IMAGE)
     assert ready.file_bytes == weight_bytes(student)
     assert ready.peak_bytes is None or ready.peak_bytes >= ready.file_bytes
-
-
-def test_the_command_lists_every_way():
-    from distill.cli import WAYS as LISTED
-
-    assert list(LISTED) == list(WAYS)

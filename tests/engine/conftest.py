@@ -15,11 +15,24 @@ from distill.method import StepResult
 
 
 class Affine(nn.Module):
-    """depth = a * image + b with a mean squared error over valid pixels, and another over images."""
+    """A method: depth = a * image + b, a mean squared error over valid pixels, and another over images, by a guide.
 
-    def __init__(self):
+    `guide` is a number, or a function of the teacher, the images and their valid pixels that gives one.
+    """
+
+    def __init__(self, guide=0.5):
         super().__init__()
+        self.guide = guide
         self.a, self.b = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor(0.1))
+
+    def limit(self, depth, valid):
+        return valid
+
+    def counted(self, valid, taught):
+        return valid.sum()
+
+    def consult(self, teacher, image, valid):
+        return self.guide(image) if callable(self.guide) else self.guide
 
     def forward(self, image, depth, valid, guide, step):
         gap = self.a * image[:, :1] + self.b - depth
@@ -65,12 +78,12 @@ def make_learner():
 
     def make(module=None, lr=0.1, guide=0.5, clip=None):
         accelerator = Accelerator()
-        module = module or Affine()
-        optimizer = torch.optim.AdamW(module.parameters(), lr=lr)
+        method = module or Affine()
+        method.guide = guide
+        optimizer = torch.optim.AdamW(method.parameters(), lr=lr)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 10)
-        module, optimizer = accelerator.prepare(module, optimizer)
-        asked = guide if callable(guide) else lambda batch: guide
-        return Learner(accelerator, module, asked, lambda batch: batch.valid.sum(), optimizer, schedule, clip)
+        module, optimizer = accelerator.prepare(method, optimizer)
+        return Learner(accelerator, method, module, None, optimizer, schedule, clip)
 
     return make
 

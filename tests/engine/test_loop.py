@@ -53,7 +53,7 @@ def test_a_finished_run_does_nothing_more(make_parts):
 def signalling(number, at):
     """A guide that sends a signal to this process while it works on a step, counted from 1."""
     asked = itertools.count(1)
-    return lambda batch: os.kill(os.getpid(), number) or 0.5 if next(asked) == at else 0.5
+    return lambda image: os.kill(os.getpid(), number) or 0.5 if next(asked) == at else 0.5
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

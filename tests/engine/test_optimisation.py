@@ -2,17 +2,30 @@ import pytest
 import torch
 from torch import nn
 
-from distill.config import OptimConfig, parse_config
-from distill.engine.optimisation import build_optimizer, build_schedule, total_steps, warmup_steps
+from distill.config import OptimConfig
+from distill.engine.optimisation import build_optimizer, build_schedule
 from distill.errors import UserError
 from distill.method import METHODS
 from students import create_student
 
 
+class Bare(nn.ModuleDict):
+    """A student of an encoder and a decoder with one weight each."""
+
+    min_depth, max_depth = 1e-3, 80.0
+
+    def __init__(self, *parts):
+        super().__init__({part: nn.Linear(1, 1, bias=False) for part in parts})
+
+
+def bare_method(*parts):
+    return METHODS["supervised"](Bare(*parts))
+
+
 def rates(steps=10, **options):
     """The learning rate of every step, and of the one behind the last."""
     given = OptimConfig(lr=1.0, **options)
-    optimizer = build_optimizer(given, nn.Linear(1, 1))
+    optimizer = build_optimizer(given, bare_method("decoder"))
     schedule = build_schedule(given, optimizer, steps)
     found = []
     for _ in range(steps + 1):
@@ -44,11 +57,12 @@ def test_a_warm_up_rises_evenly_to_the_peak(schedule):
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_the_optimizer_has_what_learns_and_its_options(name, kind):
-    module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).requires_grad_(False))
-    optimizer = build_optimizer(OptimConfig(name=name, lr=0.5, weight_decay=0.25, betas=(0.5, 0.75)), module)
+    method = bare_method("encoder", "decoder")
+    method.student["encoder"].requires_grad_(False)
+    optimizer = build_optimizer(OptimConfig(name=name, lr=0.5, weight_decay=0.25, betas=(0.5, 0.75)), method)
     (group,) = optimizer.param_groups
     assert type(optimizer) is kind
-    assert group["params"] == list(module[0].parameters())
+    assert group["params"] == list(method.student["decoder"].parameters())
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.5, 0.25, (0.5, 0.75))
 
 
@@ -90,7 +104,7 @@ def test_a_rate_for_fam_is_of_no_matter_to_a_method_without_it():
 def test_what_does_not_learn_is_in_no_group():
     student = create_student("test_efficientnet", pretrained=False)
     student.encoder.requires_grad_(False)
-    optimizer = build_optimizer(OptimConfig(encoder_lr_share=0.5), student)
+    optimizer = build_optimizer(OptimConfig(encoder_lr_share=0.5), METHODS["supervised"](student))
     assert learning_rates(student, optimizer).keys() == {
         f"decoder.{key}" for key, _ in student.decoder.named_parameters()
     }
@@ -99,8 +113,7 @@ def test_what_does_not_learn_is_in_no_group():
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_every_group_keeps_its_share_through_the_schedule(schedule):
     given = OptimConfig(lr=1.0, encoder_lr_share=0.25, schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
-    module = nn.ModuleDict({"encoder": nn.Linear(1, 1), "decoder": nn.Linear(1, 1)})
-    optimizer = build_optimizer(given, module)
+    optimizer = build_optimizer(given, bare_method("encoder", "decoder"))
     scheduler = build_schedule(given, optimizer, 10)
     for _ in range(11):
         decoder, encoder = scheduler.get_last_lr()
@@ -110,25 +123,5 @@ def test_every_group_keeps_its_share_through_the_schedule(schedule):
 
 
 def test_a_rate_for_the_encoder_of_something_without_one_is_refused():
-    with pytest.raises(UserError, match=r"optim\.encoder_lr_share needs a student with an encoder, Linear has none"):
-        build_optimizer(OptimConfig(encoder_lr_share=0.1), nn.Linear(1, 1))
-
-
-@pytest.mark.parametrize(
-    ("method", "length", "waiting"),
-    [
-        ({"warmup_epochs": 7}, {"epochs": 25}, 7 * 37),
-        ({"warmup_epochs": 7}, {"steps": 100}, 28),
-        ({"warmup_epochs": 7, "warmup_steps": 5}, {"epochs": 25}, 5),
-        ({"warmup_epochs": 25, "kd_weight": 0}, {"epochs": 25}, 25 * 37),
-    ],
-)
-def test_the_warm_up_is_counted_in_epochs_or_is_a_share_of_a_run_set_by_steps(method, length, waiting):
-    config = parse_config({"data": {"name": "scenes"}, "method": method, "train": length}, "test")
-    assert warmup_steps(config, total_steps(config, 37), 37) == waiting
-
-
-def test_a_warm_up_as_long_as_the_training_is_refused():
-    config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
-    with pytest.raises(UserError, match=r"the warm-up of 25 epochs is as long as the whole training of 25:"):
-        warmup_steps(config, 925, 37)
+    with pytest.raises(UserError, match=r"optim\.encoder_lr_share needs a student with an encoder, Bare has none"):
+        build_optimizer(OptimConfig(encoder_lr_share=0.1), bare_method("decoder"))

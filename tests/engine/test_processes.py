@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill.engine import sharding
+from distill.engine import processes
 from distill.errors import UserError
 from teachers import FrozenTeacher, create_dpt
 
@@ -11,9 +11,9 @@ from teachers import FrozenTeacher, create_dpt
 def test_every_block_of_the_encoder_is_divided_among_all_processes(monkeypatch):
     divided = []
     monkeypatch.setattr("torch.distributed.fsdp.fully_shard", lambda block, **options: divided.append((block, options)))
-    monkeypatch.setattr(sharding, "init_device_mesh", lambda kind, shape: (kind, shape))
+    monkeypatch.setattr(processes, "init_device_mesh", lambda kind, shape: (kind, shape))
     teacher = FrozenTeacher(create_dpt("dpt_micro"))
-    sharding.shard_teacher(teacher, SimpleNamespace(num_processes=2, device=torch.device("cpu")))
+    processes.shard_teacher(teacher, SimpleNamespace(num_processes=2, device=torch.device("cpu")))
     blocks = list(teacher.model.encoder.vit.blocks)
     assert len(blocks) == 6
     assert {id(block) for block in blocks} <= {id(block) for block, _ in divided}
@@ -23,4 +23,4 @@ def test_every_block_of_the_encoder_is_divided_among_all_processes(monkeypatch):
 
 def test_one_process_has_nobody_to_share_with():
     with pytest.raises(UserError, match="this is the only one; leave it out"):
-        sharding.shard_teacher(None, SimpleNamespace(num_processes=1))
+        processes.shard_teacher(None, SimpleNamespace(num_processes=1))

@@ -11,7 +11,7 @@ from distill.evaluation.metrics import measure, measure_parts
 ROAD = PROTOCOLS["scenes_road"]
 
 
-def pixels(pred, truth, protocol=ROAD):
+def judged(pred, truth, protocol=ROAD):
     return protocol.pixels(np.asarray(pred, np.float32), np.asarray(truth, np.float32))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from distill.data.sample import Sample
 from distill.errors import UserError
 from distill.evaluation import METRICS, PROTOCOLS, Evaluation, Network, evaluate, gather, interleave, judge
+from teachers import create_dpt
 
 ROAD, ROOM = PROTOCOLS["scenes_road"], PROTOCOLS["scenes_room"]
 KITTI = PROTOCOLS["kitti_eigen_garg_full"]
@@ -271,8 +272,8 @@ def test_frames_known_to_have_no_truth_are_counted_and_named():
 
 def test_an_image_smaller_than_the_model_takes_is_refused_unless_it_is_enlarged():
     with pytest.raises(UserError, match=r"^a is 24x32 \(height x width\), expected at least 32 both ways"):
-        evaluate(Model(), [sample("a")], ROAD, min_side=32)
-    assert evaluate(Model(), [sample("a")], ROAD, min_side=32, size=(32, 64)).images
+        evaluate(create_dpt("dpt_micro"), [sample("a")], ROAD)
+    assert evaluate(create_dpt("dpt_micro"), [sample("a")], ROAD, size=(32, 64)).images
 
 
 def test_a_result_without_images_has_no_mean():

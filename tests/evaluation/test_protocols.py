@@ -277,7 +277,7 @@ def test_a_flip_protocol_wants_the_mirrored_prediction():
 
 
 def test_the_documentation_lists_every_protocol_with_its_fingerprint():
-    text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "protocols.md").read_text()
     lines = [f"| `{name}` | `{protocol.fingerprint}` |" for name, protocol in PROTOCOLS.items()]
     assert [line for line in lines if line not in text] == []
 
@@ -335,8 +335,8 @@ def test_a_fingerprint_is_twelve_digits_that_ignore_name_and_spelling():
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda: PROTOCOLS["kitti_eigen_garg_ful"], "did you mean 'kitti_eigen_garg_full'.*known: .*nyu_eigen"),
-        (lambda: ROAD.with_(tta="flip-egde"), "unknown tta 'flip-egde', did you mean 'flip-edge'.*known: none, flip"),
+        (lambda: PROTOCOLS["kitti_eigen_garg_ful"], "did you mean kitti_eigen_garg_full.*known: .*nyu_eigen"),
+        (lambda: ROAD.with_(tta="flip-egde"), "unknown tta 'flip-egde', did you mean flip-edge.*known: none, flip"),
         (lambda: ROAD.with_(crop="center"), "unknown crop 'center'.*known: garg, eigen, None"),
         (lambda: ROAD.with_(cap=80), "unknown protocol option 'cap'.*max_depth"),
         (lambda: ROAD.with_(max_depth=0), "0 < min_depth < max_depth"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from distill.data import SceneDataset, TrainingSet
 from distill.data.augment import Augmentation
-from distill.inference.ghost_model import MOST_BATCHES, Ghost, training_images
+from distill.inference.ghost_model import MOST_BATCHES, GhostModel, training_images
 from distill.method import DisDepth, FixedGhost, Guide
 from students import create_student
 from teachers import FrozenTeacher
@@ -39,7 +39,7 @@ def while_training(method, teacher, images):
 def test_one_judged_image_looks_as_it_did_while_training(trio):
     method, teacher, images = trio
     expected = while_training(method, teacher, images)
-    torch.testing.assert_close(Ghost(method, teacher, [images])(images), expected, rtol=0.02, atol=0)
+    torch.testing.assert_close(GhostModel(method, teacher, [images])(images), expected, rtol=0.02, atol=0)
     by_the_students_statistics = method.explain(images, Guide(teacher.encode(images)))["ghost"]
     assert not torch.allclose(by_the_students_statistics, expected, rtol=0.02)
 
@@ -47,7 +47,7 @@ def test_one_judged_image_looks_as_it_did_while_training(trio):
 def test_the_student_keeps_its_own_statistics(trio):
     method, teacher, images = trio
     before = copy.deepcopy(method.state_dict())
-    Ghost(method, teacher, [images])
+    GhostModel(method, teacher, [images])
     assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
 
 
@@ -55,7 +55,7 @@ def test_a_fixed_ghost_keeps_those_of_its_training(trio):
     method, teacher, images = trio
     fixed = copy.deepcopy(method)
     fixed.ghost = FixedGhost(copy.deepcopy(method.student))
-    judged = Ghost(fixed, teacher, [images])
+    judged = GhostModel(fixed, teacher, [images])
     assert torch.equal(judged(images), fixed.explain(images, Guide(teacher.encode(images)))["ghost"])
 
 

@@ -52,7 +52,7 @@ class ToyModel(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.feature_channels, self.min_depth, self.max_depth = channels, 1.0, 40.0
+        self.feature_channels, self.min_depth, self.max_depth, self.output = channels, 1.0, 40.0, "metric"
         sizes = zip((3, *channels), channels, (4, 2, 2, 2), strict=False)
         self.encoder = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, k, k), nn.BatchNorm2d(b), nn.LeakyReLU()) for a, b, k in sizes

@@ -7,11 +7,10 @@ from accelerate import Accelerator
 from torch import nn
 from torch.testing import assert_close
 
-from distill.assembly.run import asker, counter
 from distill.data import Batch
 from distill.engine.step import Learner, run_step
-from distill.method import METHODS, FixedGhost, Guide, consult, silog_loss
-from distill.method.base import StepResult, usable_truth
+from distill.method import METHODS, FixedGhost, Guide, silog_loss, within
+from distill.method.base import StepResult, fill_unlabelled
 from distill.method.features import DisDepth, FeatureDistillation
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
 
@@ -20,10 +19,13 @@ CHANNELS = (5, 7, 9, 11)
 
 def guided(method, teacher, batch):
     image, _, valid = batch
-    return consult(teacher, method, image, valid)
+    return method.consult(teacher, image, valid)
 
 
 def take(method, teacher, batch, step=0):
+    """What a step computes of a batch, whose truth it limits first."""
+    image, depth, valid = batch
+    batch = image, depth, method.limit(depth, valid)
     return method(*batch, guided(method, teacher, batch), step)
 
 
@@ -124,22 +126,22 @@ def test_the_whole_loss_is_the_sum_of_its_two_parts():
 
 def test_truth_counts_strictly_within_the_limits():
     depth = torch.tensor([0.0, 1e-3, 0.5, 79.9, 80, 81]).view(1, 1, 1, 6)
-    target, mask = usable_truth(depth, torch.ones_like(depth, dtype=torch.bool), Guide(), (1e-3, 80.0))
+    mask = within(depth, torch.ones_like(depth, dtype=torch.bool), (1e-3, 80.0))
     assert mask.flatten().tolist() == [False, False, True, True, False, False]
-    assert torch.equal(target, depth)
 
 
 def test_what_the_mask_excludes_stays_excluded():
     depth = torch.full((1, 1, 1, 2), 5.0)
     valid = torch.tensor([True, False]).view(1, 1, 1, 2)
-    assert torch.equal(usable_truth(depth, valid, Guide(), (1e-3, 80.0))[1], valid)
+    assert torch.equal(within(depth, valid, (1e-3, 80.0)), valid)
+    assert torch.equal(fill_unlabelled(depth, valid, Guide())[1], valid)
 
 
 def test_an_image_without_truth_is_taught_by_the_teacher_at_every_pixel():
     depth, valid = torch.full((2, 1, 2, 2), 5.0), torch.zeros(2, 1, 2, 2, dtype=torch.bool)
     valid[0, 0, 0, 0] = True
     taught = torch.full((2, 1, 2, 2), 7.0)
-    target, mask = usable_truth(depth, valid, Guide(depth=taught), (1e-3, 80.0))
+    target, mask = fill_unlabelled(depth, valid, Guide(depth=taught))
     assert torch.equal(mask[0], valid[0])
     assert mask[1].all()
     assert target[0, 0, 0, 0] == 5
@@ -147,13 +149,13 @@ def test_an_image_without_truth_is_taught_by_the_teacher_at_every_pixel():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_pixels_that_a_loss_counts_are_told(name, student):
+def test_a_method_knows_how_many_pixels_its_loss_counts(name, student):
     depth = torch.full((3, 1, 4, 6), 10.0)
     depth[0, 0, 0, :5] = 99  # beyond the student's 40 m
     valid = torch.ones_like(depth, dtype=torch.bool)
     valid[1], valid[2, 0, 1:] = False, False
     method = new(name, student)
-    counted = [method.counted(depth, valid, taught).item() for taught in (True, False)]
+    counted = [method.counted(method.limit(depth, valid), taught).item() for taught in (True, False)]
     assert counted == ([3 * 24] * 2 if name == "fill" else [19 + 24 + 6, 19 + 6])
 
 
@@ -181,8 +183,7 @@ def sgd_learner(method, teacher):
     """What `distill train` makes of a method and its teacher, but for the optimizer."""
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    guide, counted = asker(teacher, method), counter(teacher, method)
-    return Learner(Accelerator(), method, guide, counted, optimizer, schedule)
+    return Learner(Accelerator(), method, method, teacher, optimizer, schedule)
 
 
 def test_limits_are_those_of_the_student_or_open(student):
@@ -226,7 +227,7 @@ def test_a_teacher_is_asked_only_for_what_is_needed(name, labelled, unlabelled, 
     some[1] = False
     for mask, expected in ((valid, labelled), (some, unlabelled)):
         counted = Counted(teacher)
-        guide = consult(counted, new(name, student), image, mask)
+        guide = new(name, student).consult(counted, image, mask)
         assert counted.asked == expected
         assert (guide.depth is not None) == ("decode" in expected)
         assert (guide.features is not None) == METHODS[name].needs_features
@@ -239,7 +240,7 @@ def test_what_a_teacher_says_is_what_it_computes(student, teacher, batch):
 
 
 def test_without_a_teacher_there_is_no_guide(student, batch):
-    assert consult(None, new("supervised", student), batch[0], batch[2]) == Guide()
+    assert new("supervised", student).consult(None, batch[0], batch[2]) == Guide()
 
 
 @pytest.mark.parametrize("name", ["output", "fill", "feature", "disdepth"])
@@ -509,7 +510,7 @@ def test_the_teachers_depth_is_brought_within_the_students_limits(student):
             return torch.cat([torch.zeros(1, 1, *size), torch.full((1, 1, *size), 500.0)])
 
     method = METHODS["output"](student)
-    guide = consult(FarSighted(), method, torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.bool))
+    guide = method.consult(FarSighted(), torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.bool))
     low, high = method.limits
     assert guide.depth.amin() == pytest.approx(low)
     assert guide.depth.amax() == pytest.approx(high)

@@ -3,13 +3,12 @@ import io
 import json
 
 import pytest
-from distill.deploy.results import Accuracy, read_accuracy
 from rich.console import Console
 
 from distill.deploy.latency import Call, Latency
 from distill.deploy.paper import KITTI, NYU, PAPER_ROWS, Cost, paper_row
 from distill.deploy.ways import Prepared
-from distill.errors import UserError
+from distill.evaluation import Results
 from distill.pages.benchmark_page import Measured, as_csv, cost_table, latency_table, paper_table, pareto_plot
 
 READY = Prepared(Call(lambda: None), 4 * 2**20, None)
@@ -22,7 +21,9 @@ def shown(table):
 
 
 def measured(name, abs_rel=None, **milliseconds):
-    accuracy = None if abs_rel is None else Accuracy("nyu_eigen", "abc", {"abs_rel": abs_rel, "rmse": 1.0, "d1": 0.5})
+    accuracy = None if abs_rel is None else Results(
+        "nyu_eigen", "abc", None, {"abs_rel": abs_rel, "rmse": 1.0, "d1": 0.5}, {}, {}
+    )
     one = Measured(name, 7_950_000, 35.8, accuracy=accuracy)
     for way, taken in milliseconds.items():
         one.ways[way], one.latency[way] = READY, Latency(taken, 2 * taken, 20)
@@ -111,41 +112,3 @@ def test_the_plots_front_leaves_out_what_another_beats_in_both():
     assert "best for its latency at 90: 0.1" in drawn
     assert "best for its latency at 10: 0.3" not in drawn
     assert "best for its latency at 20" not in drawn
-
-
-# ------------------------------------------------------------------------------------------------------------- accuracy
-
-RESULT = {"protocol": "nyu_eigen", "fingerprint": "abc", "metrics": {"abs_rel": 0.1, "rmse": 0.4}}
-
-
-def write(path, content):
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_accuracy_is_read_from_an_evaluation_or_from_a_runs_results(tmp_path):
-    run = [{**RESULT, "name": "teacher dpt", "metrics": {"abs_rel": 0.01}}, {**RESULT, "name": "student b0"}]
-    for content in (RESULT, run):
-        found = read_accuracy(write(tmp_path / "x.json", content))
-        assert (found.protocol, found.fingerprint, found.metrics["abs_rel"]) == ("nyu_eigen", "abc", 0.1)
-
-
-@pytest.mark.parametrize(
-    "content", [{}, 3, {**RESULT, "metrics": {"rmse": 1}}, {**RESULT, "metrics": {"abs_rel": "a"}}]
-)
-def test_a_file_without_a_result_is_refused(tmp_path, content):
-    with pytest.raises(UserError, match=r"holds no result; expected what distill evaluate --json writes"):
-        read_accuracy(write(tmp_path / "x.json", content))
-
-
-def test_results_of_several_protocols_are_refused(tmp_path):
-    with pytest.raises(UserError, match="holds 2 results; give a file with one protocol's"):
-        read_accuracy(write(tmp_path / "x.json", [RESULT, RESULT]))
-
-
-def test_a_file_that_is_no_json_is_refused(tmp_path):
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_accuracy(tmp_path / "x.json")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_accuracy(tmp_path / "absent.json")

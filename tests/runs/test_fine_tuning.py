@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import distill
-from distill.assembly import run as assembly
 from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.engine import alignment
+from distill.method import Method
 from teachers import SHIPPED
 
 GAIN, OFFSET = 40.0, 3.0  # of the relative output over the shipped network's
@@ -41,16 +41,16 @@ def read_json(path):
 
 
 def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):
-    seen, judge = [], Validation.judge
-    monkeypatch.setattr(Validation, "judge", lambda *given: seen.append(judge(*given)) or seen[-1])
+    seen, evaluate = [], Validation.evaluate
+    monkeypatch.setattr(Validation, "evaluate", lambda *given: seen.append(evaluate(*given)) or seen[-1])
     folder = train(*FINE_TUNING, student)
     found = read_json(folder / "alignment.json")
     assert found["used"] + found["left_out"] == 8
     assert 0.2 < found["scale"] * GAIN / 0.1 < 5  # dpt_micro's own scale is 0.1, of streets seen at another size
     options = read_json(folder / "student" / "config.json")["options"]
     assert (options["scale"], options["shift"], options["invert"]) == (found["scale"], found["shift"], True)
-    (judged,) = [r["metrics"]["abs_rel"] for r in read_json(folder / "results.json")]
-    assert judged == pytest.approx(min(one.metrics["abs_rel"] for one in seen), rel=1e-3)
+    (abs_rel,) = [r["metrics"]["abs_rel"] for r in read_json(folder / "results.json")]
+    assert abs_rel == pytest.approx(min(one.metrics["abs_rel"] for one in seen), rel=1e-3)
     depth = distill.load_model(folder)(torch.rand(1, 3, 32, 64))
     assert ((depth > 0) & (depth <= 80)).all()
 
@@ -73,10 +73,10 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
         asked.append(given)
         if len(asked) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return asker(*given)
+        return original(*given)
 
-    asker = assembly.consult
-    monkeypatch.setattr(assembly, "consult", consult)
+    original = Method.consult
+    monkeypatch.setattr(Method, "consult", consult)
     command = ["train", str(config_file), *FINE_TUNING, student, "--output", str(tmp_path / "run")]
     assert main(command) == 143
     monkeypatch.setattr(alignment, "fit_samples", None)  # is not called again

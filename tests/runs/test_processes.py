@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from forked_runs import free_port, launch, launch_group
 
 from distill.engine.checkpoint import Checkpoints

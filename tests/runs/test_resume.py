@@ -13,11 +13,12 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from distill import assembly
+from distill.assembly import networks
 from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.data import PairDataset
 from distill.engine.checkpoint import Checkpoints
+from distill.method import Method
 from students import create_student
 
 
@@ -40,17 +41,18 @@ def stop_at(monkeypatch):
     def arrange(step, number=signal.SIGTERM):
         asked = []
 
-        def consult(*given):
-            asked.append(given)
-            if len(asked) == step:
-                os.kill(os.getpid(), number)
-            return asker(*given)
+        def consult(method, *given):
+            if method.training:  # not for a picture
+                asked.append(given)
+                if len(asked) == step:
+                    os.kill(os.getpid(), number)
+            return original(method, *given)
 
-        monkeypatch.setattr(assembly, "consult", consult)
+        monkeypatch.setattr(Method, "consult", consult)
 
-    asker = assembly.consult
+    original = Method.consult
     yield arrange
-    monkeypatch.setattr(assembly, "consult", asker)
+    monkeypatch.setattr(Method, "consult", original)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def noisy_student(monkeypatch):
         )
         return student
 
-    monkeypatch.setattr(models, "create_student", create)
+    monkeypatch.setattr(networks, "create_student", create)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(train, finished, weights, assert_same, tmp_path):
@@ -183,13 +185,13 @@ def test_a_validation_that_was_cut_short_is_made_up_for(
 
     whole = PairDataset.__getitem__
     train_words = ["train", str(config_file), "--output", str(tmp_path / "run")]
-    validate, folder = Validation.judge, tmp_path / "run"
+    validate, folder = Validation.evaluate, tmp_path / "run"
 
-    def judge(self, interrupted):
+    def evaluate(self, interrupted):
         monkeypatch.setattr(PairDataset, "__getitem__", read)
         return validate(self, interrupted)
 
-    monkeypatch.setattr(Validation, "judge", judge)
+    monkeypatch.setattr(Validation, "evaluate", evaluate)
     assert main(train_words) == 143
     monkeypatch.undo()
     assert last_state(folder)["state"]["step"] == 2
@@ -249,17 +251,18 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_fi
 def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finished, weights, assert_same, tmp_path):
     taken = []
 
-    def consult(*given):
-        taken.append(given)
-        if len(taken) == 4:
-            shutil.rmtree(tmp_path / "run")
-        return asker(*given)
+    def consult(method, *given):
+        if method.training:  # not for a picture
+            taken.append(given)
+            if len(taken) == 4:
+                shutil.rmtree(tmp_path / "run")
+        return original(method, *given)
 
-    asker, assembly.consult = assembly.consult, consult
+    original, Method.consult = Method.consult, consult
     try:
         folder = train("train.checkpoint_every=1")
     finally:
-        assembly.consult = asker
+        Method.consult = original
     assert_same(weights(folder), weights(finished))
     assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["steps"] == 4
     assert not (folder / "run.lock").exists()

@@ -56,7 +56,7 @@ def leave_out_truth(root):
         ("method.warmup_steps=4", "the warm-up of 4 steps is as long as the whole training of 4"),
         ("train.micro_batch=3", "batch_size 4 is not a multiple of micro_batch 3: choose a micro_batch among 1, 2, 4"),
         ("student.min_depth=80", "depth limits must satisfy 0 < min < max, got 80.0 and 80.0 metres"),
-        ("eval.protocol=nyu_eign", "unknown protocol 'nyu_eign', did you mean 'nyu_eigen'?"),
+        ("eval.protocol=nyu_eign", "unknown protocol 'nyu_eign', did you mean nyu_eigen?"),
         ("data.crop=[64, 64]", "64x64"),
         ("method.ghost=nowhere", "method.ghost: no student in nowhere"),
     ],
@@ -66,7 +66,7 @@ def test_a_configuration_that_cannot_work_is_refused(refused_run, override, said
 
 
 def test_a_warm_up_without_end_is_refused_before_a_network_is_built(refused_run, monkeypatch):
-    monkeypatch.setattr("distill.build.build_teacher", None)
+    monkeypatch.setattr("distill.assembly.run.build_teacher", None)
     assert "the warm-up of 9 steps is as long as the whole training of 4" in refused_run("method.warmup_steps=9")
 
 
@@ -340,7 +340,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
     [
         (
             ["teacher.name=dpt_hybird"],
-            "unknown teacher 'dpt_hybird', known are dpt_base, dpt_hybrid, dpt_large, dpt_micro",
+            "unknown teacher 'dpt_hybird', did you mean dpt_hybrid",
         ),
         (
             ["teacher=null"],

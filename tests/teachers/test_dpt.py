@@ -359,7 +359,7 @@ def test_listed_teachers_are_sorted_names():
 
 
 def test_an_unknown_teacher_is_refused_with_the_nearest_name():
-    with pytest.raises(ValueError, match="unknown teacher 'dpt_hybird', did you mean dpt_hybrid") as refusal:
+    with pytest.raises(ValueError, match="unknown teacher 'dpt_hybird' .known: dpt_base, dpt_hybrid") as refusal:
         create_teacher("dpt_hybird")
     assert str(refusal.value).endswith(
         "(known: dpt_base, dpt_hybrid, dpt_large, dpt_micro, or a trained model's folder)"

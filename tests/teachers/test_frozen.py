@@ -11,7 +11,7 @@ class Pooled(nn.Module):
     """A depth model of one convolution with what training would change: BatchNorm and dropout."""
 
     feature_channels = (4, 4, 4, 4)
-    min_depth, max_depth = 0.1, 9.0
+    min_depth, max_depth, output = 0.1, 9.0, "metric"
 
     def __init__(self):
         super().__init__()

@@ -1,6 +1,5 @@
 import gzip
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from teachers.key_maps import ENCODER, NAMINGS, from_ours, to_ours
 from teachers.mismatch import shapes
 from teachers.stem import StemConfig
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-from convert_checkpoint import main, placeholders  # noqa: E402
-
+PUBLISHED_KEYS = Path(__file__).parents[1] / "teachers" / "reference" / "dpt_hybrid_keys.json.gz"
 STEM = StemConfig(layers=(1, 2, 1), channels=(32, 64, 96), width=8, groups=4)
 SMALL = {"width": 16, "heads": 2, "grid": 4, "features": 8}
 SIZES = {
@@ -49,12 +45,22 @@ def source(tmp_path, kind):
 
 
 @pytest.fixture
-def refused(capsys):
-    """refused(*words): the one line with which the tool ends with code 2."""
+def convert(tool):
+    """convert(source, target, format, *options) succeeds."""
 
-    def run(*words):
+    def run(source, target, to, *options):
+        assert tool.main([str(source), str(target), "--to", to, *options]) == 0
+
+    return run
+
+
+@pytest.fixture
+def refused(tool, capsys):
+    """refused(source, target, format, *options): the one line with which the tool ends with code 2."""
+
+    def run(source, target, to, *options):
         capsys.readouterr()
-        assert main([str(word) for word in words]) == 2
+        assert tool.main([str(source), str(target), "--to", to, *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         return line.removeprefix("convert_checkpoint: ")
 
@@ -66,67 +72,67 @@ def weights(path):
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_there_and_back_is_the_same_file(tmp_path, source, assert_same, to):
+def test_there_and_back_is_the_same_file(convert, tmp_path, source, assert_same, to):
     there, back = tmp_path / FORMATS[to], tmp_path / "back.safetensors"
-    assert main([str(source), str(there), "--to", to]) == 0
-    assert main([str(there), str(back), "--to", "ours"]) == 0
+    convert(source, there, to)
+    convert(there, back, "ours")
     assert_same(load_file(back), weights(source))
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_one_program_s_file_becomes_the_other_s(tmp_path, source, assert_same):
+def test_one_program_s_file_becomes_the_other_s(convert, tmp_path, source, assert_same):
     for here, to, there in (
         (source, "original", tmp_path / "a.pt"),
         (tmp_path / "a.pt", "huggingface", tmp_path / "b"),
         (tmp_path / "b", "original", tmp_path / "c.pt"),
     ):
-        assert main([str(here), str(there), "--to", to]) == 0
+        convert(here, there, to)
     assert_same(weights(tmp_path / "c.pt"), weights(tmp_path / "a.pt"))
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_weights_keep_their_precision(tmp_path, kind, to):
+def test_weights_keep_their_precision(convert, tmp_path, kind, to):
     state = {key: value.bfloat16() for key, value in DPT(SIZES[kind]).state_dict().items()}
     torch.save(state, tmp_path / "half.pt")
-    assert main([str(tmp_path / "half.pt"), str(tmp_path / FORMATS[to]), "--to", to]) == 0
+    convert(tmp_path / "half.pt", tmp_path / FORMATS[to], to)
     path = tmp_path / FORMATS[to]
     written = weights(path) if to == "original" else load_file(path / "model.safetensors" if path.is_dir() else path)
     assert {value.dtype for value in written.values()} == {torch.bfloat16}
 
 
-def test_an_original_file_has_every_tensor_that_the_published_one_has():
-    listed = json.loads(gzip.decompress((ROOT / "tests/teachers/reference/dpt_hybrid_keys.json.gz").read_bytes()))
+def test_an_original_file_has_every_tensor_that_the_published_one_has(tool):
+    listed = json.loads(gzip.decompress(PUBLISHED_KEYS.read_bytes()))
     published = {key: torch.empty(shape, device="meta") for key, shape in listed.items()}
     ours = to_ours(published).weights
-    made = from_ours(ours, "original") | placeholders("original", teachers.DPT_CONFIGS["dpt_hybrid"], ours)
+    made = from_ours(ours, "original") | tool.placeholders("original", teachers.DPT_CONFIGS["dpt_hybrid"], ours)
     assert shapes(made) == shapes(published)
 
 
-def test_what_became_of_every_tensor_is_printed(tmp_path, source, kind, capsys):
-    main([str(source), str(tmp_path / "a.pt"), "--to", "original"])
+def test_what_became_of_every_tensor_is_printed(convert, tmp_path, source, kind, capsys):
+    convert(source, tmp_path / "a.pt", "original")
     count = len(weights(source))
     first, second, third = capsys.readouterr().out.splitlines()
     assert first == f"{source}: small_{kind}, our names"
     assert second == f"{tmp_path / 'a.pt'}: {count} tensors, the names of the published DPT files"
     assert third.startswith("placeholders that no depth depends on: 8 (pretrained.model.norm.weight, ")
     assert len(weights(tmp_path / "a.pt")) == count + 8
-    main([str(tmp_path / "a.pt"), str(tmp_path / "b.safetensors"), "--to", "ours"])
+    convert(tmp_path / "a.pt", tmp_path / "b.safetensors", "ours")
     assert "left out: 8 (pretrained.model.norm.weight, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("to", ENCODERS)
-def test_an_encoder_alone_goes_there_and_starts_a_network(tmp_path, source, kind, refused, to):
+def test_an_encoder_alone_goes_there_and_starts_a_network(convert, tmp_path, source, kind, refused, to):
     path = tmp_path / ENCODERS[to]
-    words = [source, path, "--to", to, "--encoder-only"]
+    words = source, path, to, "--encoder-only"
     if (to, kind) == ("mmseg", "hybrid"):
         assert "MMSegmentation's names have no place for " in refused(*words)
         return
-    assert main([str(word) for word in words]) == 0
+    convert(*words)
     model = create_dpt(f"small_{kind}", encoder_checkpoint=path)
     wanted = {key: value for key, value in weights(source).items() if key.startswith(ENCODER)}
     assert all(torch.equal(model.state_dict()[key], value) for key, value in wanted.items())
     back = tmp_path / "back.safetensors"
-    assert main([str(path), str(back), "--to", "ours", "--encoder-only"]) == 0
+    convert(path, back, "ours", "--encoder-only")
     assert load_file(back).keys() == wanted.keys()
 
 
@@ -142,28 +148,28 @@ def pruned(tmp_path, monkeypatch):
     return save
 
 
-def test_a_dpt_student_s_folder_becomes_a_network_of_hugging_face(tmp_path, pruned):
+def test_a_dpt_student_s_folder_becomes_a_network_of_hugging_face(convert, tmp_path, pruned):
     pruned()
-    assert main([str(tmp_path), str(tmp_path / "theirs"), "--to", "huggingface"]) == 0
+    convert(tmp_path, tmp_path / "theirs", "huggingface")
     described = json.loads((tmp_path / "theirs" / "config.json").read_text())
     assert (described["num_attention_heads"], described["backbone_out_indices"]) == (1, [0, 1, 2, 3])
 
 
-def test_what_no_file_of_weights_tells_is_printed(tmp_path, pruned, capsys):
+def test_what_no_file_of_weights_tells_is_printed(convert, tmp_path, pruned, capsys):
     source = pruned(heads=2, hooks=SIZES["plain"].hooks, max_depth=10.0, scale=0.25, shift=0.06, invert=True)
-    assert main([str(source), str(tmp_path / "a.pt"), "--to", "original"]) == 0
+    convert(source, tmp_path / "a.pt", "original")
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        "not in the file, to be told beside it: scale=0.25, shift=0.06, invert=True, min_depth=0.001, max_depth=10.0"
+        "not in the file; note it beside it: scale=0.25, shift=0.06, invert=True, min_depth=0.001, max_depth=10.0"
     )
 
 
-def test_transformers_opens_the_folder(tmp_path, source, kind):
+def test_transformers_opens_the_folder(convert, tmp_path, source, kind):
     transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[hf]'")
-    main([str(source), str(tmp_path / "theirs"), "--to", "huggingface"])
-    model, told = transformers.DPTForDepthEstimation.from_pretrained(tmp_path / "theirs", output_loading_info=True)
-    assert not told["missing_keys"]
-    assert not told["unexpected_keys"]
+    convert(source, tmp_path / "theirs", "huggingface")
+    model, report = transformers.DPTForDepthEstimation.from_pretrained(tmp_path / "theirs", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
     assert model.config.num_attention_heads == 2
     processor = transformers.DPTImageProcessor.from_pretrained(tmp_path / "theirs")
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
@@ -175,75 +181,75 @@ def test_transformers_opens_the_folder(tmp_path, source, kind):
 
 
 def test_an_absent_file_is_refused(tmp_path, refused):
-    assert refused(tmp_path / "no.pt", tmp_path / "a", "--to", "ours") == f"no checkpoint at {tmp_path / 'no.pt'}"
+    assert refused(tmp_path / "no.pt", tmp_path / "a", "ours") == f"no checkpoint at {tmp_path / 'no.pt'}"
 
 
 def test_a_file_that_is_damaged_or_something_else_is_refused(tmp_path, source, refused):
     for name, content in (("cut.pt", source.read_bytes()[:-999]), ("page.pt", b"<html>404</html>")):
         (tmp_path / name).write_bytes(content)
-        assert f"{name} is not a " in refused(tmp_path / name, tmp_path / "a", "--to", "ours")
+        assert f"{name} is not a " in refused(tmp_path / name, tmp_path / "a", "ours")
     torch.save({"conv1.weight": torch.ones(3)}, tmp_path / "other.pt")
     for words in ([], ["--encoder-only"]):
-        said = refused(tmp_path / "other.pt", tmp_path / "a", "--to", "ours", *words)
-        assert "other.pt is no DPT" in said or "a DPT has no place for conv1.weight" in said
+        message = refused(tmp_path / "other.pt", tmp_path / "a", "ours", *words)
+        assert "other.pt is no DPT" in message or "a DPT has no place for conv1.weight" in message
 
 
 def test_a_target_that_exists_is_refused_and_kept(tmp_path, source, refused):
     (tmp_path / "a").write_text("mine")
-    assert "exists, or its folder does not" in refused(source, tmp_path / "a", "--to", "ours")
-    assert "exists, or its folder does not" in refused(source, tmp_path / "absent" / "a", "--to", "ours")
+    assert "exists, or its folder does not" in refused(source, tmp_path / "a", "ours")
+    assert "exists, or its folder does not" in refused(source, tmp_path / "absent" / "a", "ours")
     assert (tmp_path / "a").read_text() == "mine"
 
 
 def test_half_a_file_is_refused_by_its_name_and_nothing_is_written(tmp_path, source, kind, refused):
     half = {key: value for key, value in weights(source).items() if "head" not in key}
     torch.save(half, tmp_path / "half.pt")
-    said = refused(tmp_path / "half.pt", tmp_path / "a", "--to", "original")
-    assert f"half.pt is no complete small_{kind}: 6 of " in said
+    message = refused(tmp_path / "half.pt", tmp_path / "a", "original")
+    assert f"half.pt is no complete small_{kind}: 6 of " in message
     assert not (tmp_path / "a").exists()
 
 
 def test_half_an_encoder_is_refused(tmp_path, source, refused):
     half = {key: value for key, value in weights(source).items() if "blocks.1.norm1" not in key}
     torch.save(half, tmp_path / "half.pt")
-    said = refused(tmp_path / "half.pt", tmp_path / "a", "--to", "timm", "--encoder-only")
-    assert "is no complete encoder: 2 tensors missing, such as encoder.vit.blocks.1.norm1.bias" in said
+    message = refused(tmp_path / "half.pt", tmp_path / "a", "timm", "--encoder-only")
+    assert "is no complete encoder: 2 tensors missing, such as encoder.vit.blocks.1.norm1.bias" in message
 
 
 def test_a_network_that_is_not_known_by_name_is_refused(tmp_path, refused):
     torch.save(DPT(teachers.DPTConfig(**SMALL | {"width": 32}, stem=STEM)).state_dict(), tmp_path / "other.pt")
-    assert "other.pt is no DPT that is known by name" in refused(tmp_path / "other.pt", tmp_path / "a", "--to", "ours")
+    assert "other.pt is no DPT that is known by name" in refused(tmp_path / "other.pt", tmp_path / "a", "ours")
 
 
-def test_an_encoder_is_not_taken_for_a_network_nor_a_network_for_an_encoder(tmp_path, source, refused):
-    main([str(source), str(tmp_path / "vit"), "--to", "timm", "--encoder-only"])
-    assert "holds an encoder alone; add --encoder-only" in refused(tmp_path / "vit", tmp_path / "a", "--to", "ours")
-    assert "add --encoder-only to leave it out" in refused(source, tmp_path / "a", "--to", "mmseg")
-    said = refused(source, tmp_path / "a", "--to", "original", "--encoder-only")
-    assert "are for whole DPTs; use --to ours, timm or mmseg for an encoder" in said
+def test_an_encoder_is_not_taken_for_a_network_nor_a_network_for_an_encoder(convert, tmp_path, source, refused):
+    convert(source, tmp_path / "vit", "timm", "--encoder-only")
+    assert "holds an encoder alone; add --encoder-only" in refused(tmp_path / "vit", tmp_path / "a", "ours")
+    assert "add --encoder-only to leave it out" in refused(source, tmp_path / "a", "mmseg")
+    message = refused(source, tmp_path / "a", "original", "--encoder-only")
+    assert "are for whole DPTs; use --to ours, timm or mmseg for an encoder" in message
 
 
 def test_a_network_that_hugging_face_does_not_have_is_refused(tmp_path, refused):
     torch.save(create_dpt("dpt_micro").state_dict(), tmp_path / "micro.pt")
-    said = refused(tmp_path / "micro.pt", tmp_path / "a", "--to", "huggingface")
-    assert "its head has 32 hidden channels, this one 16" in said
+    message = refused(tmp_path / "micro.pt", tmp_path / "a", "huggingface")
+    assert "its head has 32 hidden channels, this one 16" in message
     assert not (tmp_path / "a").exists()
 
 
-def test_a_readout_that_weights_do_not_tell_is_refused_where_it_must_be_told(tmp_path, refused):
+def test_a_readout_that_weights_do_not_tell_is_refused_where_it_must_be_told(convert, tmp_path, refused):
     config = replace(SIZES["plain"], readout="add")
     torch.save(DPT(config).state_dict(), tmp_path / "add.pt")
-    said = refused(tmp_path / "add.pt", tmp_path / "a", "--to", "huggingface")
-    assert "its read-out is add or ignore, and weights do not tell which" in said
-    assert main([str(tmp_path / "add.pt"), str(tmp_path / "b.pt"), "--to", "original"]) == 0
+    message = refused(tmp_path / "add.pt", tmp_path / "a", "huggingface")
+    assert "its read-out is add or ignore, and weights do not tell which" in message
+    convert(tmp_path / "add.pt", tmp_path / "b.pt", "original")
 
 
-def test_a_folder_with_other_heads_than_the_name_says_is_refused(tmp_path, source, refused):
-    main([str(source), str(tmp_path / "theirs"), "--to", "huggingface"])
+def test_a_folder_with_other_heads_than_the_name_says_is_refused(convert, tmp_path, source, refused):
+    convert(source, tmp_path / "theirs", "huggingface")
     path = tmp_path / "theirs" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_attention_heads": 4}))
-    said = refused(tmp_path / "theirs", tmp_path / "a", "--to", "ours")
-    assert said.endswith("its config.json says heads=4, not 2")
+    message = refused(tmp_path / "theirs", tmp_path / "a", "ours")
+    assert message.endswith("its config.json says heads=4, not 2")
 
 
 @pytest.mark.parametrize(
@@ -256,16 +262,18 @@ def test_a_folder_with_other_heads_than_the_name_says_is_refused(tmp_path, sourc
 )
 @pytest.mark.parametrize("file", ["", "student/model.safetensors"])
 def test_a_student_of_which_weights_tell_too_little_is_refused(tmp_path, pruned, refused, options, to, lost, file):
-    said = refused(pruned(**options) / file, tmp_path / "a", "--to", to)
-    assert said.startswith(f"{NAMINGS[to].title} do not tell {lost}: read as dpt_base, it would be another network; ")
+    message = refused(pruned(**options) / file, tmp_path / "a", to)
+    assert message.startswith(
+        f"{NAMINGS[to].title} do not tell {lost}: read as dpt_base, it would be another network; "
+    )
     assert not list(tmp_path.glob("a*"))
 
 
-def test_an_encoder_split_into_other_heads_is_refused(tmp_path, pruned, refused):
-    assert "do not tell heads=1: " in refused(pruned(), tmp_path / "a", "--to", "timm", "--encoder-only")
-    assert main([str(pruned(heads=2)), str(tmp_path / "a"), "--to", "timm", "--encoder-only"]) == 0
+def test_an_encoder_split_into_other_heads_is_refused(convert, tmp_path, pruned, refused):
+    assert "do not tell heads=1: " in refused(pruned(), tmp_path / "a", "timm", "--encoder-only")
+    convert(pruned(heads=2), tmp_path / "a", "timm", "--encoder-only")
 
 
 def test_a_cnn_student_is_refused(tmp_path, refused):
     save_student(create_student("test_efficientnet", pretrained=False, width=8, bins=8), tmp_path / "student")
-    assert "is no DPT with standard attention" in refused(tmp_path, tmp_path / "a", "--to", "original")
+    assert "is no DPT with standard attention" in refused(tmp_path, tmp_path / "a", "original")

@@ -1,18 +1,13 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from distill.data import KittiDataset, NyuDataset, default_split, kb_crop, mask_nyu_border
-from distill.data.nyu.halves import INTRINSICS
+from distill.data.nyu.camera import INTRINSICS
 from distill.data.scenes.scene_dataset import render
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "make_scenes.py"
-sys.path.insert(0, str(SCRIPT.parent))
-import make_scenes  # noqa: E402
 
 READERS = {"kitti": KittiDataset, "nyu": NyuDataset}
 SIZE, TRAIN, TEST = (64, 96), 22, 2  # 22 frames lie in two drives or rooms
@@ -29,11 +24,11 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory):
+def roots(tool, tmp_path_factory):
     """A small set of each layout."""
     folder = tmp_path_factory.mktemp("scenes")
-    make_scenes.write_kitti(folder / "kitti", TRAIN, TEST, seed=3, size=SIZE)
-    make_scenes.write_nyu(folder / "nyu", TRAIN, TEST, seed=3, size=SIZE)
+    for layout in READERS:
+        tool.write_set(layout, folder / layout, TRAIN, TEST, seed=3, size=SIZE, workers=1)
     return {layout: folder / layout for layout in READERS}
 
 
@@ -47,10 +42,10 @@ def contents(root):
 
 @layouts
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_the_reader_gives_back_what_was_rendered(roots, layout, part):
+def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
     dataset = read(roots[layout], layout, part)
     for number in (0, len(dataset) - 1):
-        image, depth = make_scenes.take(make_scenes.Frame(layout, part, number, 3, SIZE))
+        image, depth = tool.take(tool.Frame(layout, part, number, 3, SIZE))
         sample = dataset[number]
         assert abs(sample.depth - depth).max() <= 0.5001 / dataset.depth_scale
         assert ((sample.depth == 0) == (depth == 0)).all()
@@ -59,13 +54,13 @@ def test_the_reader_gives_back_what_was_rendered(roots, layout, part):
 
 
 @layouts
-def test_depth_is_the_scene_seen_by_the_given_camera(layout, monkeypatch):
+def test_depth_is_the_scene_seen_by_the_recipe_s_camera(tool, layout, monkeypatch):
     seen = []
-    monkeypatch.setattr(make_scenes, "render", lambda *a, **k: seen.append(render(*a, **k)) or seen[-1])
-    _, depth = make_scenes.take(make_scenes.Frame(layout, "test", 1, 0, SIZE))
+    monkeypatch.setattr(tool, "render", lambda *a, **k: seen.append(render(*a, **k)) or seen[-1])
+    _, depth = tool.take(tool.Frame(layout, "test", 1, 0, SIZE))
     exact = seen[0].depth.numpy()
     assert ((depth == 0) | (depth == exact)).all()
-    assert (seen[0].intrinsics.numpy() == make_scenes.RECIPES[layout].intrinsics(SIZE)).all()
+    assert (seen[0].intrinsics.numpy() == tool.RECIPES[layout].intrinsics(SIZE)).all()
     share = (depth > 0).mean()
     assert 0.02 < share < 0.08 if layout == "kitti" else 0.5 < share < 0.99
 
@@ -108,38 +103,38 @@ def test_files_lie_as_in_nyu(roots):
     )
 
 
-def test_every_bit_of_the_intrinsics_survives_in_the_calibration(roots):
-    expected = make_scenes.RECIPES["kitti"].intrinsics(SIZE)
+def test_every_bit_of_the_intrinsics_survives_in_the_calibration(tool, roots):
+    expected = tool.RECIPES["kitti"].intrinsics(SIZE)
     assert (read(roots["kitti"], "kitti", "test")[0].intrinsics == expected).all()
 
 
-def test_cameras_of_full_frames_are_those_of_the_data_sets():
-    full = make_scenes.RECIPES["kitti"].intrinsics((375, 1242))
+def test_cameras_of_full_frames_are_those_of_the_data_sets(tool):
+    full = tool.RECIPES["kitti"].intrinsics((375, 1242))
     assert full.tolist() == [[721.5377, 0, 609.5593], [0, 721.5377, 172.854], [0, 0, 1]]
-    np.testing.assert_allclose(make_scenes.RECIPES["nyu"].intrinsics((480, 640)), INTRINSICS, rtol=2e-3)
+    np.testing.assert_allclose(tool.RECIPES["nyu"].intrinsics((480, 640)), INTRINSICS, rtol=2e-3)
 
 
 @pytest.mark.parametrize(("layout", "crop"), [("kitti", kb_crop), ("nyu", mask_nyu_border)])
-def test_full_frames_fit_what_is_done_to_the_real_ones(tmp_path, layout, crop):
-    make_scenes.write_set(layout, tmp_path, train=0, test=1, seed=0, size=None, workers=1)
+def test_full_frames_fit_what_is_done_to_the_real_ones(tool, tmp_path, layout, crop):
+    tool.write_set(layout, tmp_path, train=0, test=1, seed=0, size=None, workers=1)
     sample = crop(read(tmp_path, layout, "test")[0])
     assert sample.valid.mean() > 0.03
     assert default_split(tmp_path, "train").read_text() == ""
 
 
-def test_depth_that_no_file_can_hold_is_not_measured():
+def test_depth_that_no_file_can_hold_is_not_measured(tool):
     depth = np.array([[0, 1, 80, 80.01, 300, np.inf, np.nan, -1]], np.float32)
-    assert make_scenes.quantise(depth, 256, 80).tolist() == [[0, 256, 20480, 0, 0, 0, 0, 0]]
-    assert make_scenes.quantise(depth, 256, 1000).tolist() == [[0, 256, 20480, 20483, 0, 0, 0, 0]]
-    assert make_scenes.quantise(depth, 1000, 100).tolist() == [[0, 1000, 0, 0, 0, 0, 0, 0]]
+    assert tool.quantise(depth, 256, 80).tolist() == [[0, 256, 20480, 0, 0, 0, 0, 0]]
+    assert tool.quantise(depth, 256, 1000).tolist() == [[0, 256, 20480, 20483, 0, 0, 0, 0]]
+    assert tool.quantise(depth, 1000, 100).tolist() == [[0, 1000, 0, 0, 0, 0, 0, 0]]
 
 
 @pytest.fixture
-def run(capsys):
+def run(tool, capsys):
     """run(*arguments): exit code and the lines of stderr that are not the progress bar's."""
 
     def run(*arguments):
-        code = make_scenes.main([str(argument) for argument in arguments])
+        code = tool.main([str(argument) for argument in arguments])
         return code, [line for line in capsys.readouterr().err.splitlines() if line.startswith("make_scenes")]
 
     return run
@@ -169,9 +164,9 @@ def test_scenes_of_other_settings_are_not_mixed(roots, run):
     assert contents(roots["kitti"]) == before
 
 
-def test_a_folder_of_something_else_is_refused_in_one_line(tmp_path):
+def test_a_folder_of_something_else_is_refused_in_one_line(tool, tmp_path):
     (tmp_path / "thesis.tex").write_text("all of it")
-    command = [sys.executable, SCRIPT, "--layout", "nyu", "--output", tmp_path]
+    command = [sys.executable, tool.__file__, "--layout", "nyu", "--output", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -188,7 +183,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path, run):
 
 
 @pytest.mark.parametrize("wrong", [("--size", "375"), ("--size", "31x64"), ("--train", "-1"), ("--test", "99981")])
-def test_impossible_numbers_are_refused(tmp_path, capsys, wrong):
+def test_impossible_numbers_are_refused(tool, tmp_path, capsys, wrong):
     with pytest.raises(SystemExit, match="2"):
-        make_scenes.main(["--layout", "nyu", "--output", str(tmp_path), *wrong])
+        tool.main(["--layout", "nyu", "--output", str(tmp_path), *wrong])
     assert f"got '{wrong[1]}'" in capsys.readouterr().err

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import cv2
@@ -8,18 +7,15 @@ import yaml
 
 from students import create_student, save_student
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import pruned_dpt_accuracy as accuracy
-
-PRESET = Path(__file__).parents[2] / "configs" / "ablations" / "pruned_dpt.yaml"
+PRESET = Path(__file__).parents[3] / "configs" / "ablations" / "pruned_dpt.yaml"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tool, tmp_path_factory):
     """What an ablation would leave: results of the shown rows, and students that have learnt nothing."""
     runs, lines = tmp_path_factory.mktemp("runs"), ["row,metric,mean"]
     content = {"data": {"name": "scenes", "scenes": {"test": 4, "size": [32, 64]}}}
-    for number, row in enumerate(accuracy.SHOWN.values()):
+    for number, row in enumerate(tool.SHOWN.values()):
         torch.manual_seed(number)
         save_student(create_student("dpt_micro", hooks=(0, 1)), runs / row / "seed_0" / "student")
         (runs / row / "seed_0" / "config.yaml").write_text(yaml.safe_dump(content))
@@ -29,8 +25,9 @@ def runs(tmp_path_factory):
     return runs
 
 
-def test_the_page_gets_the_metric_by_variant_and_the_picture(runs, tmp_path):
-    accuracy.main([str(runs), "--output", str(tmp_path)])
+def test_the_page_gets_the_metric_by_variant_and_the_picture(tool, runs, tmp_path):
+    (tmp_path / "pruned-dpt.md").write_text("<!-- begin: tools/measure/pruned_dpt_accuracy.py --><!-- end -->\n")
+    tool.main([str(runs), "--output", str(tmp_path)])
     text = (tmp_path / "pruned-dpt.md").read_text()
     assert "Silog, lower is better: whole 10.25, A-full 11.25, A-quarter 13.25." in text
     assert "| attention | heads | stem | hooks 0, 1 | hooks 1, 3 | hooks 3, 5 |" in text
@@ -38,12 +35,12 @@ def test_the_page_gets_the_metric_by_variant_and_the_picture(runs, tmp_path):
     assert cv2.imread(str(tmp_path / "pruned-dpt-depth.png")).shape[2] == 3
 
 
-def test_the_rows_that_are_shown_are_rows_of_the_preset():
+def test_the_rows_that_are_shown_are_rows_of_the_preset(tool):
     preset = yaml.safe_load(PRESET.read_text())
-    named = {row for row in accuracy.SHOWN.values() if not accuracy.options(row)}
+    named = {row for row in tool.SHOWN.values() if not tool.options(row)}
     assert named == set(preset["rows"])
-    for row in set(accuracy.SHOWN.values()) - named:
-        for key, value in accuracy.options(row).items():
+    for row in set(tool.SHOWN.values()) - named:
+        for key, value in tool.options(row).items():
             values = [
                 "-".join(map(str, v)) if isinstance(v, list) else str(v) for v in preset["grid"][f"student.{key}"]
             ]

@@ -1,19 +1,9 @@
-import runpy
-from pathlib import Path
-
 import pytest
-
-TOOL = Path(__file__).parents[2] / "tools" / "compare_evaluators.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return runpy.run_path(str(TOOL))
 
 
 @pytest.mark.parametrize("name", ["KITTI, 16 % measured", "NYU, dense"])
 def test_both_ways_agree_and_are_timed(tool, name):
-    label, device, numpy, ours, times, whole, difference = tool["compare"](name, "cpu", tool["numpy_errors"], 1, 1)
+    label, device, numpy, ours, times, whole, difference = tool.compare(name, "cpu", tool.numpy_errors, 1, 1)
     assert (label, device) == (name, "cpu")
     assert float(difference) < 1e-4  # NumPy computes in float32
     assert min(map(float, (numpy, ours, times, whole))) > 0
@@ -21,5 +11,5 @@ def test_both_ways_agree_and_are_timed(tool, name):
 
 def test_a_toolkits_own_metrics_can_be_timed(tool, tmp_path):
     (tmp_path / "peer.py").write_text("def compute_errors(gt, pred):\n    return (gt - pred).mean(),\n")
-    errors = tool["load_peer"](tmp_path / "peer.py")
-    assert tool["compare"]("NYU, dense", "cpu", errors, 1, 1)[-1] == "–"
+    errors = tool.load_peer(tmp_path / "peer.py")
+    assert tool.compare("NYU, dense", "cpu", errors, 1, 1)[-1] == "–"

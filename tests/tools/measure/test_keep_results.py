@@ -1,12 +1,7 @@
 import csv
-import sys
 import tarfile
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from keep_results import main
 
 COLUMNS = ["row", "metric", "seeds", "mean", "deviation"]
 COLUMNS += [f"{to}_{name}" for to in ("first", "above") for name in ("change", "low", "high", "agreeing", "seeds")]
@@ -15,9 +10,10 @@ CHANGED |= {"above_change": 4, "above_low": -4, "above_high": 5, "above_agreeing
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(tool, tmp_path, monkeypatch):
     """A folder with an ablation of two rows, one run of which is not finished."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "docs" / "results")
     for run, finished in (("plain/seed_0", True), ("+KD/seed_0", True), ("+KD/seed_1", False)):
         folder = tmp_path / "runs" / "ablations" / "tiny" / run
         (folder / "student").mkdir(parents=True)
@@ -32,32 +28,32 @@ def project(tmp_path, monkeypatch):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(lines)
-    page = tmp_path / "docs" / "page.md"
-    page.parent.mkdir()
-    page.write_text("before\n<!-- begin: tools/keep_results.py tiny -->\nold\n<!-- end -->\nafter\n")
+    page = tmp_path / "docs" / "why" / "page.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("before\n<!-- begin: tools/measure/keep_results.py tiny -->\nold\n<!-- end -->\nafter\n")
     return tmp_path
 
 
-def test_what_a_table_is_made_of_is_kept_of_finished_runs_and_nothing_else(project):
-    main(["tiny", "docs/page.md"])
+def test_what_a_table_is_made_of_is_kept_of_finished_runs_and_nothing_else(tool, project):
+    tool.main(["tiny", "docs/why/page.md"])
     with tarfile.open(project / "docs" / "results" / "tiny.tar.gz") as archive:
         names = archive.getnames()
     left = ("config.yaml", "results.json", "metrics.jsonl", "done.json")
     assert names == [f"runs/ablations/tiny/{row}/seed_0/{name}" for row in ("+KD", "plain") for name in left]
 
 
-def test_the_same_runs_make_the_same_archive(project):
+def test_the_same_runs_make_the_same_archive(tool, project):
     archive = project / "docs" / "results" / "tiny.tar.gz"
-    main(["tiny", "docs/page.md"])
+    tool.main(["tiny", "docs/why/page.md"])
     first = archive.read_bytes()
     (project / "runs" / "ablations" / "tiny" / "plain" / "seed_0" / "done.json").touch()
-    main(["tiny", "docs/page.md"])
+    tool.main(["tiny", "docs/why/page.md"])
     assert archive.read_bytes() == first
 
 
-def test_differences_are_percent_of_the_row_that_they_are_to(project):
-    main(["tiny", "docs/page.md"])
-    page = (project / "docs" / "page.md").read_text()
+def test_differences_are_percent_of_the_row_that_they_are_to(tool, project):
+    tool.main(["tiny", "docs/why/page.md"])
+    page = (project / "docs" / "why" / "page.md").read_text()
     assert page.startswith("before\n")
     assert page.endswith("<!-- end -->\nafter\n")
     assert "old" not in page
@@ -66,16 +62,16 @@ def test_differences_are_percent_of_the_row_that_they_are_to(project):
     assert "| −20.0 % [−30.0, −10.0], 2/2 | +100.0 % [−100.0, +125.0], 1/2 |" in page
 
 
-def test_rows_that_do_not_build_on_each_other_are_compared_with_the_first_alone(project):
-    main(["tiny", "docs/page.md", "--to", "first"])
-    page = (project / "docs" / "page.md").read_text()
+def test_rows_that_do_not_build_on_each_other_are_compared_with_the_first_alone(tool, project):
+    tool.main(["tiny", "docs/why/page.md", "--to", "first"])
+    page = (project / "docs" / "why" / "page.md").read_text()
     assert "the row above" not in page
     assert "| −20.0 % [−30.0, −10.0], 2/2 | −20.0 % [−30.0, −10.0], 2/2 |" in page
 
 
-def test_every_metric_has_a_plot_that_the_page_shows(project):
-    main(["tiny", "docs/page.md"])
-    page = (project / "docs" / "page.md").read_text()
+def test_every_metric_has_a_plot_that_the_page_shows(tool, project):
+    tool.main(["tiny", "docs/why/page.md"])
+    page = (project / "docs" / "why" / "page.md").read_text()
     for metric in ("rmse", "abs_rel"):
-        assert f"(results/tiny-{metric}.svg)" in page
+        assert f"(../results/tiny-{metric}.svg)" in page
         assert "difference to plain in %" in (project / "docs" / "results" / f"tiny-{metric}.svg").read_text()

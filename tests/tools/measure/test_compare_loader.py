@@ -1,6 +1,4 @@
-import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 
 from distill.data.files.pairs import Pair
 
-TOOL = Path(__file__).parents[2] / "tools" / "compare_loader.py"
 PEER = """
 import torch
 
@@ -28,14 +25,6 @@ class DataLoadPreprocess(torch.utils.data.Dataset):
 """
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("compare_loader", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def root(tmp_path):
     """Three KITTI frames."""
@@ -53,14 +42,14 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_stages_and_both_rates_are_told(tool, root, tmp_path, monkeypatch, capsys):
+def test_stages_and_both_rates_are_shown(tool, root, tmp_path, monkeypatch, capsys):
     (tmp_path / "peer.py").write_text(PEER)
     words = ["--data", "kitti", "--root", str(root), "--peer", str(tmp_path / "peer.py"), "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["compare_loader", *words, "--batch", "1", "--batches", "4"])
     assert tool.main() == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for name in (*tool.STAGES, "distill", "peer", "times the peer"):
-        assert name in said
+        assert name in shown
 
 
 def test_the_usual_steps_are_the_peer_where_none_is_named(tool, root, monkeypatch, capsys):
@@ -83,13 +72,14 @@ def test_the_usual_steps_make_what_our_loader_makes(tool, tmp_path, data, size):
 
 
 def test_every_stage_takes_time_and_nothing_is_left_patched(tool, root):
-    from distill.data import Augmentation, files
+    from distill.data import Augmentation
+    from distill.data.files import reading
 
-    before = files.read_file, files.decode_colours, Augmentation.move
+    before = reading.read_file, reading.decode_colours, Augmentation.move
     spent = tool.stages(tool.open_training_set("kitti", root, None), images=4)
     assert set(spent) == {"read", "decode", "warp", "colour", "collate", "normalise", "other"}
     assert all(milliseconds > 0 for milliseconds in spent.values())
-    assert (files.read_file, files.decode_colours, Augmentation.move) == before
+    assert (reading.read_file, reading.decode_colours, Augmentation.move) == before
 
 
 def test_a_peer_that_is_not_there_is_refused(tool, root, monkeypatch, capsys):
