@@ -1,11 +1,12 @@
 # make demo   install into .venv and run the whole method on embedded scenes
 # make test   install into .venv and run the tests
 # make lint   ruff and mypy
+# make docs   build the pages of docs/ as a site, into site/
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 demo: $(READY)
 	$(BIN)/distill demo
 
@@ -16,6 +17,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy distill teachers students tools
+
+docs: $(READY)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --editable '.[docs]'
+	$(BIN)/python tools/make_reference.py --check
+	$(BIN)/python -m mkdocs build --strict
 
 # The stamp is written last, so an interrupted installation is simply repeated.
 $(READY): pyproject.toml tools/setup_env.sh

@@ -58,10 +58,12 @@ def make_parser(chosen: Sequence[str] = ()) -> Parser:
 class PrintCompletion(argparse.Action):
     """`--print-completion bash`: a script for the shell, made from the options of every verb."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *given: object, **named: object) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
         import shtab
 
-        print(shtab.complete(make_parser(list(VERBS)), str(given[1])))
+        print(shtab.complete(make_parser(list(VERBS)), str(values)))
         parser.exit(0)
 
 
@@ -73,7 +75,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb and verb not in VERBS and not arguments[0].startswith("--print"):
-        raise UserError(f"no command {verb!r}{did_you_mean(verb, VERBS)} (known: {', '.join(VERBS)}); see distill --help")
+        raise UserError(
+            f"no command {verb!r}{did_you_mean(verb, VERBS)} (known: {', '.join(VERBS)}); see distill --help"
+        )
     parser = make_parser([verb])
     args, rest = parser.parse_known_args(arguments)
     stray = [word for word in rest if word.startswith("-") or "=" not in word]

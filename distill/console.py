@@ -1,4 +1,4 @@
-"""What a person is told: one console on the error output, progress bars, and lines where there is no terminal."""
+"""What a person sees: one console on the error output, progress bars, and lines where there is no terminal."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ import difflib
 import signal
 from collections.abc import Iterable
 
-DONE, FAILURE, MISTAKE = 0, 1, 2  # exit codes: done, a fault of ours, a mistake in what was given
+DONE, FAILURE, MISTAKE = 0, 1, 2  # exit codes: done, a fault of ours, a mistake of the user's
 
 
 class UserError(Exception):
-    """A mistake in what was given (configuration, data, checkpoint, path), explained in one line with its fix.
+    """A mistake of the user's (configuration, data, checkpoint, path), explained in one line with its fix.
 
     The command line prints it without a traceback and exits with `MISTAKE`.
     """

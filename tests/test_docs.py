@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 SITE = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *SITE]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-NAMED_PATH = re.compile(r"\b(?:configs|tools|tests)/[\w./-]+\.(?:yaml|py)\b")
+NAMED_PATH = re.compile(r"\b(?:configs|tools|tests|distill|teachers|students)/[a-z0-9_./-]+\.(?:yaml|py)\b")
 NOT_OUR_WORDS = re.compile(r"\bjudg(?:e|es|ed|ing|ement|ements)\b", re.IGNORECASE)
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 

@@ -5,7 +5,7 @@
 
 What IN is, is seen by its content. OUT becomes a folder for huggingface, a .safetensors file for ours and timm, a file
 of torch for original and mmseg. Weights keep their values and their precision. Prints what became of every tensor; ends
-with code 2 and one line where IN cannot be converted without loss. See docs/checkpoints.md.
+with code 2 and one line where IN cannot be converted without loss. See docs/reference/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -68,17 +68,17 @@ def refuse_loss(name: str, config: DPTConfig, keys: Sequence[str], to: str) -> N
         )
 
 
-def known_config(source: Path, found: Translation) -> tuple[str, DPTConfig]:
+def known_config(source: Path, translated: Translation) -> tuple[str, DPTConfig]:
     """Name and configuration by shapes, and by the `config.json` of Hugging Face where there is one.
 
     Raises:
         ValueError: If no DPT with a name has these shapes, or the `config.json` says otherwise.
     """
-    known = identify(shapes(found.weights))
+    known = identify(shapes(translated.weights))
     if known is None:
         raise ValueError(f"{source} is no DPT that is known by name, and no student's folder")
     name, config = known
-    facts = huggingface.read_config(source) if found.naming == "huggingface" else {}
+    facts = huggingface.read_config(source) if translated.naming == "huggingface" else {}
     if config.readout != "project":  # weights do not tell "add" from "ignore"
         config = replace(config, readout=facts.get("readout_type", "add or ignore"))
     if contradiction := huggingface.contradiction(facts, config):
@@ -86,24 +86,24 @@ def known_config(source: Path, found: Translation) -> tuple[str, DPTConfig]:
     return name, config
 
 
-def whole(source: Path, found: Translation, to: str) -> tuple[str, DPTConfig]:
-    """Name and configuration of the complete DPT that was found.
+def whole(source: Path, translated: Translation, to: str) -> tuple[str, DPTConfig]:
+    """Name and configuration of the complete DPT in a file.
 
     Raises:
         ValueError: If it is not complete, none that is known, or more than `to` can tell.
     """
-    if found.naming in NAMINGS and NAMINGS[found.naming].encoder_only:
+    if translated.naming in NAMINGS and NAMINGS[translated.naming].encoder_only:
         raise ValueError(f"{source} holds an encoder alone; add --encoder-only")
-    name, config = trained_config(source) or known_config(source, found)
+    name, config = trained_config(source) or known_config(source, translated)
     shaped = config if config.readout == "project" else replace(config, readout="ignore")
-    if difference := explain(shaped, shapes_of(shaped), shapes(found.weights), found.unknown):
+    if difference := explain(shaped, shapes_of(shaped), shapes(translated.weights), translated.unknown):
         raise ValueError(f"{source} is no complete {name}: {difference}")
     # Hugging Face's config.json tells heads and hooks.
     refuse_loss(name, config, ["resolution_scale"] + ["heads", "hooks"] * (to != "huggingface"), to)
     return name, config
 
 
-def encoder(source: Path, found: Translation, to: str) -> StateDict:
+def encoder(source: Path, translated: Translation, to: str) -> StateDict:
     """The stem and the transformer, complete, of a DPT or a ViT.
 
     Raises:
@@ -111,11 +111,11 @@ def encoder(source: Path, found: Translation, to: str) -> StateDict:
     """
     if trained := trained_config(source):
         refuse_loss(*trained, ["heads"], to)
-    weights = {key: value for key, value in found.weights.items() if key.startswith(ENCODER)}
-    if found.unknown or not weights:
-        first = (*found.unknown, *found.weights)[0]
+    weights = {key: value for key, value in translated.weights.items() if key.startswith(ENCODER)}
+    if translated.unknown or not weights:
+        first = (*translated.unknown, *translated.weights)[0]
         raise ValueError(f"{source} holds another encoder: a DPT has no place for {first}")
-    if "dist_token" in found.unused:
+    if "dist_token" in translated.unused:
         raise ValueError(f"{source} has a distillation token among its positions; load it with encoder_checkpoint")
     parts = [f"blocks.{i}.{part}" for i in range(blocks_in(shapes(weights))) for part in BLOCK]
     wanted = {f"encoder.vit.{part}{leaf}" for part in ("patch.", *parts) for leaf in ("weight", "bias")}
@@ -187,21 +187,24 @@ def convert(source: Path, target: Path, to: str, encoder_only: bool) -> list[str
         ValueError: If it cannot be converted without loss, or the target exists.
     """
     check_request(target, to, encoder_only)
-    found = to_ours(read_state_dict(source))
+    translated = to_ours(read_state_dict(source))
     if encoder_only:
-        name, config, weights = "an encoder", None, encoder(source, found, to)
+        name, config, weights = "an encoder", None, encoder(source, translated, to)
     else:
-        (name, config), weights = whole(source, found, to), found.weights
+        (name, config), weights = whole(source, translated, to), translated.weights
     extra = placeholders(to, config, weights) if config else {}
     state = from_ours(weights, to)
     write(target, to, state | extra, config)
-    lines = [f"{source}: {name}, {NAMINGS[found.naming].title}", f"{target}: {len(state)} tensors, {NAMINGS[to].title}"]
-    if dropped := [*found.unused, *(key for key in found.weights if key not in weights)]:
+    lines = [
+        f"{source}: {name}, {NAMINGS[translated.naming].title}",
+        f"{target}: {len(state)} tensors, {NAMINGS[to].title}",
+    ]
+    if dropped := [*translated.unused, *(key for key in translated.weights if key not in weights)]:
         lines.append(f"left out: {len(dropped)} ({', '.join(dropped)})")
     if extra:
         lines.append(f"placeholders that no depth depends on: {len(extra)} ({', '.join(extra)})")
     if config and (meaning := [f"{k}={v}" for k in MEANING if (v := getattr(config, k)) != getattr(DPTConfig, k)]):
-        lines.append(f"not in the file, to be told beside it: {', '.join(meaning)}")
+        lines.append(f"not in the file; note it beside it: {', '.join(meaning)}")
     return lines
 
 

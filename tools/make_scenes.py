@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import signal
 import sys
@@ -29,14 +28,16 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from distill.data import default_split, kitti, nyu
+from distill.data import default_split
+from distill.data.kitti import drives
+from distill.data.nyu import camera, recordings
 from distill.data.scenes.scene_dataset import Scene, kinect_like_holes, kitti_like_sparse, render
 from distill.errors import UserError
+from teachers.model import MIN_SIDE
 
 DATE = "2011_09_26"
 Part = Literal["train", "test"]
 PARTS: tuple[Part, ...] = ("train", "test")
-SHORTEST = 32  # pixels: the least height and width that networks take
 FRAMES = 20  # of each drive, and of each room
 FIRST = {"train": 1, "test": 5001}  # number of a part's first drive or room, of four digits
 MOST = 4999 * FRAMES
@@ -60,7 +61,7 @@ def kitti_files(part: Part, number: int) -> Files:
 
 def nyu_files(part: Part, number: int) -> Files:
     room, frame = f"room_{FIRST[part] + number // FRAMES:04d}", f"{number % FRAMES:05d}"
-    folder = "sync" if part == "train" else nyu.TEST_FOLDER
+    folder = "sync" if part == "train" else recordings.TEST_FOLDER
     return Files(f"{room}/rgb_{frame}.jpg", f"{room}/sync_depth_{frame}.png", folder, folder)
 
 
@@ -89,17 +90,17 @@ RECIPES = {
         kind="road",
         size=(375, 1242),
         camera=(721.5377, 609.5593, 172.854),  # the left colour camera on that date
-        depth_scale=kitti.DEPTH_SCALE,
-        max_depth=kitti.MAX_DEPTH,
+        depth_scale=drives.DEPTH_SCALE,
+        max_depth=drives.MAX_DEPTH,
         sense=lambda scene, seed: kitti_like_sparse(scene.depth, seed),
         files=kitti_files,
     ),
     "nyu": Recipe(
         kind="room",
-        size=nyu.FRAME,
-        camera=(nyu.INTRINSICS[0, 0], nyu.INTRINSICS[0, 2], nyu.INTRINSICS[1, 2]),
-        depth_scale=nyu.DEPTH_SCALE,
-        max_depth=nyu.MAX_DEPTH,
+        size=camera.FRAME,
+        camera=(camera.INTRINSICS[0, 0], camera.INTRINSICS[0, 2], camera.INTRINSICS[1, 2]),
+        depth_scale=camera.DEPTH_SCALE,
+        max_depth=camera.MAX_DEPTH,
         sense=kinect_like_holes,
         files=nyu_files,
     ),
@@ -203,39 +204,6 @@ def write_calibration(path: Path, size: tuple[int, int]) -> None:
     path.write_text(f"S_rect_02: {size[1]:.6e} {size[0]:.6e}\nP_rect_02: {numbers}\n", encoding="utf-8")
 
 
-def write_kitti(
-    output: str | os.PathLike[str],
-    train: int,
-    test: int,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-    workers: int | None = 1,
-) -> None:
-    """Streets with scan lines of depth (16-bit PNG, 1/256 m) in KITTI's layout.
-
-    Args:
-        train: Number of training frames; `test` likewise.
-        size: Height and width of the frames, by default 375x1242.
-        workers: Processes that render; None is one for each core.
-
-    Raises:
-        UserError: If `output` holds something else.
-    """
-    write_set("kitti", Path(output), train, test, seed, size, workers)
-
-
-def write_nyu(
-    output: str | os.PathLike[str],
-    train: int,
-    test: int,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-    workers: int | None = 1,
-) -> None:
-    """Rooms with dense depth (16-bit PNG, millimetres) in NYU's layout, as `write_kitti`; by default 480x640."""
-    write_set("nyu", Path(output), train, test, seed, size, workers)
-
-
 def count(text: str) -> int:
     """A number of frames, or a seed."""
     if not re.fullmatch(r"\d{1,5}", text) or int(text) > MOST:
@@ -246,9 +214,9 @@ def count(text: str) -> int:
 def frame_size(text: str) -> tuple[int, int]:
     """'375x1242' as (375, 1242)."""
     parts = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if parts is None or min(int(parts[1]), int(parts[2])) < SHORTEST:
+    if parts is None or min(int(parts[1]), int(parts[2])) < MIN_SIDE:
         raise argparse.ArgumentTypeError(
-            f"expected HEIGHTxWIDTH such as 375x1242, at least {SHORTEST} each, got {text!r}"
+            f"expected HEIGHTxWIDTH such as 375x1242, at least {MIN_SIDE} each, got {text!r}"
         )
     return int(parts[1]), int(parts[2])
 
@@ -266,7 +234,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 a mistake told in one line, 130 after Ctrl-C."""
+    """Exit code: 0 done, 2 a mistake, with one line that explains it, 130 after Ctrl-C."""
     args = parse(arguments)
     try:
         write_set(args.layout, args.output, args.train, args.test, args.seed, args.size, args.workers or None)

@@ -92,32 +92,34 @@ def readable(runs: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
             last_step(run)
             whole.append(run)
         except (UserError, OSError, ValueError, KeyError, TypeError):
-            said = f"{run} is left out: results.json or done.json in {run.folder} is damaged"
-            damaged.append(f"{said}; delete the folder, and the same command trains it again")
+            damaged.append(
+                f"{run} is left out: results.json or done.json in {run.folder} is damaged; delete the folder, and the "
+                "same command trains it again"
+            )
     if damaged and not whole:
         raise UserError(damaged[0])
     return whole, damaged
 
 
 def gather(preset: Preset, runs: Sequence[PlannedRun]) -> list[Line]:
-    """A line for every row and judged model of which at least one run is finished, in the preset's order.
+    """A line for every row and model of which at least one run is finished, in the preset's order.
 
     Raises:
-        UserError: If they judged nothing, or were measured by different protocols.
+        UserError: If they evaluated nothing, or were measured by different protocols.
     """
     finished = [run for run in runs if run.finished]
     lines = []
     for row in preset.rows:
         mine = {run.seed: run for run in finished if run.row == row}
-        found = {seed: {one.role: one for one in read_results(run.folder)} for seed, run in mine.items()}
-        for role in preset.judge:
-            results = {seed: by_role[role] for seed, by_role in found.items() if role in by_role}
+        by_seed = {seed: {one.role: one for one in read_results(run.folder)} for seed, run in mine.items()}
+        for role in preset.models:
+            results = {seed: by_role[role] for seed, by_role in by_seed.items() if role in by_role}
             if results:
                 trained = role == "student"
                 lines.append(Line(row if trained else f"{row}: {role}", results, mine if trained else {}))
     if not lines:
-        judge = ", ".join(preset.judge)
-        raise UserError(f"no finished run under {runs[0].output} judged a {judge}: there is nothing to compare")
+        models = ", ".join(preset.models)
+        raise UserError(f"no finished run under {runs[0].output} evaluated a {models}: there is nothing to compare")
     check_protocols(lines)
     return lines
 
@@ -129,15 +131,16 @@ def check_protocols(lines: Sequence[Line]) -> None:
         for one in line.results.values():
             known.setdefault(one.fingerprint, f"{line.name} by {one.protocol} ({one.fingerprint})")
     if len(known) > 1:
-        said = ", ".join(known.values())
-        raise UserError(f"rows were measured by different protocols: {said}; their metrics do not compare")
+        raise UserError(
+            f"rows were measured by different protocols: {', '.join(known.values())}; their metrics do not compare"
+        )
 
 
 def difference(reference: Line, line: Line) -> dict[str, Difference]:
     """Every metric's change from `reference` to `line`, paired by image and by seed; empty where they share none.
 
     What the bootstrap draws is images: each stands with its mean over the seeds that both lines have. How much another
-    seed would change is told by the seeds that agree, and by the deviation beside each mean.
+    seed would change is shown by the seeds that agree, and by the deviation beside each mean.
     """
     seeds = [seed for seed in line.results if seed in reference.results]
     names = common_images([one.results[seed] for one in (reference, line) for seed in seeds]) if seeds else []
@@ -154,7 +157,7 @@ def difference(reference: Line, line: Line) -> dict[str, Difference]:
 
 
 def images_left_out(lines: Sequence[Line]) -> int:
-    """Images that some run judged and another did not."""
+    """How many images some run evaluated and another did not."""
     results = [one for line in lines for one in line.results.values()]
     return len({name for one in results for name in one.images}) - len(common_images(results)) if results else 0
 

@@ -59,9 +59,9 @@ class Launcher:
             while (self.waiting or self.working) and not signals.received:
                 self.drop_hopeless()
                 self.start_ready()
-                said = " · ".join(str(job.run) for job in self.working)
+                working = " · ".join(str(job.run) for job in self.working)
                 done = self.total - len(self.waiting) - len(self.working)
-                progress.update(task, completed=done, description=said)
+                progress.update(task, completed=done, description=working)
                 time.sleep(PAUSE)
                 self.collect()
             if signals.received:
@@ -147,12 +147,12 @@ def last_lines(log: Path) -> str:
 
 
 def shares(jobs: int) -> list[Mapping[str, str]]:
-    """What each of so many processes is told to use: its share of the cores, and one of the GPUs."""
+    """The environment of each of so many processes: its share of the cores, and one of the GPUs."""
     if jobs < 2:
         return [{}] * jobs
-    threads, given = max(cores() // jobs, 1), os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit():
-        threads = min(threads, int(given))
+    threads, allowed = max(cores() // jobs, 1), os.environ.get("OMP_NUM_THREADS", "")
+    if allowed.isdigit():
+        threads = min(threads, int(allowed))
     share = {"OMP_NUM_THREADS": str(threads)}
     devices = gpus()
     if len(devices) < 2:
@@ -164,7 +164,7 @@ def gpus() -> list[str]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name.strip()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip()]
     return [str(number) for number in range(torch.cuda.device_count())]

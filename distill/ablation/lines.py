@@ -43,12 +43,15 @@ class Tables:
 
     def sections(self) -> list[tuple[str, list[Row]]]:
         """Headings and rows of the tables of differences."""
-        found = [
+        sections = [
             (f"Difference to {self.lines[0].name}", self.difference_rows(self.to_first)),
             ("Difference to the row above", self.difference_rows(self.to_above)),
-            *((f"Difference to {twin}", self.difference_rows(found)) for twin, found in self.to_twins.items()),
+            *(
+                (f"Difference to {twin}", self.difference_rows(differences))
+                for twin, differences in self.to_twins.items()
+            ),
         ]
-        return [(heading, rows) for heading, rows in found if rows]
+        return [(heading, rows) for heading, rows in sections if rows]
 
     def result_rows(self) -> list[Row]:
         """Means over seeds, and what each line costs."""
@@ -81,11 +84,11 @@ def make_tables(preset: Preset, lines: list[Line], missing: int, damaged: Sequen
 def compare_twins(preset: Preset, lines: Sequence[Line]) -> dict[str, Differences]:
     """Differences from the rows that the preset names as twins, in the order of the rows."""
     known = {line.name: line for line in lines}
-    found: dict[str, Differences] = {}
+    differences: dict[str, Differences] = {}
     for twin in (line for line in lines if any(line.name in others for others in preset.twins.values())):
         rows = [row for row, others in preset.twins.items() if twin.name in others and row in known]
-        found[twin.name] = {row: difference(twin, known[row]) for row in rows}
-    return found
+        differences[twin.name] = {row: difference(twin, known[row]) for row in rows}
+    return differences
 
 
 def result_row(line: Line, metrics: Iterable[str] = MEASURES, extras: Container[str] | None = None) -> Row:
@@ -97,11 +100,11 @@ def result_row(line: Line, metrics: Iterable[str] = MEASURES, extras: Container[
     return Row(line.name, means, line.protocol[1], chosen, texts)
 
 
-def difference_row(line: Line, found: dict[str, Difference]) -> Row:
+def difference_row(line: Line, differences: dict[str, Difference]) -> Row:
     """Changes with their intervals; clear ones in bold."""
-    values = {metric: one.change for metric, one in found.items()}
-    texts = {metric: told(one) for metric, one in found.items()}
-    clear = frozenset(metric for metric, one in found.items() if one.clear)
+    values = {metric: one.change for metric, one in differences.items()}
+    texts = {metric: difference_cell(one) for metric, one in differences.items()}
+    clear = frozenset(metric for metric, one in differences.items() if one.clear)
     return Row(line.name, values, line.protocol[1], {}, texts, clear)
 
 
@@ -117,7 +120,7 @@ def costs(line: Line) -> dict[str, str]:
     return {name: form.format(value) for name, (value, form) in values.items() if math.isfinite(value)}
 
 
-def told(one: Difference) -> str:
+def difference_cell(one: Difference) -> str:
     """−0.012 [−0.020, −0.004] 3/3."""
     agreeing = f" {one.agreeing}/{one.seeds}" if one.seeds > 1 else ""
     return difference_text(one.change, one.low, one.high) + agreeing

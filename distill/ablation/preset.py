@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from distill.config import Config, Section, apply_override, parse_config, parse_section, read_yaml, set_value
 from distill.engine.run_folder import flatten
 from distill.errors import UserError, did_you_mean
 
 OWN = ("base", "seeds")  # keys of the ablation that an override on the command line may replace
-PER_RUN = ("seed", "output")  # keys of a configuration that are given by the ablation, row by row
+PER_RUN = ("seed", "output")  # keys of a configuration that the ablation sets, row by row
 ANOTHER_ROW = "row:"  # a value that starts so stands for the folder of that row's run with the same seed
 ROW_NAME = re.compile(r"[\w+][\w+=.,-]{0,99}")  # it is also a folder's name
 
@@ -32,8 +32,10 @@ class Ablation(Section):
     rows: dict[str, Changes] = Field({}, description="Rows by name: the `section.key: value` that each changes.")
     grid: dict[str, list[Any]] = Field({}, description="Values by key; every combination is one more row.")
     seeds: tuple[NonNegativeInt, ...] = Field((0,), description="Every row is trained once with each.")
-    judge: tuple[Literal["student", "teacher", "ghost"], ...] = Field(
-        ("student",), description="Models of a run that have a line in the table."
+    models: tuple[Literal["student", "teacher", "ghost"], ...] = Field(
+        ("student",),
+        validation_alias=AliasChoices("models", "judge"),  # its name in 0.1.0
+        description="Models of a run that have a line in the table.",
     )
     twins: dict[str, list[str]] = Field(
         {}, description="By row: others that it is compared with, besides the first row and the one above."
@@ -41,15 +43,16 @@ class Ablation(Section):
 
     @model_validator(mode="after")
     def compares_something(self) -> Ablation:
+        """Refuse an ablation without rows, or with a value twice."""
         empty = [key for key, values in self.grid.items() if not values]
         if empty:
             raise ValueError(f"grid.{empty[0]} is empty; list the values to compare")
         if not self.rows and not self.grid:
             raise ValueError("an ablation needs rows, or a grid of values by key; both are empty")
-        for name in ("seeds", "judge"):
-            given = getattr(self, name)
-            if not given or len(set(given)) < len(given):
-                raise ValueError(f"{name} must be different and at least one, got {list(given)}")
+        for name in ("seeds", "models"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be different and at least one, got {list(values)}")
         return self
 
 
@@ -62,7 +65,7 @@ class Preset:
     base: dict[str, Any]
     rows: dict[str, dict[str, Any]]
     seeds: tuple[int, ...]
-    judge: tuple[str, ...]
+    models: tuple[str, ...]
     twins: dict[str, list[str]]
 
     def config(self, row: str, seed: int, folders: dict[str, Path]) -> Config:
@@ -92,21 +95,21 @@ def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
     own = [override for override in overrides if override.partition("=")[0].strip() in OWN]
     for override in own:
         apply_override(content, override)
-    given = parse_section(Ablation, content, str(path))
-    base = dict(given.base) if isinstance(given.base, dict) else read_yaml(given.base)
+    ablation = parse_section(Ablation, content, str(path))
+    base = dict(ablation.base) if isinstance(ablation.base, dict) else read_yaml(ablation.base)
     for override in overrides:
         if override not in own:
             apply_override(base, override)
-    rows = all_rows(path, given)
+    rows = all_rows(path, ablation)
     check_rows(path, rows, [override.partition("=")[0].strip() for override in overrides])
-    check_twins(path, rows, given.twins)
-    return Preset(path, given.title or path.stem, base, rows, given.seeds, given.judge, given.twins)
+    check_twins(path, rows, ablation.twins)
+    return Preset(path, ablation.title or path.stem, base, rows, ablation.seeds, ablation.models, ablation.twins)
 
 
-def all_rows(path: Path, given: Ablation) -> dict[str, dict[str, Any]]:
+def all_rows(path: Path, ablation: Ablation) -> dict[str, dict[str, Any]]:
     """The named rows, then those of the grid."""
-    rows = dict(given.rows)
-    for name, changes in grid_rows(given.grid):
+    rows = dict(ablation.rows)
+    for name, changes in grid_rows(ablation.grid):
         if name in rows:
             raise UserError(f"{path}: two rows are called {name}; name one of them otherwise, or list its value once")
         rows[name] = changes
@@ -149,8 +152,8 @@ def check_rows(path: Path, rows: dict[str, dict[str, Any]], overridden: Sequence
                 raise UserError(f"{lost[0]} cannot be set for every run: {where} sets {key}; change it there")
         for other in references(changes).values():
             if other not in before:
-                said = f"{where}: no row {other!r} stands above it{did_you_mean(other, before)}"
-                raise UserError(f"{said} (above: {', '.join(before) or 'none'})")
+                above = f"above: {', '.join(before) or 'none'}"
+                raise UserError(f"{where}: no row {other!r} stands above it{did_you_mean(other, before)} ({above})")
 
 
 def check_twins(path: Path, rows: Collection[str], twins: dict[str, list[str]]) -> None:

@@ -40,8 +40,8 @@ def advise_networks(config: Config) -> list[str]:
     taught, student, advice = METHODS[config.method.name].needs_teacher, config.student, list[str]()
     if taught and is_folder(config.teacher.name):
         of_names = config.teacher.model_dump(include={"checkpoint", "scale", "shift", "invert", "readout"})
-        given = [f"teacher.{key}" for key, value in of_names.items() if value is not None]
-        advice += [f"{', '.join(given)}: not read, as the folder {config.teacher.name} says it all"] if given else []
+        unread = [f"teacher.{key}" for key, value in of_names.items() if value is not None]
+        advice += [f"{', '.join(unread)}: not read, as the folder {config.teacher.name} says it all"] if unread else []
     if student.lg_scope != StudentConfig.model_fields["lg_scope"].default and not student.lg_conv:
         advice.append("student.lg_scope: not read, as student.lg_conv is not true")
     return advice

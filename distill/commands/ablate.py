@@ -12,9 +12,8 @@ from rich.console import Console
 from distill.ablation.gather import gather, readable
 from distill.ablation.launch import Launcher
 from distill.ablation.lines import make_tables
-from distill.ablation.plan import PlannedRun, plan_runs
+from distill.ablation.plan import PlannedRun, plan_runs, reuse
 from distill.ablation.preset import Preset, load_preset
-from distill.ablation.reuse import reuse
 from distill.assembly.networks import check_models
 from distill.commands.arguments import add_overrides, count
 from distill.console import console, inform
@@ -73,7 +72,7 @@ def ablate(
         The command's exit code: 0 if no run failed, 2 if all that failed did so by a person's mistake, otherwise 1.
 
     Raises:
-        UserError: If anything given is wrong, before any run starts; or if nothing is there to gather.
+        UserError: If a path, a row or a value is wrong, before any run starts; or if nothing is there to gather.
         Interrupted: After SIGINT or SIGTERM, with the state of every run saved.
     """
     preset, runs = plan(path, overrides, output)

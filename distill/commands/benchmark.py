@@ -122,14 +122,14 @@ def read_accuracies(args: argparse.Namespace) -> dict[str, Results]:
         raise UserError("--report is a page of measurements: give a MODEL")
     if args.plot and not paths:
         raise UserError("--plot draws accuracy against latency: give --results, files of distill evaluate --json")
-    found = [student_result(path) for path in paths]
-    for path, one in zip(paths, found, strict=True):
-        if one.fingerprint != found[0].fingerprint:
+    results = [student_result(path) for path in paths]
+    for path, one in zip(paths, results, strict=True):
+        if one.fingerprint != results[0].fingerprint:
             raise UserError(
-                f"{paths[0]} was measured by protocol {found[0].fingerprint}, {path} by {one.fingerprint}: "
+                f"{paths[0]} was measured by protocol {results[0].fingerprint}, {path} by {one.fingerprint}: "
                 "their metrics do not compare; evaluate both models by one protocol"
             )
-    return dict(zip(args.models, found, strict=False))
+    return dict(zip(args.models, results, strict=False))
 
 
 def our_cost(row: PaperRow) -> Cost:

@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill data check` and `distill data prepare` take."""
     actions = parser.add_subparsers(title="commands", metavar="check|prepare", dest="action", required=True)
     checking = actions.add_parser("check", help="tell the layout, count the files, and find what is wrong with them")
-    checking.add_argument("--data", required=True, choices=list(TRUTHS))
+    checking.add_argument("--data", required=True, choices=list(TRUTHS), help="which data set")
     checking.add_argument("--root", required=True, type=Path, help="where the data set lies")
     checking.add_argument("--split", type=Path, help="a list file or a list's name (default: both halves)")
     checking.add_argument("--truth", choices=[*TRUTHS["kitti"], *TRUTHS["nyu"]], help="which depth is meant")

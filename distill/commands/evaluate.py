@@ -34,7 +34,7 @@ PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, or a folder of predicted depth maps")
-    parser.add_argument("--data", required=True, choices=DATA_SETS)
+    parser.add_argument("--data", required=True, choices=DATA_SETS, help="which data set; folder is one of your own")
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
     parser.add_argument("--truth", choices=TRUTHS, help="which depth, where there are several")

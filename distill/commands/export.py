@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `distill export` and return the exit code: 1 where the file would not give the model's depth.
 
     Raises:
-        UserError: If anything given is wrong.
+        UserError: If a model, an option or an image is wrong.
     """
     check_options(args)
     subject = open_subject(args.model)
@@ -72,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
             out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
             return FAILURE
         if args.int8:
-            given, _ = images_of(subject, size, args.images, CALIBRATED)
+            calibrating, _ = images_of(subject, size, args.images, CALIBRATED)
             exact, part = part, part.with_name("int8.onnx")
-            if not write_int8(subject, size, exact, part, given, out):
+            if not write_int8(subject, size, exact, part, calibrating, out):
                 out.print(f"{args.output} was not written")
                 return FAILURE
         os.replace(part, args.output)

@@ -60,7 +60,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
         force: Do so though keys that do not change what is learnt have other values.
 
     Raises:
-        UserError: If anything given is wrong.
+        UserError: If the configuration, the data, a checkpoint or the folder is wrong.
         Interrupted: After SIGINT or SIGTERM, with the state saved.
     """
     folder = RunFolder(output)

@@ -24,8 +24,8 @@ class UniqueKeys(yaml.SafeLoader):
         for place, _ in node.value:
             key = self.construct_object(place, deep=True)
             if key in known:
-                said = f"{key!r} stands there twice; delete one of the two, or name it otherwise"
-                raise yaml.constructor.ConstructorError(None, None, said, place.start_mark)
+                problem = f"{key!r} stands there twice; delete one of the two, or name it otherwise"
+                raise yaml.constructor.ConstructorError(None, None, problem, place.start_mark)
             known.add(key)
         return super().construct_mapping(node, deep)
 

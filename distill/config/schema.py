@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, PydanticUseDefault
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
 from distill.data import DATA_SETS, TRUTHS
 from distill.errors import did_you_mean
@@ -32,16 +35,29 @@ from teachers.model import MIN_SIDE
 from teachers.vit import READOUTS
 
 
-def one_of(known: Collection[str]) -> AfterValidator:
-    """Accept the names of a table of this project, so that a new entry there is a new legal value here."""
+@dataclass(frozen=True)
+class OneOf:
+    """Accepts the names of a table of this project, so that a new entry there is a new legal value here."""
 
-    def check(value: str) -> str:
-        if value not in known:
-            names, near = ", ".join(known), did_you_mean(value, known)
+    known: tuple[str, ...]
+
+    def check(self, value: str) -> str:
+        """Raise unless the name is known."""
+        if value not in self.known:
+            names, near = ", ".join(self.known), did_you_mean(value, self.known)
             raise PydanticCustomError("unknown_name", "expected one of {names}{near}", {"names": names, "near": near})
         return value
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(self.known)}
+
+
+def one_of(known: Iterable[str]) -> OneOf:
+    """`OneOf` of any collection of names."""
+    return OneOf(tuple(known))
 
 
 def default_for_null(value: Any) -> Any:
@@ -66,7 +82,7 @@ class Section(BaseModel):
 
 
 class SplitFiles(Section):
-    """Lists of the two halves of a data set: files, absolute or relative to `data.root`, or names (docs/data.md)."""
+    """Lists of the two halves of a data set: files, absolute or relative to `data.root`, or names (docs/reference/data.md)."""
 
     train: Path | None = None
     test: Path | None = None
@@ -104,7 +120,7 @@ class UnlabelledConfig(Section):
 class DataConfig(Section):
     """Which images a run learns from, and how they are varied."""
 
-    name: Annotated[str, one_of(DATA_SETS)]
+    name: Annotated[str, one_of(DATA_SETS)] = Field(description="Which data set; folder is one of your own.")
     root: Path | None = Field(None, description="Where the data set lies. Not for scenes.")
     split: Annotated[SplitFiles, BeforeValidator(as_split)] = SplitFiles()
     scenes: ScenesConfig = ScenesConfig()
@@ -136,6 +152,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def needs_root(self) -> DataConfig:
+        """Refuse a data set of files without its folder."""
         if self.name != "scenes" and self.root is None:
             raise ValueError(f"data.root is needed for data.name={self.name}: the folder of the data set")
         return self
@@ -224,9 +241,9 @@ class StudentConfig(Section):
         """Refuse an alignment of nothing, or of what is aligned already."""
         if self.align and self.checkpoint is None:
             raise ValueError("student.align needs student.checkpoint: the output of a random network cannot be aligned")
-        given = [key for key in ("scale", "shift", "invert") if getattr(self, key) is not None]
-        if self.align and given:
-            raise ValueError(f"student.align finds scale, shift and invert; leave student.{given[0]} out")
+        fixed = [key for key in ("scale", "shift", "invert") if getattr(self, key) is not None]
+        if self.align and fixed:
+            raise ValueError(f"student.align finds scale, shift and invert; leave student.{fixed[0]} out")
         return self
 
     def options(self) -> dict[str, Any]:
@@ -261,6 +278,7 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def lam_needs_fam(self) -> MethodConfig:
+        """Refuse LAM without FAM."""
         if self.name == "disdepth" and self.lam and not self.fam:
             raise ValueError("method.lam weighs acclimated features and needs method.fam; set method.lam=false too")
         return self
@@ -275,7 +293,9 @@ class TrainConfig(Section):
     micro_batch: PositiveInt | None = Field(
         None, description="Images of one forward pass, whatever the number of processes; by default the whole batch."
     )
-    precision: Annotated[Literal["no", "bf16", "fp16"], NO] = "no"
+    precision: Annotated[Literal["no", "bf16", "fp16"], NO] = Field(
+        "no", description="Automatic mixed precision; no computes in float32."
+    )
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
     validations: PositiveInt = Field(10, description="How often a run validates, evenly over its steps.")
     validate_every: PositiveInt | None = Field(None, description="Steps between validations; wins over validations.")
@@ -293,7 +313,7 @@ class TrainConfig(Section):
 class OptimConfig(Section):
     """How the weights are updated."""
 
-    name: Literal["adam", "adamw"] = "adamw"
+    name: Literal["adam", "adamw"] = Field("adamw", description="The optimizer.")
     lr: PositiveFloat = Field(4e-5, description="Peak learning rate, at the global batch size.")
     encoder_lr_share: float = Field(
         1.0, gt=0, le=1, description="Share of every learning rate for the student's encoder."
@@ -302,7 +322,9 @@ class OptimConfig(Section):
         1.0, gt=0, le=1, description="Share of every learning rate for FAM and LAM: transformers, beside a CNN's."
     )
     final_lr_share: Share = Field(0.1, description="Share of the peak that the schedule ends with.")
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the learning rate falls after its rise."
+    )
     warmup_share: Share = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")
     weight_decay: NonNegativeFloat = 1e-2
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -323,7 +345,7 @@ class EvalConfig(Section):
 class Config(Section):
     """One run."""
 
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="Of everything random in the run.")
     output: Path | None = Field(
         None, description="Folder of the run; by default runs/ and the name of the configuration."
     )
@@ -339,6 +361,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def photographs_need_a_teacher(self) -> Config:
+        """Refuse photographs that nobody explains."""
         if self.data.unlabelled is not None and self.method.name == "supervised":
             raise ValueError(
                 "data.unlabelled holds images without depth, of which method.name=supervised learns nothing: choose "

@@ -7,40 +7,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from rich.progress import track
 
-from distill.console import console
+from distill.console import inform, progress_bar
 from distill.data import TrainingSet, collate
 from distill.engine.processes import on_main
 from distill.engine.run_folder import CONFIG
 from distill.errors import UserError
 from distill.files import write_json
 from distill.method import Alignment, average_alignment, fit_affine, within
+from students import DPTStudent
 
 FILE = "alignment.json"
 MIN_PIXELS = 10  # of measured depth, below which an image decides nothing
 
 
-def align(student: Any, samples: TrainingSet, accelerator: Accelerator, folder: Path) -> None:
+def align(student: DPTStudent, samples: TrainingSet, accelerator: Accelerator, folder: Path) -> None:
     """Let a DPT student's output mean metres, as the training images say or as a resumed run's folder remembers."""
     kept = folder / FILE
     # Only beside the configuration is it this run's: one that was killed any earlier starts afresh.
     if on_main(accelerator, lambda: kept.is_file() and (folder / CONFIG).is_file()):
-        found = Alignment(**on_main(accelerator, lambda: json.loads(kept.read_text())))
+        alignment = Alignment(**on_main(accelerator, lambda: json.loads(kept.read_text())))
     else:
-        found = fit_samples(student, samples, accelerator)
+        alignment = fit_samples(student, samples, accelerator)
         if accelerator.is_main_process:
-            console.print(f"aligned: {found}", highlight=False)
-            write_json(kept, asdict(found))
-    student.set_conversion(found.scale, found.shift)
+            inform(f"aligned: {alignment}")
+            write_json(kept, asdict(alignment))
+    student.set_conversion(alignment.scale, alignment.shift)
 
 
-def fit_samples(student: Any, samples: TrainingSet, accelerator: Accelerator) -> Alignment:
+def fit_samples(student: DPTStudent, samples: TrainingSet, accelerator: Accelerator) -> Alignment:
     """Fit the raw output y of a DPT student to the inverse depth of every training image, and average the fits.
 
         scale * y + shift = 1 / depth       least squares in each image, then the mean over images (DPT, section 4.1)
@@ -52,10 +51,13 @@ def fit_samples(student: Any, samples: TrainingSet, accelerator: Accelerator) ->
         UserError: If no image has enough measured depth, or most of them contradict the output.
     """
     mine = range(accelerator.process_index, len(samples), accelerator.num_processes)
-    shown = track(mine, "aligning", console=console, transient=True, disable=not console.is_terminal)
     student.to(accelerator.device).eval()
-    with raw_output(student), torch.inference_mode():
-        fits = [(index, *fit) for index in shown if (fit := fit_sample(student, samples, index, accelerator.device))]
+    fits = []
+    with raw_output(student), torch.inference_mode(), progress_bar("aligning", len(mine)) as update:
+        for index in mine:
+            if fit := fit_sample(student, samples, index, accelerator.device):
+                fits.append((index, *fit))
+            update(advance=1)
     student.train()
     fits = sorted(gather_object(fits))
     if not fits:
@@ -70,7 +72,7 @@ def fit_samples(student: Any, samples: TrainingSet, accelerator: Accelerator) ->
 
 
 @contextmanager
-def raw_output(student: Any) -> Iterator[None]:
+def raw_output(student: DPTStudent) -> Iterator[None]:
     """Inside, a DPT gives what its network says, neither converted to depth nor limited."""
     decoder = student.decoder
     former = decoder.config
@@ -81,7 +83,9 @@ def raw_output(student: Any) -> Iterator[None]:
         decoder.config = former
 
 
-def fit_sample(student: Any, samples: TrainingSet, index: int, device: torch.device) -> tuple[float, float] | None:
+def fit_sample(
+    student: DPTStudent, samples: TrainingSet, index: int, device: torch.device
+) -> tuple[float, float] | None:
     """Scale and shift of one training image, None where too little of it was measured."""
     batch = collate([samples.unvaried(index)]).to(device)
     valid = within(batch.depth, batch.valid, (student.min_depth, student.max_depth))

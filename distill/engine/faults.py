@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from distill.console import console
+from distill.console import warn
 from distill.data.sample import Batch
 from distill.engine.processes import averages, largest, union
 from distill.engine.state import TrainState
@@ -52,9 +52,9 @@ class FaultLog:
             return
         state.skipped += 1
         state.useless += 1
-        said = averages(self.accelerator, values)
-        self._record(state.step, micro_batches, said)
-        self._stop_if_useless(state, said)
+        means = averages(self.accelerator, values)
+        self._record(state.step, micro_batches, means)
+        self._stop_if_useless(state, means)
 
     def _record(self, step: int, micro_batches: Sequence[Batch], values: dict[str, float]) -> None:
         names = [name for batch in micro_batches for name in batch.names]
@@ -65,14 +65,14 @@ class FaultLog:
         try:
             write_json(self.folder / f"step-{step:09d}.json", content)
         except OSError as error:
-            console.print(f"fault of step {step} not recorded: {error}", style="yellow", markup=False)
+            warn(f"fault of step {step} not recorded: {error}")
 
     def _stop_if_useless(self, state: TrainState, values: dict[str, float]) -> None:
         if state.useless < MAX_USELESS:
             return
-        said = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
+        losses = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
         raise UserError(
-            f"{state.useless} steps in a row up to step {state.step} had no finite loss and gradient ({said}); the "
+            f"{state.useless} steps in a row up to step {state.step} had no finite loss and gradient ({losses}); the "
             f"weights were left as they were, and the images are named in {self.folder}. Lower optim.lr, set "
             "train.clip, or use train.precision=no"
         )
@@ -88,7 +88,7 @@ class FaultLog:
 
 @contextmanager
 def memory_explained(batch: Batch, step: int) -> Iterator[None]:
-    """Inside, running out of memory is told in words: of how much, and what to try.
+    """Inside, running out of memory is explained: how much was wanted, and what to try.
 
     Raises:
         UserError: In its place.

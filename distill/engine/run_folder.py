@@ -13,19 +13,23 @@ from distill.errors import UserError
 from distill.files import write_atomically
 
 CONFIG, LOCK, DONE = "config.yaml", "run.lock", "done.json"
-# Where a run lies, what is told and kept of it, and where things come from; a teacher is known by its weights.
+# Where a run lies, what is shown and kept of it, and where things come from; a teacher is known by its weights.
 HARMLESS = {
-    *(
-        "output",
-        "data.root",
-        "data.workers",
-        "data.max_faults",
-        "data.scenes.keep",
-        "teacher.checkpoint",
-        "teacher.shard",
-    ),
-    *("train.log_every", "train.validate_every", "train.checkpoint_every", "train.checkpoint_minutes"),
-    *("train.keep", "train.if_not_saved", "eval.pictures"),
+    "output",
+    "data.root",
+    "data.workers",
+    "data.max_faults",
+    "data.scenes.keep",
+    "teacher.checkpoint",
+    "teacher.shard",
+    "train.log_every",
+    "train.validations",
+    "train.validate_every",
+    "train.checkpoint_every",
+    "train.checkpoint_minutes",
+    "train.keep",
+    "train.if_not_saved",
+    "eval.pictures",
 }
 
 
@@ -39,6 +43,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
+        """Whether the run in here is over."""
         return self.done.is_file()
 
     def check_same(self, config: Config, force: bool = False) -> None:
@@ -47,14 +52,14 @@ class RunFolder:
         Args:
             force: Accept other values of keys that do not change what is learnt.
         """
-        former, given = keys_of(load_config(self.config)), keys_of(config)
-        differing = [key for key in given if given[key] != former.get(key)]
+        former, now = keys_of(load_config(self.config)), keys_of(config)
+        differing = [key for key in now if now[key] != former.get(key)]
         harmful = [key for key in differing if key not in HARMLESS]
         if not harmful and (force or not differing):
             return
-        said = "; ".join(f"{key} was {former.get(key)!r}, now {given[key]!r}" for key in (harmful or differing)[:5])
+        changes = "; ".join(f"{key} was {former.get(key)!r}, now {now[key]!r}" for key in (harmful or differing)[:5])
         way = "choose another --output" if harmful else "accept that with --resume --force, or choose another --output"
-        raise UserError(f"{self.path} was started with another configuration ({said}); {way}")
+        raise UserError(f"{self.path} was started with another configuration ({changes}); {way}")
 
     def holds_finished(self, config: Config, force: bool = False) -> bool:
         """Whether the run in here is over; refuses one of another configuration, finished or not."""
@@ -99,8 +104,10 @@ class RunFolder:
         except (OSError, ValueError):
             return
         if host != socket.gethostname():
-            said = f"output {self.path} was in use by process {process} on {host}; if it still is, stop one of the two"
-            warnings.warn(said, stacklevel=4)
+            warnings.warn(
+                f"output {self.path} was in use by process {process} on {host}; if it still is, stop one of the two",
+                stacklevel=4,
+            )
         elif process != os.getpid() and is_alive(process):
             raise UserError(
                 f"output {self.path} is in use by process {process}; wait for it, or choose another --output"

@@ -1,4 +1,4 @@
-"""Ctrl-C, termination and SIGUSR1: the step is finished, the state saved, the promised exit code given."""
+"""Ctrl-C, termination and SIGUSR1: the step is finished, the state saved, the promised exit code returned."""
 
 from __future__ import annotations
 

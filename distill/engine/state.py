@@ -48,7 +48,7 @@ class Resumable:
     identity: dict[str, Any]
 
     def capture(self) -> dict[str, Any]:
-        """This moment of the run."""
+        """The state of the run as it is now."""
         return {
             "module": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -60,7 +60,7 @@ class Resumable:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Put everything where a captured moment left it.
+        """Put everything where a captured state left it.
 
         Raises:
             UserError: If it was captured from another run, or by another version of this program.
@@ -82,9 +82,9 @@ class Resumable:
     def _refuse_others(self, saved: Mapping[str, Any]) -> None:
         parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}
         if saved.keys() != parts or saved["state"].keys() != asdict(self.state).keys():
-            found = ", ".join(sorted(saved))
+            parts_there = ", ".join(sorted(saved))
             raise UserError(
-                f"the checkpoint holds {found}, not what this version of distill continues from: another wrote it; "
+                f"the checkpoint holds {parts_there}, not what this version of distill continues from: another wrote it; "
                 "use that one, or choose another --output"
             )
         for what, value in self.identity.items():

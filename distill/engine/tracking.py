@@ -16,7 +16,7 @@ from distill.files import write_atomically
 
 
 class Tracker:
-    """Writes records of a run. Losing TensorBoard or the disk is said once and never stops a run.
+    """Writes records of a run. Losing TensorBoard or the disk is warned of once and never stops a run.
 
     Args:
         folder: The run's folder.
@@ -37,7 +37,7 @@ class Tracker:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(folder), purge_step=step + 1)  # hides that step and all later
-        except Exception as error:  # any failure of a tracker is only said
+        except Exception as error:  # any failure of a tracker is only warned of
             self._lose(error)
 
     def _forget_after(self, step: int) -> None:

@@ -23,9 +23,7 @@ def check_teacher_name(name: str) -> None:
     """Refuse the name of a teacher that nobody knows."""
     if name not in (known := list_teachers()):
         near = did_you_mean(name, known)
-        raise UserError(
-            f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)"
-        )
+        raise UserError(f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)")
 
 
 def open_model(name: str, **conversion: Any) -> DepthModel:

@@ -67,7 +67,7 @@ def left_behind(run, models):
 class Stage:
     """A place where ablations are carried out by the script.
 
-    `does` says what becomes of a row ("fails", "crashes", "stops"), `models` what its runs judged, by row and seed.
+    `does` says what becomes of a row ("fails", "crashes", "stops"), `models` what its runs evaluated, by row and seed.
     """
 
     def __init__(self, folder):

@@ -210,7 +210,7 @@ def test_two_real_runs_make_a_table(content, tmp_path, capsys):
     tiny["train"] |= {"steps": 2}
     tiny["eval"] = {"pictures": 0}
     rows = {"plain": {"method.name": "supervised"}, "FAM": {"method.lam": False}}
-    preset = {"base": tiny, "rows": rows, "judge": ["student", "ghost"]}
+    preset = {"base": tiny, "rows": rows, "models": ["student", "ghost"]}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
     assert main(["ablate", str(tmp_path / "real.yaml"), "--output", str(tmp_path / "out"), "--jobs", "2"]) == 0
     said = capsys.readouterr().out

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from distill.ablation.gather import Difference, gather
-from distill.ablation.lines import make_tables, told
+from distill.ablation.lines import difference_cell, make_tables
 from distill.commands.ablate import plan
 from distill.pages.ablation_page import mean_curve
 
@@ -77,8 +77,8 @@ def test_a_difference_is_bold_where_the_interval_and_all_seeds_say_so(tables):
     heading, rows = tables.sections()[0]
     assert heading == "Difference to plain"
     assert [(row.name, "rmse" in row.bold) for row in rows] == [("+KD", True), ("+FAM", False)]
-    assert told(Difference(-0.012, -0.02, -0.004, 3, 3)) == "−0.0120 [−0.0200, −0.0040] 3/3"
-    assert told(Difference(-0.012, -0.02, -0.004, 1, 1)) == "−0.0120 [−0.0200, −0.0040]"
+    assert difference_cell(Difference(-0.012, -0.02, -0.004, 3, 3)) == "−0.0120 [−0.0200, −0.0040] 3/3"
+    assert difference_cell(Difference(-0.012, -0.02, -0.004, 1, 1)) == "−0.0120 [−0.0200, −0.0040]"
 
 
 def test_images_missing_in_a_run_are_left_out_and_counted(stage, results, capsys):
@@ -92,7 +92,7 @@ def test_images_missing_in_a_run_are_left_out_and_counted(stage, results, capsys
 
 
 def test_other_models_of_a_run_have_lines_of_their_own(stage, tables):
-    preset, runs = plan(stage.write(rows=ROWS, seeds=[0, 1], judge=["teacher", "ghost"]), [], stage.output)
+    preset, runs = plan(stage.write(rows=ROWS, seeds=[0, 1], models=["teacher", "ghost"]), [], stage.output)
     lines = gather(preset, runs)
     assert [line.name for line in lines][:3] == ["plain: teacher", "plain: ghost", "+KD: teacher"]
     rows = make_tables(preset, lines, 0).result_rows()
@@ -109,11 +109,11 @@ def test_rows_of_two_protocols_do_not_stand_in_one_table(stage, results, refused
     )
 
 
-def test_runs_that_judged_nothing_make_no_table(stage, refused):
+def test_runs_that_evaluated_nothing_make_no_table(stage, refused):
     stage.models |= {("plain", 0): [], ("+KD", 0): []}
     assert stage.ablate() == 2
     said = refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
-    assert said == f"no finished run under {stage.output} judged a student: there is nothing to compare"
+    assert said == f"no finished run under {stage.output} evaluated a student: there is nothing to compare"
 
 
 def test_the_files_hold_every_row_and_number(stage, tables):

@@ -146,8 +146,8 @@ def test_a_reference_may_stand_inside_a_section(planned):
         ({"seeds": []}, "seeds must be different and at least one, got []"),
         ({"seeds": [1, 1]}, "seeds must be different and at least one, got [1, 1]"),
         ({"seeds": [-1]}, "seeds.0=-1: input should be greater than or equal to 0"),
-        ({"judge": ["pupil"]}, "judge.0='pupil': input should be 'student', 'teacher' or 'ghost'"),
-        ({"seed": 1}, "unknown key seed, did you mean seeds? (known: title, base, rows, grid, seeds, judge, twins)"),
+        ({"models": ["pupil"]}, "models.0='pupil': input should be 'student', 'teacher' or 'ghost'"),
+        ({"seed": 1}, "unknown key seed, did you mean seeds? (known: title, base, rows, grid, seeds, models, twins)"),
         ({"twins": {"+KD": ["plane"]}}, "twins: there is no row 'plane', did you mean plain?"),
         ({"twins": {"other": ["plain"]}}, "twins: there is no row 'other'"),
         (

@@ -1,8 +1,8 @@
 """Compares our DPT with its peers: the same weights, the same images, times taken in turn.
 
-    python tools/compare_dpt.py dpt_hybrid --original DPT --timm OLD_TIMM --size 384x384 352x1216
-    python tools/compare_dpt.py dpt_large --original DPT --timm OLD_TIMM --readout add --signed --batch 2 --rounds 0
-    python tools/compare_dpt.py dpt_hybrid --device cuda --dtype bfloat16 --compile --batch 8
+    python tools/measure/compare_dpt.py dpt_hybrid --original DPT --timm OLD_TIMM --size 384x384 352x1216
+    python tools/measure/compare_dpt.py dpt_large --original DPT --timm OLD_TIMM --readout add --signed --rounds 0
+    python tools/measure/compare_dpt.py dpt_hybrid --device cuda --dtype bfloat16 --compile --batch 8
 
 Peers are optional. `--original` is a checkout of github.com/isl-org/DPT, `--timm` a folder with the timm that it was
 written for (`pip install --no-deps --target OLD_TIMM timm==0.4.5`). Hugging Face's DPT takes part where `transformers`
@@ -22,13 +22,12 @@ import json
 import os
 import platform
 import runpy
-import statistics
 import sys
-import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from distill.deploy.costs import count_gflops
+from distill.deploy.latency import Call
+from distill.deploy.latency import measure as latencies
 from teachers import DPT, DPT_CONFIGS, FrozenTeacher, create_teacher
 from teachers.vit import READOUTS
 
-RECIPE = Path(__file__).parent.parent / "tests" / "teachers" / "reference" / "golden_weights.py"
+RECIPE = Path(__file__).parents[2] / "tests" / "teachers" / "reference" / "golden_weights.py"
 ORIGINAL_BACKBONES = {"dpt_hybrid": "vitb_rn50_384", "dpt_base": "vitb16_384", "dpt_large": "vitl16_384"}
 BACKENDS = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 HUGGING_FACE = {"readout": "project", "non_negative": True, "scale": 1.0, "shift": 0.0, "invert": False}  # all it has
@@ -86,7 +87,7 @@ def original(name: str, checkout: Path, timm: Path | None, options: dict[str, An
     peer = Peer(network, network, create_teacher(name, checkpoint=network.state_dict(), **options))
     for i in range(4):
         entry = getattr(network.scratch, f"layer{i + 1}_rn")
-        entry.register_forward_pre_hook(lambda _module, given, i=i: peer.maps.update({i: given[0]}))
+        entry.register_forward_pre_hook(lambda _module, inputs, i=i: peer.maps.update({i: inputs[0]}))
     return peer
 
 
@@ -134,27 +135,13 @@ def relative(got: Tensor, wanted: Tensor) -> float:
 
 
 def differences(peer: Peer, image: Tensor) -> dict[str, float]:
-    """Of the output and, where the peer tells its maps, the worst of the four."""
+    """Of the output and, where the peer shows its maps, the worst of the four."""
     wanted = peer.call(image)
     maps = peer.ours.encode(image * 0.5 + 0.5)
-    found = {"difference": relative(peer.ours.decode(maps, (image.shape[-2], image.shape[-1]))[:, 0], wanted)}
+    row = {"difference": relative(peer.ours.decode(maps, (image.shape[-2], image.shape[-1]))[:, 0], wanted)}
     if peer.maps:
-        found["maps"] = max(relative(maps[i], wanted) for i, wanted in peer.maps.items())
-    return found
-
-
-def paired_ms(networks: dict[str, Network], image: Tensor, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every network in every round, after one round to warm up."""
-    wait = torch.cuda.synchronize if image.is_cuda else lambda: None
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    for _ in range(rounds + 1):
-        for name, network in networks.items():
-            wait()
-            start = time.perf_counter()
-            network(image)
-            wait()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: values[1:] for name, values in times.items()}
+        row["maps"] = max(relative(maps[i], wanted) for i, wanted in peer.maps.items())
+    return row
 
 
 def attention_kernel(name: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -183,11 +170,12 @@ def measure(size: str, peers: dict[str, Peer], ours: dict[str, Network], args: a
     row: dict[str, Any] = {"size": size, "gflops": round(gflops, 1)}
     row["peers"] = {name: differences(peer, image) for name, peer in able.items()}
     if args.rounds:
-        times = paired_ms(ours | {name: peer.call for name, peer in able.items()}, image, args.rounds)
-        row["ms"] = {name: round(statistics.median(values), 2) for name, values in times.items()}
+        networks = ours | {name: peer.call for name, peer in able.items()}
+        calls = {name: Call(partial(network, image), image.is_cuda) for name, network in networks.items()}
+        row["ms"] = {name: round(one.median_ms, 2) for name, one in latencies(calls, runs=args.rounds).items()}
         row["tflops_per_s"] = {name: round(gflops / ms, 3) for name, ms in row["ms"].items()}
-        for name, found in row["peers"].items():
-            found["ratio"] = round(row["ms"]["ours"] / row["ms"][name], 3)
+        for name, peer_row in row["peers"].items():
+            peer_row["ratio"] = round(row["ms"]["ours"] / row["ms"][name], 3)
     return row
 
 
@@ -221,16 +209,16 @@ def markdown(result: dict[str, Any]) -> str:
     lines = ["| size | network | GFLOPs | ms | TFLOP/s | ours / it | output differs by | maps by |", "|" + "---|" * 8]
     for row in result["rows"]:
         for name in dict.fromkeys([*row.get("ms", ()), *row["peers"]]):
-            time = f"{row['ms'][name]:.1f} | {row['tflops_per_s'][name]}" if "ms" in row else " | "
-            found = row["peers"].get(name, {})
-            ratio = f"{found['ratio']:.3f}" if "ratio" in found else ""
-            output, maps = (f"{found[key]:.1e}" if key in found else "" for key in ("difference", "maps"))
-            lines.append(f"| {row['size']} | {name} | {row['gflops']} | {time} | {ratio} | {output} | {maps} |")
+            speed = f"{row['ms'][name]:.1f} | {row['tflops_per_s'][name]}" if "ms" in row else " | "
+            peer = row["peers"].get(name, {})
+            ratio = f"{peer['ratio']:.3f}" if "ratio" in peer else ""
+            output, maps = (f"{peer[key]:.1e}" if key in peer else "" for key in ("difference", "maps"))
+            lines.append(f"| {row['size']} | {name} | {row['gflops']} | {speed} | {ratio} | {output} | {maps} |")
     made = ", ".join(f"{key} {value}" for key, value in result.items() if key != "rows")
     return "\n".join([*lines, "", made])
 
 
-def parse_args() -> argparse.Namespace:
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(ORIGINAL_BACKBONES))
     parser.add_argument("--original", type=Path, metavar="DIR", help="a checkout of github.com/isl-org/DPT")
@@ -249,11 +237,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--compile", action="store_true", help="also time ours compiled, as one graph")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> None:
-    args = parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    args = parse(words)
     result = compare(args)
     print(markdown(result))
     if args.json:

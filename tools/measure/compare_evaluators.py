@@ -1,9 +1,9 @@
-"""Time the metric part of evaluation beside per-image NumPy, as BTS, AdaBins and NeWCRFs evaluate.
+"""Times the metric part of evaluation beside per-image NumPy, as BTS, AdaBins and NeWCRFs evaluate.
 
-    python tools/compare_evaluators.py                                  # on the CPU, and on a GPU where there is one
-    python tools/compare_evaluators.py --peer AdaBins/utils.py          # a toolkit's own compute_errors(gt, pred)
+    python tools/measure/compare_evaluators.py                          # on the CPU, and on a GPU where there is one
+    python tools/measure/compare_evaluators.py --peer AdaBins/utils.py  # a toolkit's own compute_errors(gt, pred)
 
-Both judge the same predictions by the same protocol, in turns, on one thread; the table gives the median time of an
+Both score the same predictions by the same protocol, in turns, on one thread; the table gives the median time of an
 image and the largest relative difference of a metric. A prediction starts where the model leaves it: on a GPU, NumPy
 has to fetch it first.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.data import Sample
-from distill.evaluation import METRICS, PROTOCOLS, Prediction, Protocol, judge
+from distill.deploy.latency import Call
+from distill.evaluation import METRICS, PROTOCOLS, Prediction, Protocol, score_samples
 
 Errors = Callable[[np.ndarray, np.ndarray], tuple]
 CASES = {  # protocol, frame, share of it that is measured
@@ -58,7 +58,7 @@ def numpy_errors(gt: np.ndarray, pred: np.ndarray) -> tuple:
     )
 
 
-def numpy_judge(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray, errors: Errors) -> tuple:
+def numpy_score(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray, errors: Errors) -> tuple:
     """Paste into the frame, clamp it, mask it by limits and crop, compute the metrics: the way of public evaluators."""
     depth = np.zeros(gt.shape, np.float32)
     depth[protocol.input_window(*gt.shape)] = pred.cpu().numpy()
@@ -73,10 +73,10 @@ def numpy_judge(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray, errors: 
     return errors(gt[valid], depth[valid])
 
 
-def judge_whole(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray) -> None:
+def score_whole(protocol: Protocol, pred: torch.Tensor, gt: np.ndarray) -> None:
     """All that `distill evaluate` does beside the model: metrics, breakdown, histogram."""
     sample = Sample(np.zeros((1, 1, 3), np.uint8), gt, gt > 0, "")
-    list(judge(lambda _: Prediction(pred), [sample], [protocol]))
+    list(score_samples(lambda _: Prediction(pred), [sample], [protocol]))
 
 
 def load_peer(path: Path) -> Errors:
@@ -89,12 +89,6 @@ def load_peer(path: Path) -> Errors:
     return module.compute_errors
 
 
-def milliseconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return 1000 * (time.perf_counter() - start)
-
-
 def compare(name: str, device: str, errors: Errors, images: int, rounds: int) -> list[str]:
     """One row of the table."""
     protocol_name, size, share = CASES[name]
@@ -104,17 +98,17 @@ def compare(name: str, device: str, errors: Errors, images: int, rounds: int) ->
         pred, gt = make_frame(size, share, protocol.max_depth, seed)
         there = torch.from_numpy(pred[protocol.input_window(*size)].copy()).to(device)
         ways: dict[str, Callable[[], object]] = {
-            "numpy": partial(numpy_judge, protocol, there, gt, errors),
+            "numpy": partial(numpy_score, protocol, there, gt, errors),
             "ours": partial(protocol.score, there, gt),
-            "whole": partial(judge_whole, protocol, there, gt),
+            "whole": partial(score_whole, protocol, there, gt),
         }
         scores = protocol.score(there, gt)
         if errors is numpy_errors:
-            theirs = numpy_judge(protocol, there, gt, errors)
+            theirs = numpy_score(protocol, there, gt, errors)
             worst = max(worst, *(abs(a / scores[m] - 1) for m, a in zip(METRICS, theirs, strict=True)))
         for _ in range(rounds):
             for way, action in ways.items():
-                times[way].append(milliseconds(action))
+                times[way].append(Call(action).milliseconds())
     numpy, ours, whole = (float(np.median(times[way])) for way in ("numpy", "ours", "whole"))
     agreement = f"{worst:.0e}" if errors is numpy_errors else "–"
     return [name, device, f"{numpy:.2f}", f"{ours:.2f}", f"{numpy / ours:.1f}", f"{whole:.2f}", agreement]

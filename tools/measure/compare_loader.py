@@ -1,7 +1,7 @@
 """How many images a second the training loader reads: stage by stage, and beside what BTS and AdaBins do.
 
-    python tools/compare_loader.py --data kitti --root data/kitti
-    python tools/compare_loader.py --data nyu --root data/nyu --peer bts/pytorch/bts_dataloader.py
+    python tools/measure/compare_loader.py --data kitti --root data/kitti
+    python tools/measure/compare_loader.py --data nyu --root data/nyu --peer bts/pytorch/bts_dataloader.py
 
 The peer is `UsualSteps`, the steps that both toolkits publish in their order, or the file of one of their loaders, with
 `DataLoadPreprocess(args, mode, transform)` and `preprocessing_transforms(mode)`. That file is run as it is: name only
@@ -43,10 +43,10 @@ from distill.data import (
     Source,
     TrainingSet,
     collate,
-    files,
     kb_crop,
     mask_nyu_border,
 )
+from distill.data.files import reading
 from distill.data.files.pairs import Pair
 from distill.data.loader import keep_freed_memory
 from distill.errors import UserError
@@ -57,9 +57,9 @@ QUARTERS = 4
 BATCH = 4
 STAGES = ("read", "decode", "warp", "colour", "collate", "normalise")
 WATCHED = (
-    (files, "read_file", "read"),
-    (files, "decode_colours", "decode"),
-    (files, "decode_values", "decode"),
+    (reading, "read_file", "read"),
+    (reading, "decode_colours", "decode"),
+    (reading, "decode_values", "decode"),
     (Augmentation, "move", "warp"),
     (Augmentation, "repaint", "colour"),
 )

@@ -1,6 +1,6 @@
-"""Judges the students of an ablation on embedded scenes by which nothing was chosen, neither a checkpoint nor a weight.
+"""Evaluates the students of an ablation on embedded scenes by which nothing was chosen: no checkpoint and no weight.
 
-    python tools/judge_again.py runs/ablations/components
+    python tools/measure/evaluate_again.py runs/ablations/components
     distill ablate configs/ablations/components.yaml --output runs/ablations/components_fresh --jobs 0
 
 The first makes runs/ablations/components_fresh of the finished runs: the same but for the results of their students.
@@ -18,15 +18,16 @@ from typing import Any
 
 from rich.progress import track
 
-from distill.assembly.datasets import kept_scenes
-from distill.config import MIN_SIDE, Config, load_config
+from distill.assembly.datasets import TEST_SCENES, TRAIN_SCENES, kept_scenes
+from distill.config import Config, load_config
 from distill.data import DepthDataset, readable
 from distill.errors import UserError
-from distill.evaluation import PROTOCOLS, evaluate
+from distill.evaluation import PROTOCOLS
 from distill.files import write_json
+from distill.inference.evaluating import evaluate
 from distill.inference.models import open_model
 
-FRESH = 13  # seed of the scenes; runs learn from 11 and are judged by 12 (distill/build/data.py)
+FRESH = 1 + max(TRAIN_SCENES, TEST_SCENES)  # seed of scenes that no run has seen
 SAME = ("config.yaml", "metrics.jsonl", "done.json")
 
 
@@ -37,31 +38,31 @@ def fresh_scenes(config: Config, count: int) -> DepthDataset:
         UserError: If it learnt from anything else.
     """
     if config.data.name != "scenes":
-        raise UserError(f"runs on data.name=scenes can be judged again, not on {config.data.name}")
+        raise UserError(f"runs on data.name=scenes can be evaluated again, not on {config.data.name}")
     return kept_scenes(config.data.scenes.kind, count, FRESH, config.data.scenes.size, False)
 
 
-def judged_again(run: Path, count: int) -> dict[str, Any]:
+def evaluated_again(run: Path, count: int) -> dict[str, Any]:
     """The entry of a run's student in results.json, with its results on other scenes and its costs as they were."""
     former = next(one for one in json.loads((run / "results.json").read_text()) if one["role"] == "student")
     config, protocol = load_config(run / "config.yaml"), PROTOCOLS[former["protocol"]]
     scenes = readable(fresh_scenes(config, count))
-    found = evaluate(open_model(str(run)), scenes, protocol, size=config.data.size, min_side=MIN_SIDE)
-    return {**former, **found.as_dict()}
+    fresh = evaluate(open_model(str(run)), scenes, protocol, size=config.data.size)
+    return {**former, **fresh.as_dict()}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ablation", type=Path, help="folder of an ablation that was run")
-    parser.add_argument("--images", type=int, default=300, help="scenes to judge by (%(default)s)")
+    parser.add_argument("--images", type=int, default=300, help="scenes to evaluate on (%(default)s)")
     args = parser.parse_args(words)
     runs = sorted(done.parent for done in args.ablation.glob("*/*/done.json"))
     if not runs:
         raise SystemExit(f"no finished run in {args.ablation}; give the folder of an ablation that was run")
     output = args.ablation.with_name(f"{args.ablation.name}_fresh")
     try:
-        for run in track(runs, "judging"):
-            copy_with(judged_again(run, args.images), run, output / run.relative_to(args.ablation))
+        for run in track(runs, "evaluating"):
+            copy_with(evaluated_again(run, args.images), run, output / run.relative_to(args.ablation))
     except UserError as error:
         raise SystemExit(str(error)) from error
 

@@ -1,7 +1,7 @@
-"""Keep what an ablation left, without the weights, and tell it in a page of docs/.
+"""Keeps what an ablation left, without the weights, and writes its table into a page of docs/.
 
     distill ablate configs/ablations/components.yaml --jobs 2
-    python tools/keep_results.py components docs/results.md
+    python tools/measure/keep_results.py components docs/why/results.md
 
 writes docs/results/components.tar.gz, of which `distill ablate ... --jobs 0` makes the tables again once it is unpacked
 in the project's folder; a plot of each metric; and the table between the two marks in the page.
@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pruned_dpt_page import fill, standing_alone, table
+from docs_page import RESULTS, fill, standing_alone, table
 
 from distill.report import Marks, dot_chart
 
-RUNS, DOCS = Path("runs/ablations"), Path("docs/results")
+RUNS = Path("runs/ablations")
 LEFT = ("config.yaml", "results.json", "metrics.jsonl", "done.json")
 COMPARED, ALSO = ("rmse", "abs_rel"), ("d1", "silog")
 
@@ -61,16 +62,16 @@ def change(line: Mapping[str, str], to: str) -> tuple[float, float, float] | Non
     """The difference to the first row or the one above, and its interval, in percent of that row's mean."""
     if not line[f"{to}_change"]:
         return None
-    found, low, high = (float(line[f"{to}_{name}"]) for name in ("change", "low", "high"))
-    percent = 100 / (float(line["mean"]) - found)
-    return percent * found, percent * low, percent * high
+    middle, low, high = (float(line[f"{to}_{name}"]) for name in ("change", "low", "high"))
+    percent = 100 / (float(line["mean"]) - middle)
+    return percent * middle, percent * low, percent * high
 
 
 def change_text(line: Mapping[str, str], to: str) -> str:
-    found = change(line, to)
-    if found is None:
+    percent = change(line, to)
+    if percent is None:
         return ""
-    text = "{:+.1f} % [{:+.1f}, {:+.1f}]".format(*found)
+    text = "{:+.1f} % [{:+.1f}, {:+.1f}]".format(*percent)
     return f"{text}, {line[f'{to}_agreeing']}/{line[f'{to}_seeds']}".replace("-", "−")
 
 
@@ -87,8 +88,8 @@ def as_table(lines: Lines, to: Sequence[str]) -> str:
 
 def plot(lines: Lines, metric: str) -> str:
     """Every row's difference to the first, with its interval."""
-    found = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
-    marks = {row: Marks(*one) if one else Marks(0.0) for row, one in found.items()}
+    changes = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
+    marks = {row: Marks(*one) if one else Marks(0.0) for row, one in changes.items()}
     return dot_chart(marks, title=f"{metric}, difference to {next(iter(lines))} in % (lower is better)", zero=True)
 
 
@@ -99,13 +100,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", nargs="+", choices=("first", "above"), default=("first", "above"), help="rows compared")
     args = parser.parse_args(words)
     lines = read(RUNS / args.name / "results.csv")
-    keep(RUNS / args.name, DOCS / f"{args.name}.tar.gz")
+    keep(RUNS / args.name, RESULTS / f"{args.name}.tar.gz")
     pictures = []
     for metric in COMPARED:
-        picture = DOCS / f"{args.name}-{metric}.svg"
+        picture = RESULTS / f"{args.name}-{metric}.svg"
         picture.write_text(standing_alone(plot(lines, metric)))
-        pictures.append(f"![{metric} of every row]({picture.relative_to(args.page.parent)})")
-    fill(args.page, f"tools/keep_results.py {args.name}", "\n\n".join([as_table(lines, args.to), *pictures]))
+        pictures.append(f"![{metric} of every row]({os.path.relpath(picture, args.page.parent)})")
+    fill(args.page, f"keep_results.py {args.name}", "\n\n".join([as_table(lines, args.to), *pictures]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Measures what the papers leave open: `distill ablate`, with rows that change the code and not a key.
 
-    python tools/method_choices.py train.steps=600 --jobs 2
+    python tools/measure/method_choices.py train.steps=600 --jobs 2
 
-takes the words of `distill ablate` after its preset, which is tools/method_choices.yaml.
+takes the words of `distill ablate` after its preset, which is tools/measure/method_choices.yaml.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.ablation.plan import Run
+from distill.ablation.plan import PlannedRun
 from distill.cli import main as distill
 from distill.method import METHODS, DisDepth, LossAttention, features
 from distill.method.acclimation import FeatureAcclimation
@@ -81,7 +81,7 @@ CHANGES: dict[str, Callable[[], None]] = {
 }
 
 
-def command(run: Run) -> list[str]:
+def command(run: PlannedRun) -> list[str]:
     """What carries out a run: this tool, which knows what the row changes."""
     return [sys.executable, str(Path(__file__).resolve()), ROW, run.row, *run.words]
 
@@ -92,7 +92,7 @@ def main(words: list[str]) -> int:
         return distill(words[2:])
     if "--reuse" in words:
         raise SystemExit("--reuse knows runs by their configurations, which are alike for rows that change the code")
-    replace(Run, "command", command)()
+    replace(PlannedRun, "command", command)()
     return distill(["ablate", str(PRESET), *words])
 
 

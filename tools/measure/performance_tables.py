@@ -1,9 +1,9 @@
-"""Measures what training costs and writes it into docs/performance.md, with the figures in docs/performance.json.
+"""Measures what training costs and writes it into docs/why/performance.md, with the figures in performance.json.
 
-    python tools/performance_tables.py
-    python tools/performance_tables.py --students efficientnet_b0 --sizes 352x704 --compile off --seconds 100
+    python tools/measure/performance_tables.py
+    python tools/measure/performance_tables.py --students efficientnet_b0 --sizes 352x704 --compile off --seconds 100
 
-Every row is a run of tools/profile_step.py in a process of its own: DPT-Hybrid teaches a student with LG-Conv by
+Every row is a run of profile_step.py in a process of its own: DPT-Hybrid teaches a student with LG-Conv by
 DisDepth. Rows that stand in the file for this device already are left as they are, so that the command can be called
 again and again with `--seconds`, after which it begins no new row. Figures of other devices stay.
 """
@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pruned_dpt_page import fill, table
+from docs_page import PAGES, fill, table
 
 from distill.files import write_json
 from distill.pages.machine import device_name
 
-HERE = Path(__file__).parent
+PROFILE_STEP = Path(__file__).with_name("profile_step.py")
 STUDENTS, SIZES = ("efficientnet_b0", "resnet18", "resnet50"), ("352x704", "352x1120")
 PRECISIONS, COMPILED = ("no", "bf16"), ("off", "on")
 HEAD = ("student", "size", "batch", "precision", "compiled", "images/s", "floor's", "step / floor", "data wait", "GiB")
@@ -52,8 +52,8 @@ def measure(row: Row, steps: int, teacher: Sequence[str]) -> Row:
     words += [f"train.batch_size={row['batch']}", f"train.precision={row['precision']}"]
     words += [f"teacher.compile={'true' if row['compiled'] == 'on' else 'false'}"]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "found.json"
-        command = [sys.executable, str(HERE / "profile_step.py"), *words, "--steps", str(steps), "--json", str(path)]
+        path = Path(folder) / "profile.json"
+        command = [sys.executable, str(PROFILE_STEP), *words, "--steps", str(steps), "--json", str(path)]
         subprocess.run(command, check=True)
         return row | json.loads(path.read_text())
 
@@ -61,8 +61,8 @@ def measure(row: Row, steps: int, teacher: Sequence[str]) -> Row:
 def body(rows: Sequence[Row]) -> str:
     """A table for every machine that rows were measured on."""
     parts = []
-    for machine in dict.fromkeys(said(row) for row in rows):
-        mine = sorted((row for row in rows if said(row) == machine), key=place)
+    for machine in dict.fromkeys(machine_name(row) for row in rows):
+        mine = sorted((row for row in rows if machine_name(row) == machine), key=place)
         parts += [f"{machine}:", table(HEAD, [cells(row) for row in mine])]
     return "\n\n".join(parts)
 
@@ -72,8 +72,7 @@ def place(row: Row) -> tuple[bool | str, ...]:
     return row["size"], row["student"], row["precision"] != "no", row["compiled"]
 
 
-def said(row: Row) -> str:
-    """The machine, in words."""
+def machine_name(row: Row) -> str:
     machine = row["machine"]
     return f"{machine['device']}, PyTorch {machine['PyTorch']}"
 
@@ -97,7 +96,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="steps that count in each row (%(default)s)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no row after so many")
     parser.add_argument("--teacher", nargs="+", default=["teacher.name=dpt_hybrid"], metavar="KEY=VALUE")
-    parser.add_argument("--output", type=Path, default=HERE.parent / "docs", help="folder (default: docs)")
+    parser.add_argument("--output", type=Path, default=PAGES, help="folder (default: docs/why)")
     return parser.parse_args(words)
 
 
@@ -114,7 +113,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"no figures for {row}: exit code {error.returncode}", file=sys.stderr)
             return 1
         write_json(path, rows)
-    fill(args.output / "performance.md", "tools/performance_tables.py", body(rows))
+    fill(args.output / "performance.md", "performance_tables.py", body(rows))
     return 0
 
 

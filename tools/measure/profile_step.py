@@ -1,9 +1,9 @@
 """Where the time of a training step goes, and how far it is from what cannot be avoided.
 
-    python tools/profile_step.py
-    python tools/profile_step.py student.backbone=resnet18 data.scenes.size=[352,1120] train.precision=bf16 --steps 10
-    python tools/profile_step.py --config configs/kitti/efficientnet_b0.yaml data.root=data/kitti
-    torchrun --nproc-per-node 2 tools/profile_step.py train.micro_batch=1
+    python tools/measure/profile_step.py
+    python tools/measure/profile_step.py student.backbone=resnet18 data.scenes.size=[352,1120] --steps 10
+    python tools/measure/profile_step.py --config configs/kitti/efficientnet_b0.yaml data.root=data/kitti
+    torchrun --nproc-per-node 2 tools/measure/profile_step.py train.micro_batch=1
 
 Steps are those of `distill train`, with everything around them that costs time. What cannot be avoided, the floor, is
 the teacher's `encode` alone plus forward and backward of the student alone, on the same batch after every step. Without
@@ -88,9 +88,9 @@ class Stopwatch:
     def around(self, action: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The same function, timed as a part."""
 
-        def timed(*given: Any, **options: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Any:
             with self.part(name):
-                return action(*given, **options)
+                return action(*args, **options)
 
         return timed
 
@@ -131,17 +131,16 @@ def floor(run: Run, micro_batches: list[Batch]) -> dict[str, Callable[[], None]]
             with learner.accelerator.autocast():
                 depth = student(image)
             depth.float().sum().backward()
-        student.zero_grad(set_to_none=True)
+        learner.module.zero_grad(set_to_none=True)
 
-    found = {"floor: student": learning}
-    return found if run.teacher is None else {"floor: teacher": teacher, **found}
+    return {"floor: student": learning} | ({} if run.teacher is None else {"floor: teacher": teacher})
 
 
-def profile(run: Run, steps: int) -> list[dict[str, float]]:
+def profile_steps(run: Run, steps: int) -> list[dict[str, float]]:
     """Seconds of every part, of the whole step and of the floor, for each of so many steps after the warm-up."""
     accelerator = run.accelerator
     loader = Loader(run.data.train, run.batches, run.config.data.workers, accelerator.device.type == "cuda")
-    iterator, found = grouped(loader, run.settings.micro_batches), []
+    iterator, rows = grouped(loader, run.settings.micro_batches), []
     for step in range(WARMUP + steps):
         watch = Stopwatch(accelerator.device)
         with watched(run, watch), watch.part("rest"):
@@ -153,8 +152,8 @@ def profile(run: Run, steps: int) -> list[dict[str, float]]:
             with watch.part(name):
                 action()
             row[name] = watch.seconds[name]
-        found.append(row)
-    return found[WARMUP:]
+        rows.append(row)
+    return rows[WARMUP:]
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def measure(config: Config, steps: int) -> Profile:
     with tempfile.TemporaryDirectory() as folder:
         run = assemble(config, RunFolder(Path(folder)), build_data(config), accelerator)
         ready = time.time() - psutil.Process().create_time()
-        rows = profile(run, steps)
+        rows = profile_steps(run, steps)
         run.parts.tracker.close()
     for row in rows:
         row["floor"] = sum(value for name, value in row.items() if name.startswith("floor: "))
@@ -210,16 +209,16 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def show(found: Profile) -> None:
+def show(profile: Profile) -> None:
     """A table of the parts, and what they come to."""
     shown = Table("part", "ms", "of the step")
-    for name, value in {**found.parts_ms, "step": found.step_ms, "floor": found.floor_ms}.items():
-        shown.add_row(name, f"{value:.1f}", f"{value / found.step_ms:.1%}")
+    for name, value in {**profile.parts_ms, "step": profile.step_ms, "floor": profile.floor_ms}.items():
+        shown.add_row(name, f"{value:.1f}", f"{value / profile.step_ms:.1%}")
     Console().print(shown)
-    rate = 1e3 * found.images / found.step_ms
-    print(f"a step costs {found.ratio:.2f} of its floor: {rate:.2f} images/s, {found.images} in a step")
-    print(f"peak memory {found.memory_gib:.2f} GiB, {found.start_s:.1f} s from the start to the first step")
-    print(", ".join(found.machine.values()))
+    rate = 1e3 * profile.images / profile.step_ms
+    print(f"a step costs {profile.ratio:.2f} of its floor: {rate:.2f} images/s, {profile.images} in a step")
+    print(f"peak memory {profile.memory_gib:.2f} GiB, {profile.start_s:.1f} s from the start to the first step")
+    print(", ".join(profile.machine.values()))
 
 
 def configuration(path: Path | None, overrides: list[str]) -> Config:
@@ -238,15 +237,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     args = parser.parse_intermixed_args(words)
     try:
-        found = measure(configuration(args.config, args.overrides), args.steps)
+        profile = measure(configuration(args.config, args.overrides), args.steps)
     except UserError as error:
         print(f"profile_step: {error}", file=sys.stderr)
         return 2
     if os.environ.get("RANK", "0") != "0":
         return 0
-    show(found)
+    show(profile)
     if args.json:
-        args.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
+        args.json.write_text(json.dumps(asdict(profile), indent=2) + "\n")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Adds to docs/pruned-dpt.md what the runs of configs/ablations/pruned_dpt.yaml give: silog of all, pictures of some.
+"""Adds to docs/why/pruned-dpt.md what configs/ablations/pruned_dpt.yaml gives: silog of all runs, pictures of some.
 
-python tools/pruned_dpt_accuracy.py runs/ablations/pruned_dpt
+python tools/measure/pruned_dpt_accuracy.py runs/ablations/pruned_dpt
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pruned_dpt_page
 import torch
+from docs_page import PAGES, fill, table
 
 from distill.assembly.datasets import TEST_SCENES
 from distill.config import load_config
@@ -39,19 +39,19 @@ def read_means(results: Path, metric: str) -> dict[str, float]:
 
 
 def options(row: str) -> dict[str, str]:
-    """What the name of a grid's row says of it; nothing of the others."""
+    """The options in the name of a grid's row; none of another row."""
     return dict(part.split("=", 1) for part in row.split(",")) if "=" in row else {}
 
 
 def variant_table(means: Mapping[str, float]) -> str:
     """The variants' metric: a line for attention, heads and stem, a column for the hooks."""
-    found = {row: options(row) for row in means if options(row)}
-    hooks = list(dict.fromkeys(one["hooks"] for one in found.values()))
+    named = {row: options(row) for row in means if options(row)}
+    hooks = list(dict.fromkeys(one["hooks"] for one in named.values()))
     lines: dict[tuple[str, ...], dict[str, float]] = {}
-    for row, one in found.items():
+    for row, one in named.items():
         lines.setdefault((one["attention"], one["heads"], one["stem"]), {})[one["hooks"]] = means[row]
     head = ["attention", "heads", "stem", *(f"hooks {name.replace('-', ', ')}" for name in hooks)]
-    return pruned_dpt_page.table(head, [[*names, *(f"{line[h]:.2f}" for h in hooks)] for names, line in lines.items()])
+    return table(head, [[*names, *(f"{line[h]:.2f}" for h in hooks)] for names, line in lines.items()])
 
 
 @torch.no_grad()
@@ -70,13 +70,13 @@ def strip(runs: Path, seed: int) -> np.ndarray:
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the finished ablation")
-    parser.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR")
+    parser.add_argument("--output", type=Path, default=PAGES, metavar="DIR")
     args = parser.parse_args(words)
     means = read_means(args.runs / "results.csv", "silog")
     others = ", ".join(f"{row} {means[row]:.2f}" for row in means if not options(row))
     text = f"Silog, lower is better: {others}.\n\n{variant_table(means)}\n\n![Depth of a street](pruned-dpt-depth.png)"
     (args.output / "pruned-dpt-depth.png").write_bytes(encode_png(strip(args.runs, seed=0)))
-    pruned_dpt_page.fill(args.output / pruned_dpt_page.PAGE, "tools/pruned_dpt_accuracy.py", text)
+    fill(args.output / "pruned-dpt.md", "pruned_dpt_accuracy.py", text)
 
 
 if __name__ == "__main__":

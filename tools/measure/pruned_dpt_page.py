@@ -1,16 +1,16 @@
-"""Tables and plots of docs/pruned-dpt.md, from what tools/pruned_dpt_tables.py measured."""
+"""Tables and plots of docs/why/pruned-dpt.md, from what pruned_dpt_tables.py measured."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from pathlib import Path
 from typing import Any
 
+from docs_page import fill, standing_alone, table
+
 from distill.report import line_chart
 
-PAGE, END = "pruned-dpt.md", "<!-- end -->"
 COSTS = ("parameters", "GFLOPs", "ms", "FPS", "times faster")
 TITLES = {
     "resolution": "Frames per second by attention and internal resolution",
@@ -21,14 +21,10 @@ TITLES = {
 }
 
 Rows = Sequence[Mapping[str, Any]]
-Found = Mapping[str, Any]
+Figures = Mapping[str, Any]
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def costs(row: Mapping[str, Any]) -> list[str]:
@@ -38,7 +34,7 @@ def costs(row: Mapping[str, Any]) -> list[str]:
 
 
 def options(row: Mapping[str, Any]) -> list[str]:
-    """Attention, heads, hooks and stem; the whole network has none to tell of."""
+    """Attention, heads, hooks and stem; the whole network has none."""
     if "hooks" not in row:
         return ["whole", "", "", ""]
     return [row["attention"], str(row["heads"]), ", ".join(map(str, row["hooks"])), row["stem"]]
@@ -61,20 +57,20 @@ def crossover(rows: Rows, heads: int) -> float | None:
     return exp(x0 - y0 * (x1 - x0) / (y1 - y0))
 
 
-def body(found: Found) -> str:
+def body(figures: Figures) -> str:
     """Everything between the two marks of the page."""
-    parent, (height, width) = found["parent"], found["size"]
-    small, whole = (next(row for row in found["a"] if row["name"] == name) for name in ("A", "whole"))
-    meets = {split(row): crossover(found["attention"], row["heads"]) for row in found["attention"]}
-    said = ", ".join(f"{f'{x:.0f}' if x else 'not within these'} with {name}" for name, x in meets.items())
+    parent, (height, width), family = figures["parent"], figures["size"], figures["family"]
+    small, whole = (next(row for row in figures["a"] if row["name"] == name) for name in ("A", "whole"))
+    meets = {split(row): crossover(figures["attention"], row["heads"]) for row in figures["attention"]}
+    crossings = ", ".join(f"{f'{x:.0f}' if x else 'not within these'} with {name}" for name, x in meets.items())
     parts = [
-        f"One {height}x{width} image, {found['machine']}; medians of {found['rounds']} rounds in turn.",
+        f"One {height}x{width} image, {figures['machine']}; medians of {figures['rounds']} rounds in turn.",
         f"Variant A beside {parent}; it has {small['parameters'] / whole['parameters']:.3f} of the weights:",
-        table(["network", "precision", *COSTS], [[row["name"], row["precision"], *costs(row)] for row in found["a"]]),
-        f"{parent}, and all {len(found['family']) - 1} variants at half the resolution, by their ratio to it in turn:",
-        table(["attention", "heads", "hooks", "stem", *COSTS], [options(row) + costs(row) for row in found["family"]]),
+        table(["network", "precision", *COSTS], [[row["name"], row["precision"], *costs(row)] for row in figures["a"]]),
+        f"{parent}, and all {len(family) - 1} variants at half the resolution, by their ratio to it in turn:",
+        table(["attention", "heads", "hooks", "stem", *COSTS], [options(row) + costs(row) for row in family]),
         *(f"![{title}](pruned-dpt-{name}.svg)" for name, title in TITLES.items()),
-        f"Tokens from which on Performer's layer is faster: {said}.",
+        f"Tokens from which on Performer's layer is faster: {crossings}.",
     ]
     return "\n\n".join(parts)
 
@@ -90,52 +86,35 @@ def lines(rows: Rows, name: Callable[[Any], str], point: Callable[[Any], tuple[f
     return series
 
 
-def charts(found: Found) -> dict[str, str]:
+def charts(figures: Figures) -> dict[str, str]:
     """The SVG of every plot, by its name."""
-    pruned = [{**row, "blocks": row["hooks"][-1] + 1} for row in found["family"][1:]]
+    pruned = [{**row, "blocks": row["hooks"][-1] + 1} for row in figures["family"][1:]]
     one_head = [row for row in pruned if row["heads"] == min(row["heads"] for row in pruned)]
     exact = [row for row in pruned if (row["attention"], row["stem"]) == ("standard", "resnet50")]
     series = {
-        "resolution": lines(found["resolution"], lambda r: r["attention"], lambda r: (r["factor"], 1e3 / r["ms"])),
+        "resolution": lines(figures["resolution"], lambda r: r["attention"], lambda r: (r["factor"], 1e3 / r["ms"])),
         "gflops": lines(one_head, lambda r: f"{r['stem']}, {r['attention']}", lambda r: (r["blocks"], r["gflops"])),
         "heads": lines(exact, lambda r: f"{r['blocks']} blocks", lambda r: (r["heads"], r["ms"])),
         "attention": lines(
-            found["attention"], lambda r: f"{split(r)}, {r['attention']}", lambda r: (r["tokens"], r["ms"])
+            figures["attention"], lambda r: f"{split(r)}, {r['attention']}", lambda r: (r["tokens"], r["ms"])
         ),
-        "error": lines(found["error"], split, lambda r: (r["features"], r["error"])),
+        "error": lines(figures["error"], split, lambda r: (r["features"], r["error"])),
     }
     labels = {"resolution": "share of both sides", "gflops": "blocks", "heads": "heads", "attention": "tokens"}
     return {
         name: line_chart(
-            given,
+            points,
             title=TITLES[name],
             x_label=labels.get(name, "random features"),
             x_log=name in ("attention", "error"),
             y_log=name in ("attention", "error"),
         )
-        for name, given in series.items()
+        for name, points in series.items()
     }
 
 
-def standing_alone(svg: str) -> str:
-    """A chart with a margin and a white ground: a page may be dark, and a linked picture does not learn of that."""
-    margin = 12
-    width, height = map(int, re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
-    box = f'{-margin} {-margin} {width + 2 * margin} {height + 2 * margin}"'
-    ground = f'<rect x="{-margin}" y="{-margin}" width="100%" height="100%" fill="#fff"/>'
-    return svg.replace(f'0 0 {width} {height}"', box, 1).replace(">", f">{ground}", 1) + "\n"
-
-
-def write_page(found: Found, folder: Path) -> None:
+def write_page(figures: Figures, folder: Path) -> None:
     """Write every plot, and the part of the page that they belong to."""
-    for name, svg in charts(found).items():
+    for name, svg in charts(figures).items():
         (folder / f"pruned-dpt-{name}.svg").write_text(standing_alone(svg))
-    fill(folder / PAGE, "tools/pruned_dpt_tables.py", body(found))
-
-
-def fill(page: Path, command: str, text: str) -> None:
-    """Put text between the two marks in a page that belong to the command that made it."""
-    begin = f"<!-- begin: {command} -->"
-    whole = page.read_text() if page.exists() else f"{begin}{END}\n"
-    before, _, rest = whole.partition(begin)
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    fill(folder / "pruned-dpt.md", "pruned_dpt_tables.py", body(figures))

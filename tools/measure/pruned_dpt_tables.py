@@ -1,6 +1,6 @@
-"""Measures what pruned DPTs cost beside the whole network, and writes the tables and plots of docs/pruned-dpt.md.
+"""Measures what pruned DPTs cost beside the whole network, and writes the tables and plots of docs/why/pruned-dpt.md.
 
-    python tools/pruned_dpt_tables.py
+    python tools/measure/pruned_dpt_tables.py
 
 Times are medians for one image on this machine's CPU, of networks that take turns: run it where nothing else runs.
 What was measured is kept in pruned-dpt.json beside the page; `--draw` makes tables and plots again from it.
@@ -22,6 +22,7 @@ from typing import Any
 import pruned_dpt_page
 import torch
 import torch.nn.functional as F
+from docs_page import PAGES
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -66,9 +67,9 @@ def costs(parent: str, size: tuple[int, int], **options: Any) -> dict[str, float
 
 
 @torch.inference_mode()
-def medians(models: Mapping[str, Callable[[Tensor], Tensor]], given: Tensor, rounds: int) -> dict[str, float]:
+def medians(models: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, rounds: int) -> dict[str, float]:
     """Milliseconds of each model for the same input, all measured in turn."""
-    calls = {name: Call(partial(model, given)) for name, model in models.items()}
+    calls = {name: Call(partial(model, x)) for name, model in models.items()}
     return {name: latency.median_ms for name, latency in latencies(calls, runs=rounds).items()}
 
 
@@ -104,7 +105,7 @@ def measure_a(parent: str, size: tuple[int, int], rounds: int) -> Rows:
     first = {"heads": FAMILY[parent]["heads"][0], "hooks": FAMILY[parent]["hooks"][0], "resolution_scale": REDUCED}
     options: dict[str, dict[str, Any]] = {"whole": {}, "A": first}
     named = [(name, precision) for precision in PRECISIONS for name in options]
-    models = {name: prepared(parent, **given) for name, given in options.items()}
+    models = {name: prepared(parent, **one) for name, one in options.items()}
     calls = {f"{name} {precision}": partial(run_as, precision, models[name]) for name, precision in named}
     ms = medians(calls, torch.rand(1, 3, *size), rounds)
     rows = Rows()
@@ -125,8 +126,8 @@ def measure_resolution(parent: str, size: tuple[int, int], rounds: int) -> Rows:
     image, rows = torch.rand(1, 3, *size), Rows()
     for factor in FACTORS:
         models = {kind: prepared(parent, attention=kind, resolution_scale=factor) for kind in ATTENTIONS}
-        found = medians(models, image, rounds)
-        rows += [{"attention": kind, "factor": factor, "ms": ms} for kind, ms in found.items()]
+        measured = medians(models, image, rounds)
+        rows += [{"attention": kind, "factor": factor, "ms": ms} for kind, ms in measured.items()]
     return rows
 
 
@@ -135,8 +136,8 @@ def measure_attention(parent: str, tokens: Iterable[int], rounds: int) -> Rows:
     width, rows = DPT_CONFIGS[parent].width, Rows()
     for heads, count in product((DPT_CONFIGS[parent].heads, 1), tokens):
         layers = {"standard": Attention(width, heads), "performer": PerformerAttention(width, heads)}
-        found = medians(layers, torch.rand(1, count, width), rounds)
-        rows += [{"attention": kind, "heads": heads, "tokens": count, "ms": ms} for kind, ms in found.items()]
+        measured = medians(layers, torch.rand(1, count, width), rounds)
+        rows += [{"attention": kind, "heads": heads, "tokens": count, "ms": ms} for kind, ms in measured.items()]
     return rows
 
 
@@ -144,8 +145,9 @@ def measure_attention(parent: str, tokens: Iterable[int], rounds: int) -> Rows:
 def measure_error() -> Rows:
     """Relative error of Performer's attention on what the shipped DPT attends to in a street, by heads and features."""
     teacher, seen, rows = create_teacher("dpt_micro"), list[Tensor](), Rows()
-    for block in teacher.model.encoder.vit.blocks:
-        block.attn.qkv.register_forward_hook(lambda _module, _given, out: seen.append(out))
+    for name, layer in teacher.named_modules():
+        if name.endswith(".attn.qkv"):
+            layer.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
     teacher(to_tensor(SceneDataset("road", 1, 12, (96, 320))[0].image)[None])
     for heads, features in product(FAMILY["dpt_micro"]["heads"], FEATURES):
         errors = []
@@ -173,7 +175,7 @@ def measure(parent: str, size: tuple[int, int], rounds: int, tokens: Sequence[in
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR")
+    parser.add_argument("--output", type=Path, default=PAGES, metavar="DIR")
     parser.add_argument("--parent", choices=FAMILY, default="dpt_hybrid")
     parser.add_argument("--size", default="352x1216", metavar="HxW")
     parser.add_argument("--rounds", type=int, default=5)
@@ -182,10 +184,9 @@ def main(words: Sequence[str] | None = None) -> None:
     args = parser.parse_args(words)
     kept = args.output / "pruned-dpt.json"
     if not args.draw:
-        args.output.mkdir(parents=True, exist_ok=True)
         height, width = map(int, args.size.split("x"))
-        found = measure(args.parent, (height, width), args.rounds, args.tokens)
-        kept.write_text(json.dumps(found, indent=1) + "\n")
+        figures = measure(args.parent, (height, width), args.rounds, args.tokens)
+        kept.write_text(json.dumps(figures, indent=1) + "\n")
     pruned_dpt_page.write_page(json.loads(kept.read_text()), args.output)
 
 

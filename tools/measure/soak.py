@@ -1,6 +1,6 @@
 """Whether an image costs more late in a run than early, in time or in memory.
 
-    python tools/soak.py [--images 1000] [--epochs 10]
+    python tools/measure/soak.py [--images 1000] [--epochs 10]
 
 A tiny student learns from a tiny teacher by `distill train`, with a validation and a checkpoint after every epoch. Time
 is that of the processor, whoever else uses the machine, from the first record of training on: that of an image in the
@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
-from forked_runs import launch
 
 BATCH, MOST_TIME, MOST_MEMORY = 4, 0.05, 0.02
 CONFIG: dict[str, Any] = {
@@ -36,7 +35,7 @@ CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment of the run: images that it has learnt from, seconds of the processor, bytes of memory."""
+    """A point of the run: images that it has learnt from, seconds of the processor, bytes of memory."""
 
     images: int
     seconds: float
@@ -51,24 +50,31 @@ def configuration(images: int, epochs: int) -> dict[str, Any]:
     return {**CONFIG, "data": data, "train": {**train, "log_every": max(steps // 10, 1)}}
 
 
-def watch(process: BaseProcess, folder: Path) -> list[Mark]:
-    """The first record of training and the end of every epoch."""
-    seen = psutil.Process(process.pid)
+def start(config: Path, folder: Path) -> psutil.Popen:
+    """The run in a process of its own, on one thread, that logs beside its folder."""
+    command = [sys.executable, "-m", "distill", "train", str(config), "--output", str(folder)]
+    with folder.with_suffix(".log").open("w") as log:
+        return psutil.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log)
+
+
+def watch(process: psutil.Popen, folder: Path) -> list[Mark]:
+    """The first record of training and the end of every epoch.
+
+    Raises:
+        RuntimeError: If the run fails.
+    """
     marks: list[Mark] = []
-    while process.is_alive():
+    while process.poll() is None:
         records = read(folder / "metrics.jsonl")
         steps = [record["step"] for i, record in enumerate(records) if i == 0 or record["kind"] == "val"]
         try:
-            used = seen.cpu_times()
-            marks += [
-                Mark(BATCH * step, used.user + used.system, seen.memory_info().rss) for step in steps[len(marks) :]
-            ]
+            used, memory = process.cpu_times(), process.memory_info().rss
         except psutil.NoSuchProcess:
             break
+        marks += [Mark(BATCH * step, used.user + used.system, memory) for step in steps[len(marks) :]]
         time.sleep(0.02)
-    process.join()
-    if process.exitcode != 0:
-        raise RuntimeError(f"the run ended with {process.exitcode}: {folder.with_suffix('.log').read_text()}")
+    if code := process.wait():
+        raise RuntimeError(f"the run ended with {code}: {folder.with_suffix('.log').read_text()}")
     return marks
 
 
@@ -83,7 +89,7 @@ def per_image(start: Mark, end: Mark) -> float:
     return 1e3 * (end.seconds - start.seconds) / (end.images - start.images)
 
 
-def judge(marks: Sequence[Mark]) -> tuple[float, float]:
+def growth(marks: Sequence[Mark]) -> tuple[float, float]:
     """How much dearer an image of the last epochs is than one of the first, and how much memory grew, as shares."""
     for before, mark in pairwise(marks):
         print(f"up to image {mark.images}: {per_image(before, mark):.2f} ms each, {mark.memory / 2**20:.0f} MiB")
@@ -100,8 +106,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         config, run = Path(folder) / "config.yaml", Path(folder) / "run"
         config.write_text(yaml.safe_dump(configuration(args.images, args.epochs)))
-        command = ["train", str(config), "--output", str(run)]
-        dearer, grown = judge(watch(launch(command, run.with_suffix(".log")), run))
+        dearer, grown = growth(watch(start(config, run), run))
     print(
         f"time per image {dearer:+.1%} (at most {MOST_TIME:.0%} off), memory {grown:+.1%} (at most {MOST_MEMORY:.0%})"
     )

@@ -24,7 +24,7 @@ class NyuDataset(PairDataset):
     """The frames of a list, named by their path.
 
     Args:
-        root: The folder that holds `sync/` and `official_splits/`, or another of the layouts in docs/data.md.
+        root: The folder that holds `sync/` and `official_splits/`, or another of the layouts in docs/reference/data.md.
         split: A list file; or "train" or "test" for every frame that lies where this half of the set does.
         truth: Of the labelled file, "raw" (default) or "filled".
     """
