@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     os.replace(part, path)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """An indented JSON file, written atomically."""
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
@@ -42,10 +42,12 @@ class HashingWriter:
         self.file, self.digest = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
+        """Write and digest."""
         self.digest.update(data)
         return self.file.write(data)
 
     def flush(self) -> None:
+        """Hand on what the file still holds back."""
         self.file.flush()
 
 

@@ -41,6 +41,7 @@ class Line:
         return [one.metrics[metric] for one in self.results.values()]
 
     def mean(self, metric: str) -> float:
+        """Mean over seeds."""
         return statistics.fmean(self.values(metric))
 
     def deviation(self, metric: str) -> float:
@@ -54,7 +55,12 @@ class Line:
 
     def step_seconds(self) -> float:
         """Median over seeds and log entries of an optimizer step's seconds, loading included, validation not."""
-        return median([seconds for run in self.runs.values() for seconds in logged_step_seconds(run)])
+        seconds = []
+        for run in self.runs.values():
+            records = read_metrics(run.folder / "metrics.jsonl")
+            rates = [record["images_per_second"] for record in records if record.get("kind") == "train"]
+            seconds += [run.config.train.batch_size / rate for rate in rates]
+        return median(seconds)
 
     def steps(self) -> float:
         """Median over seeds of the optimizer steps."""
@@ -120,12 +126,6 @@ def gather(preset: Preset, runs: Sequence[PlannedRun]) -> list[Line]:
     if not lines:
         models = ", ".join(preset.models)
         raise UserError(f"no finished run under {runs[0].output} evaluated a {models}: there is nothing to compare")
-    check_protocols(lines)
-    return lines
-
-
-def check_protocols(lines: Sequence[Line]) -> None:
-    """Refuse a table of results that do not compare."""
     known: dict[str, str] = {}
     for line in lines:
         for one in line.results.values():
@@ -134,6 +134,7 @@ def check_protocols(lines: Sequence[Line]) -> None:
         raise UserError(
             f"rows were measured by different protocols: {', '.join(known.values())}; their metrics do not compare"
         )
+    return lines
 
 
 def difference(reference: Line, line: Line) -> dict[str, Difference]:
@@ -156,23 +157,11 @@ def difference(reference: Line, line: Line) -> dict[str, Difference]:
     }
 
 
-def images_left_out(lines: Sequence[Line]) -> int:
-    """How many images some run evaluated and another did not."""
-    results = [one for line in lines for one in line.results.values()]
-    return len({name for one in results for name in one.images}) - len(common_images(results)) if results else 0
-
-
 def last_step(run: PlannedRun) -> float:
     """Optimizer steps of a finished run."""
     return float(json.loads((run.folder / "done.json").read_text())["step"])
 
 
-def logged_step_seconds(run: PlannedRun) -> list[float]:
-    """Seconds of one optimizer step, as each log entry of a run gives them."""
-    records = read_metrics(run.folder / "metrics.jsonl")
-    rates = [record["images_per_second"] for record in records if record.get("kind") == "train"]
-    return [run.config.train.batch_size / rate for rate in rates]
-
-
 def median(values: Sequence[float]) -> float:
+    """The median; NaN of nothing."""
     return statistics.median(values) if values else math.nan

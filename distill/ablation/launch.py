@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from distill.ablation.plan import PlannedRun
-from distill.console import console
+from distill.console import console, inform
 from distill.engine.processes import cores
 from distill.engine.signals import SignalWatch
 from distill.errors import Interrupted
@@ -54,7 +54,11 @@ class Launcher:
         with ExitStack() as stack:
             stack.callback(self.end_all)
             signals = stack.enter_context(SignalWatch())
-            progress = stack.enter_context(run_progress())
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
+            shown = Progress(
+                *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+            )
+            progress = stack.enter_context(shown)
             task = progress.add_task("", total=self.total)
             while (self.waiting or self.working) and not signals.received:
                 self.drop_hopeless()
@@ -76,6 +80,7 @@ class Launcher:
             console.print(f"{run}: not started, as what it needs failed", style="red", highlight=False)
 
     def start_ready(self) -> None:
+        """Start as many of the runs that can start as there are free slots."""
         for run in [run for run in self.waiting if run.ready][: len(self.slots)]:
             self.waiting.remove(run)
             try:
@@ -87,6 +92,7 @@ class Launcher:
                 self.working.append(Job(run, process, self.slots.pop(), time.monotonic()))
 
     def start(self, run: PlannedRun, share: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """The process of a run, with its share of the machine."""
         run.prepare()
         with run.log.open("ab") as log:
             return subprocess.Popen(
@@ -111,7 +117,8 @@ class Launcher:
             console.print(
                 f"{job.run}: failed with exit code {code}; {job.run.log} ends with", style="red", markup=False
             )
-            console.print(last_lines(job.run.log), highlight=False, markup=False)
+            lines = [line for line in job.run.log.read_text(errors="replace").splitlines() if line.strip()]
+            inform("\n".join(f"    {line}" for line in lines[-LAST_LINES:]))
 
     def stop_all(self, number: int) -> None:
         """Ask every run to save its state, and wait until it has."""
@@ -125,22 +132,6 @@ class Launcher:
         """Nothing stays behind, also where a second signal or an error of ours cuts the waiting short."""
         for job in self.working:
             job.process.terminate()  # does nothing to one that has ended
-
-
-def run_progress() -> Progress:
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def last_lines(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
 
 
 # -------------------------------------------------------------------------------------------------------- the machine

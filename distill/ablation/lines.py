@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from rich.table import Table
 
-from distill.ablation.gather import Difference, Line, difference, images_left_out
+from distill.ablation.gather import Difference, Line, difference
 from distill.ablation.preset import Preset
-from distill.evaluation import MEASURES
+from distill.evaluation import MEASURES, common_images
 from distill.report import Row, difference_text, results_table, spread_text
 
 SHOWN = ("abs_rel", "rmse", "d1")  # metrics of the terminal and of the plots
@@ -72,7 +72,8 @@ class Tables:
 
 def make_tables(preset: Preset, lines: list[Line], missing: int, damaged: Sequence[str] = ()) -> Tables:
     """Compute what is shown; `missing` runs are not finished, `damaged` says which cannot be read."""
-    left_out = images_left_out(lines)
+    results = [one for line in lines for one in line.results.values()]
+    left_out = len({name for one in results for name in one.images}) - len(common_images(results))
     notes = [f"{missing} runs are not finished: their seeds are missing here."] if missing else []
     notes += damaged
     notes += [f"{left_out} images are missing in some runs; differences leave them out."] if left_out else []

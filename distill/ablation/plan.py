@@ -45,18 +45,22 @@ class PlannedRun:
 
     @property
     def config_file(self) -> Path:
+        """The configuration that its command names."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def log(self) -> Path:
+        """What it printed."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def finished(self) -> bool:
+        """Whether it has been carried out."""
         return RunFolder(self.folder).finished
 
     @property
     def ready(self) -> bool:
+        """Whether what it needs is finished."""
         return all(RunFolder(folder).finished for folder in self.needs)
 
     @property
@@ -65,6 +69,7 @@ class PlannedRun:
         return ["train", str(self.config_file), "--output", str(self.folder), "--resume", "--force"]
 
     def command(self) -> list[str]:
+        """The command of `words` for this interpreter."""
         return [sys.executable, "-m", "distill", *self.words]
 
     def prepare(self) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, model_validator
 
-from distill.config import Config, Section, apply_override, parse_config, parse_section, read_yaml, set_value
+from distill.config import Config, Content, Section, apply_override, parse_config, parse_section, read_yaml, set_value
 from distill.engine.run_folder import flatten
 from distill.errors import UserError, did_you_mean
 
@@ -21,14 +21,14 @@ PER_RUN = ("seed", "output")  # keys of a configuration that the ablation sets, 
 ANOTHER_ROW = "row:"  # a value that starts so stands for the folder of that row's run with the same seed
 ROW_NAME = re.compile(r"[\w+][\w+=.,-]{0,99}")  # it is also a folder's name
 
-Changes = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]  # "name:" alone
+Changes = Annotated[Content, BeforeValidator(lambda value: {} if value is None else value)]  # "name:" alone
 
 
 class Ablation(Section):
     """The content of a file in `configs/ablations/`."""
 
     title: str | None = Field(None, description="Heading of the results; by default the file's name.")
-    base: Path | dict[str, Any] = Field(description="A configuration: its path, seen from this file, or its sections.")
+    base: Path | Content = Field(description="A configuration: its path, seen from this file, or its sections.")
     rows: dict[str, Changes] = Field({}, description="Rows by name: the `section.key: value` that each changes.")
     grid: dict[str, list[Any]] = Field({}, description="Values by key; every combination is one more row.")
     seeds: tuple[NonNegativeInt, ...] = Field((0,), description="Every row is trained once with each.")
@@ -62,8 +62,8 @@ class Preset:
 
     path: Path
     title: str
-    base: dict[str, Any]
-    rows: dict[str, dict[str, Any]]
+    base: Content
+    rows: dict[str, Content]
     seeds: tuple[int, ...]
     models: tuple[str, ...]
     twins: dict[str, list[str]]
@@ -100,41 +100,36 @@ def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
     for override in overrides:
         if override not in own:
             apply_override(base, override)
-    rows = all_rows(path, ablation)
-    check_rows(path, rows, [override.partition("=")[0].strip() for override in overrides])
-    check_twins(path, rows, ablation.twins)
-    return Preset(path, ablation.title or path.stem, base, rows, ablation.seeds, ablation.models, ablation.twins)
-
-
-def all_rows(path: Path, ablation: Ablation) -> dict[str, dict[str, Any]]:
-    """The named rows, then those of the grid."""
     rows = dict(ablation.rows)
     for name, changes in grid_rows(ablation.grid):
         if name in rows:
             raise UserError(f"{path}: two rows are called {name}; name one of them otherwise, or list its value once")
         rows[name] = changes
-    return rows
+    check_rows(path, rows, [override.partition("=")[0].strip() for override in overrides])
+    for name in (one for row, others in ablation.twins.items() for one in (row, *others)):
+        if name not in rows:
+            raise UserError(f"{path}, twins: there is no row {name!r}{did_you_mean(name, rows)}")
+    return Preset(path, ablation.title or path.stem, base, rows, ablation.seeds, ablation.models, ablation.twins)
 
 
-def grid_rows(grid: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
+def grid_rows(grid: dict[str, list[Any]]) -> list[tuple[str, Content]]:
     """Every combination, named after the values of the keys that have more than one."""
     varied = [key for key in grid if len(grid[key]) > 1] or list(grid)
     short = {key: key.rpartition(".")[2] for key in varied}
     if len(set(short.values())) < len(short):
         short = {key: key for key in varied}
     changes = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())] if grid else []
+
+    def as_name(value: object) -> str:
+        """A value as a part of a folder's name, as YAML writes it."""
+        if value is None or isinstance(value, bool | int | float):
+            return json.dumps(value)
+        return re.sub(r"[^\w+=.-]+", "-", str(value)).strip("-") or "empty"
+
     return [(",".join(f"{short[key]}={as_name(row[key])}" for key in varied), row) for row in changes]
 
 
-def as_name(value: Any) -> str:
-    """A value as a part of a folder's name, as YAML writes it."""
-    if value is None or isinstance(value, bool | int | float):
-        return json.dumps(value)
-    text = str(value)
-    return re.sub(r"[^\w+=.-]+", "-", text).strip("-") or "empty"
-
-
-def check_rows(path: Path, rows: dict[str, dict[str, Any]], overridden: Sequence[str]) -> None:
+def check_rows(path: Path, rows: dict[str, Content], overridden: Sequence[str]) -> None:
     """Refuse names that are no folder's, keys that are not a row's, and references to rows that do not come before."""
     for key in set(PER_RUN).intersection(overridden):
         raise UserError(f"{key} cannot be set for every run; give seeds=[...] and --output")
@@ -156,14 +151,7 @@ def check_rows(path: Path, rows: dict[str, dict[str, Any]], overridden: Sequence
                 raise UserError(f"{where}: no row {other!r} stands above it{did_you_mean(other, before)} ({above})")
 
 
-def check_twins(path: Path, rows: Collection[str], twins: dict[str, list[str]]) -> None:
-    """Refuse twins of rows, or that are rows, that the ablation does not have."""
-    for name in (one for row, others in twins.items() for one in (row, *others)):
-        if name not in rows:
-            raise UserError(f"{path}, twins: there is no row {name!r}{did_you_mean(name, rows)}")
-
-
-def references(changes: dict[str, Any]) -> dict[str, str]:
+def references(changes: Content) -> dict[str, str]:
     """By dotted key, the rows that values such as `row:NAME` stand for."""
     texts = {key: value for key, value in flatten(changes).items() if isinstance(value, str)}
     return {key: text.removeprefix(ANOTHER_ROW) for key, text in texts.items() if text.startswith(ANOTHER_ROW)}

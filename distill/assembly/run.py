@@ -28,6 +28,7 @@ from distill.engine.step import Learner
 from distill.engine.tracking import Announcer, Tracker
 from distill.errors import UserError
 from distill.method import Method, symptoms
+from students import DPTStudent
 from teachers import FrozenTeacher
 
 
@@ -61,6 +62,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     teacher, method = make_networks(config, data, steps, all_batches.steps_per_epoch, accelerator)
     learner = make_learner(config, teacher, method, steps, accelerator)
     if config.student.align:
+        assert isinstance(method.student, DPTStudent)  # `build_student` refuses others
         align(method.student, data.train, accelerator, folder.path)
 
     resumable = Resumable(
@@ -69,7 +71,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
         learner.schedule,
         accelerator.scaler,
         state,
-        identity={"teacher": teacher and teacher.fingerprint},
+        identity={"teacher": teacher.fingerprint if teacher else None},
     )
     if saved is not None:
         resumable.restore(saved)

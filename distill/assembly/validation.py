@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from accelerate import Accelerator
 
@@ -67,7 +66,7 @@ class Validation:
         if not self.accelerator.is_main_process:
             return True
         config = self.config
-        metadata: dict[str, Any] = {
+        metadata: dict[str, object] = {
             "method": config.method.name,
             "teacher": config.teacher.name if self.method.needs_teacher else None,
             "data": config.data.name,

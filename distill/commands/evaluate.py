@@ -96,7 +96,8 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
         seconds = getattr(predictor.predict, "seconds", 0.0)
         results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth)
     except UserError:
-        explain_nothing(outcomes, dataset)
+        if not all(outcome.faults for outcome in outcomes):
+            check_truth(dataset)  # may raise a better reason, such as a wrong scale
         raise
     if state.is_main_process:
         write_results(args, results, dataset, [outcome.name for outcome in outcomes], predictor)
@@ -182,12 +183,6 @@ def evaluate_all(
         outcomes = evaluate_shared(predict, dataset, protocols, state, progress=lambda: update(advance=1))
     assert outcomes is not None  # nothing interrupts it
     return outcomes
-
-
-def explain_nothing(outcomes: Sequence[Outcome], dataset: DepthDataset) -> None:
-    """Raise a better reason for having nothing to evaluate, such as a wrong scale, where the samples tell one."""
-    if not all(outcome.faults for outcome in outcomes):
-        check_truth(dataset)
 
 
 def write_results(

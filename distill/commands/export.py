@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
         part = Path(folder) / args.output.name
         exported = write(subject, args, size, part)
         measured = compare(exported, subject.model, images, args.dynamic)
-        out.print(f"checked by {runtime_of(args.output)} on images {origin}: {measured}")
+        out.print(
+            f"checked by {'ONNX Runtime' if args.output.suffix == '.onnx' else 'PyTorch'} on images {origin}: {measured}"
+        )
         if not measured.acceptable:
             out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
             return FAILURE
@@ -133,7 +135,3 @@ def compare(exported: nn.Module, model: DepthModel, images: Sequence[Tensor], dy
         images = [image for image in images if min(image.shape[-2:]) >= 32]
     exact = copy.deepcopy(model).double()
     return deviation(exported, lambda image: exact(image.double()), images)
-
-
-def runtime_of(path: Path) -> str:
-    return "ONNX Runtime" if path.suffix == ".onnx" else "PyTorch"

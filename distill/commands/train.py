@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from distill.assembly.advice import advise_networks, advise_schedule, advise_workers
 from distill.assembly.datasets import build_data
@@ -104,7 +103,7 @@ def finish(run: Run) -> None:
         if state.best_step == 0 or not folder.student.is_dir():
             run.validation.keep(None)
         results = summarise(run)
-        done: dict[str, Any] = {"step": state.step, "best_step": state.best_step, "skipped_steps": state.skipped}
+        done: dict[str, object] = {"step": state.step, "best_step": state.best_step, "skipped_steps": state.skipped}
         done |= {"unreadable": sorted(state.faults), "processes": run.accelerator.num_processes}
         write_json(folder.done, done)
     except OSError as error:

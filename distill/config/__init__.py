@@ -2,6 +2,7 @@
 
 from distill.config.lengths import total_steps, warmup_steps
 from distill.config.loading import (
+    Content,
     apply_override,
     dump_config,
     load_config,
@@ -14,6 +15,7 @@ from distill.config.schema import Config, DataConfig, OptimConfig, Section, Stud
 
 __all__ = [
     "Config",
+    "Content",
     "DataConfig",
     "OptimConfig",
     "Section",

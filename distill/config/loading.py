@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import types
 import typing
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from distill.config.schema import Config, Section
 from distill.errors import UserError, did_you_mean
 
 AnySection = typing.TypeVar("AnySection", bound=Section)
+Content = dict[str, Any]  # of a YAML file: sections and values by their keys
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -42,7 +45,7 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     return parse_config(content, str(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Content:
     """The mapping that a YAML file holds.
 
     Raises:
@@ -62,12 +65,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_config(content: dict[str, Any], source: str) -> Config:
+def parse_config(content: Content, source: str) -> Config:
     """Validate a nested mapping; `source` names it in errors."""
     return parse_section(Config, content, source)
 
 
-def parse_section(kind: type[AnySection], content: dict[str, Any], source: str) -> AnySection:
+def parse_section(kind: type[AnySection], content: Content, source: str) -> AnySection:
     """Validate a nested mapping as `kind`."""
     try:
         return kind.model_validate(content)
@@ -75,19 +78,22 @@ def parse_section(kind: type[AnySection], content: dict[str, Any], source: str) 
         raise UserError(f"{source}: {'; '.join(explain(item, kind) for item in error.errors()[:3])}") from None
 
 
-def apply_override(content: dict[str, Any], override: str) -> None:
+def apply_override(content: Content, override: str) -> None:
     """Set one `section.key=value` in a nested mapping; the value is read as YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"an override must be section.key=value, got {override!r}")
     try:
-        parsed = parse_value(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
+    if isinstance(parsed, str):
+        with suppress(ValueError):  # YAML takes 1e-4 for a text; it is a number here
+            parsed = float(parsed)
     set_value(content, key.strip(), parsed)
 
 
-def set_value(content: dict[str, Any], key: str, value: Any) -> None:
+def set_value(content: Content, key: str, value: Any) -> None:
     """Put a value at `section.key` of a nested mapping; mappings on the way are copied, not changed."""
     *sections, last = key.split(".")
     place = content
@@ -102,18 +108,7 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     place[last] = value
 
 
-def parse_value(text: str) -> Any:
-    """A YAML scalar or list; '1e-4', which YAML takes for a string, is a number here."""
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def explain(error: Any, kind: type[Section]) -> str:
+def explain(error: ErrorDetails, kind: type[Section]) -> str:
     """One validation error of pydantic in a `kind` as one sentence with its fix."""
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -127,22 +122,18 @@ def explain(error: Any, kind: type[Section]) -> str:
     return f"{place}={error['input']!r}: {message}"
 
 
-def unknown_key(location: tuple[Any, ...], kind: type[Section]) -> str:
+def unknown_key(location: tuple[str | int, ...], kind: type[Section]) -> str:
     """What an unknown key of a `kind` should have been."""
     *parents, key = location
-    section: Any = kind
+    section = kind
     for name in parents:
-        section = section_type(section.model_fields[name].annotation) if name in section.model_fields else kind
+        annotation = section.model_fields[str(name)].annotation if name in section.model_fields else kind
+        while typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
+            annotation = typing.get_args(annotation)[0]
+        section = typing.cast(type[Section], annotation)
     known = list(section.model_fields)
     where = ".".join([*map(str, parents), str(key)])
     return f"unknown key {where}{did_you_mean(key, known)} (known: {', '.join(known)})"
-
-
-def section_type(annotation: Any) -> Any:
-    """The section class inside an annotation such as `Section | None`."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
-        annotation = typing.get_args(annotation)[0]
-    return annotation
 
 
 def dump_config(config: Config) -> str:

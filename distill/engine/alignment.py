@@ -88,7 +88,9 @@ def fit_sample(
 ) -> tuple[float, float] | None:
     """Scale and shift of one training image, None where too little of it was measured."""
     batch = collate([samples.unvaried(index)]).to(device)
-    valid = within(batch.depth, batch.valid, (student.min_depth, student.max_depth))
+    low, high = student.min_depth, student.max_depth
+    assert low is not None and high is not None  # of every student
+    valid = within(batch.depth, batch.valid, (low, high))
     if batch.faults or valid.sum() < MIN_PIXELS:
         return None
     scale, shift = fit_affine(student(batch.image), batch.depth.reciprocal(), valid)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +16,7 @@ from distill.console import warn
 from distill.engine import statistics
 from distill.engine.processes import on_main
 from distill.engine.run_folder import RunFolder
-from distill.engine.state import Resumable
+from distill.engine.state import Resumable, StateDict
 from distill.errors import UserError
 from distill.files import HashingWriter, checksum, sync_folder, write_atomically
 
@@ -35,7 +33,7 @@ class Checkpoints:
         """Whole checkpoints, newest first."""
         return sorted((p for p in self.folder.glob("step-*") if p.is_dir()), reverse=True)
 
-    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+    def save(self, step: int, state: StateDict) -> Path:
         """Write a state of tensors and plain values; a crash at any moment leaves the older ones untouched.
 
         Raises:
@@ -74,7 +72,7 @@ class Checkpoints:
         for old in paths[: paths.index(newest)] + paths[paths.index(newest) + self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> StateDict | None:
         """The newest state that is whole, None where there is none; a damaged one is named and passed over."""
         self._recover()
         for path in self.paths():
@@ -85,13 +83,13 @@ class Checkpoints:
         return None
 
 
-def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+def write_state(folder: Path, state: StateDict) -> None:
     """A state and its checksum in a new folder, all of it on the disk on return."""
     folder.mkdir()
     with (folder / STATE).open("wb") as file:
         writer = HashingWriter(file)
         try:
-            torch.save(dict(state), writer)  # type: ignore[arg-type]  # which only writes and flushes
+            torch.save(state, writer)  # type: ignore[arg-type]  # which only writes and flushes
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # PyTorch's writer hides what went wrong behind one of its own
                 raise error.__context__ from None
@@ -102,11 +100,12 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
     sync_folder(folder)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> StateDict:
     """A state whose checksum is right, on the CPU."""
     if checksum(folder / STATE) != (folder / DIGEST).read_text().strip():
         raise ValueError("its checksum does not match")
-    return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    state: StateDict = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    return state
 
 
 @dataclass

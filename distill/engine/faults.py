@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill.console import warn
 from distill.data.sample import Batch
-from distill.engine.processes import averages, largest, union
+from distill.engine.processes import averages, largest
 from distill.engine.state import TrainState
 from distill.errors import UserError
 from distill.files import write_json
@@ -45,7 +45,7 @@ class FaultLog:
         """
         unknown = {fault for batch in micro_batches for fault in batch.faults} - state.faults
         if any(largest(self.accelerator, [bool(unknown)])):
-            state.faults |= union(self.accelerator, unknown)
+            state.faults |= set(gather_object(sorted(unknown)))
             self._stop_if_unreadable(state)
         if moved:
             state.useless = 0
@@ -96,7 +96,8 @@ def memory_explained(batch: Batch, step: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        known = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+        if not known and not any(words in str(error) for words in NO_MEMORY):
             raise
         count, _, height, width = batch.image.shape
         half = f"train.micro_batch={count // 2}, " if count > 1 else ""
@@ -104,10 +105,3 @@ def memory_explained(batch: Batch, step: int) -> Iterator[None]:
             f"out of memory in step {step + 1}: {count} images of {height}x{width} in one pass are too many; try "
             f"{half}train.precision=bf16, or a smaller data.crop, and continue with --resume"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory, of any device, is used up."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in NO_MEMORY)

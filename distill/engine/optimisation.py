@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +28,7 @@ def build_optimizer(config: OptimConfig, method: Method) -> torch.optim.Optimize
     return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True)
 
 
-def parameter_groups(config: OptimConfig, method: Method) -> list[dict[str, Any]]:
+def parameter_groups(config: OptimConfig, method: Method) -> list[dict[str, list[nn.Parameter] | float]]:
     """What learns, in a group for each share of the learning rate: the student's encoder, FAM and LAM may have one."""
     shares: dict[int, float] = {}
     if config.encoder_lr_share != 1:

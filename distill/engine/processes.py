@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -40,11 +40,6 @@ def averages(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, f
     return dict(zip(values, accelerator.reduce(stacked, "mean").tolist(), strict=True))
 
 
-def union(accelerator: Accelerator, names: Iterable[str]) -> set[str]:
-    """The names that any process has."""
-    return set(gather_object(sorted(names)))
-
-
 def on_main(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
     """What `action` returns on the main process, given to every one; a `UserError` is raised on every one as well.
 
@@ -52,7 +47,7 @@ def on_main(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
     """
     if accelerator.num_processes == 1:
         return action()
-    answer_or_refusal: list[Any] = [None, None]
+    answer_or_refusal: list[object] = [None, None]
     if accelerator.is_main_process:
         try:
             answer_or_refusal[0] = action()

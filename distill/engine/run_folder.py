@@ -6,9 +6,8 @@ import os
 import socket
 import warnings
 from pathlib import Path
-from typing import Any
 
-from distill.config import Config, dump_config, load_config
+from distill.config import Config, Content, dump_config, load_config
 from distill.errors import UserError
 from distill.files import write_atomically
 
@@ -129,14 +128,14 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def keys_of(config: Config) -> dict[str, Any]:
+def keys_of(config: Config) -> Content:
     """Every value of a configuration by its dotted key, but for where the run lies."""
     return flatten(config.model_dump(mode="json", exclude={"output"}))
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Content, prefix: str = "") -> Content:
     """Nested mappings as one with dotted keys."""
-    flat: dict[str, Any] = {}
+    flat: Content = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

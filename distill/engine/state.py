@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
+from torch.amp import GradScaler
+from torch.optim.lr_scheduler import LRScheduler
 
 from distill.errors import UserError
+
+StateDict = dict[str, Any]  # tensors and plain values by name, as a safe loader reads them
 
 
 @dataclass
@@ -41,13 +46,13 @@ class Resumable:
     """
 
     method: nn.Module
-    optimizer: Any
-    schedule: Any
-    scaler: Any  # of fp16, otherwise None
+    optimizer: AcceleratedOptimizer
+    schedule: LRScheduler
+    scaler: GradScaler | None  # of fp16
     state: TrainState
-    identity: dict[str, Any]
+    identity: Mapping[str, str | None]
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self) -> StateDict:
         """The state of the run as it is now."""
         return {
             "module": self.method.state_dict(),
@@ -59,7 +64,7 @@ class Resumable:
             "identity": self.identity,
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
+    def restore(self, saved: StateDict) -> None:
         """Put everything where a captured state left it.
 
         Raises:
@@ -79,7 +84,7 @@ class Resumable:
         for key, value in saved["state"].items():
             setattr(self.state, key, set(value) if key == "faults" else value)
 
-    def _refuse_others(self, saved: Mapping[str, Any]) -> None:
+    def _refuse_others(self, saved: StateDict) -> None:
         parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}
         if saved.keys() != parts or saved["state"].keys() != asdict(self.state).keys():
             parts_there = ", ".join(sorted(saved))
@@ -95,7 +100,7 @@ class Resumable:
                 )
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> StateDict:
     """The state of every random generator of this process, in types that a safe loader reads."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - libraries still draw from it
@@ -106,7 +111,7 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def restore_random_states(states: Mapping[str, Any]) -> None:
+def restore_random_states(states: StateDict) -> None:
     """Put every generator where `random_states` found it."""
     torch.set_rng_state(states["torch"])
     version, words, gauss = states["python"]

@@ -7,12 +7,15 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distill.console import warn
 from distill.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker:
@@ -26,7 +29,7 @@ class Tracker:
 
     def __init__(self, folder: Path, step: int = 0, active: bool = True) -> None:
         self.active = active
-        self.writer: Any = None
+        self.writer: SummaryWriter | None = None
         self.path = folder / "metrics.jsonl"
         self.lost = False
         self.started = time.monotonic()
@@ -58,7 +61,12 @@ class Tracker:
             return
         seconds = round(time.monotonic() - self.started, 3)
         self._append(json.dumps({"kind": kind, "step": step, "seconds": seconds, **values}))
-        self._write(lambda: [self.writer.add_scalar(f"{kind}/{key}", value, step) for key, value in values.items()])
+
+        def add_all(board: SummaryWriter) -> None:
+            for key, value in values.items():
+                board.add_scalar(f"{kind}/{key}", value, step)
+
+        self._write(add_all)
 
     def _append(self, line: str) -> None:
         """One line more, on the disk at once. The file is opened each time: its folder may vanish meanwhile."""
@@ -75,13 +83,13 @@ class Tracker:
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """An RGB picture (H, W, 3), uint8, for TensorBoard."""
         if self.active:
-            self._write(lambda: self.writer.add_image(name, picture, step, dataformats="HWC"))
+            self._write(lambda board: board.add_image(name, picture, step, dataformats="HWC"))
 
-    def _write(self, action: Any) -> None:
+    def _write(self, action: Callable[[SummaryWriter], object]) -> None:
         if self.writer is None:
             return
         try:
-            action()
+            action(self.writer)
         except Exception as error:  # a full disk under TensorBoard is no reason to lose a run
             self._lose(error)
 
@@ -90,8 +98,9 @@ class Tracker:
         warnings.warn(f"TensorBoard is off for the rest of this run: {error}", stacklevel=3)
 
     def close(self) -> None:
+        """Finish the files of TensorBoard."""
         if self.active:
-            self._write(lambda: self.writer.close())
+            self._write(lambda board: board.close())
 
 
 class Announcer:
