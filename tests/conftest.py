@@ -134,9 +134,9 @@ def refused(capsys):
     def run(*arguments):
         capsys.readouterr()
         assert main([str(word) for word in arguments]) == 2
-        said = capsys.readouterr()
-        assert said.out == ""
-        lines = said.err.splitlines()
+        message = capsys.readouterr()
+        assert message.out == ""
+        lines = message.err.splitlines()
         assert len(lines) == 1
         assert lines[0].startswith("distill: ")
         return lines[0].removeprefix("distill: ")

@@ -43,7 +43,7 @@ def test_every_verb_explains_itself(verb, capsys):
     assert f"usage: distill {verb}" in capsys.readouterr().out
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_reported(capsys):
     with pytest.raises(SystemExit) as left:
         main(["--version"])
     assert left.value.code == 0
@@ -71,7 +71,7 @@ def test_overrides_stand_anywhere_among_the_options(words):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["trian"], "no command 'trian', did you mean train?"),
         ([], "the following arguments are required: COMMAND"),
@@ -87,9 +87,9 @@ def test_overrides_stand_anywhere_among_the_options(words):
         (["evaluate", "m", "--data", "kitti", "--protocol", "p", "--all-protocols"], "not allowed with argument"),
     ],
 )
-def test_a_command_that_does_not_exist_is_refused_in_one_line(refused, words, said):
+def test_a_command_that_does_not_exist_is_refused_in_one_line(refused, words, message):
     line = refused(*words)
-    assert said in line
+    assert message in line
     assert line.endswith(" --help")
 
 

@@ -109,6 +109,47 @@ def test_every_module_says_what_it_is_for(name):
     assert ast.get_docstring(TREES[name])
 
 
+def several(names):
+    """Names that occur more than once, each with the places where it does."""
+    places = {}
+    for name, place in names:
+        places.setdefault(name, []).append(place)
+    return {name: where for name, where in places.items() if len(where) > 1}
+
+
+def test_no_two_modules_share_a_name():
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py")]
+    modules = [(path.stem, str(path)) for path in [*FILES.values(), *tests] if path.stem != "__init__"]
+    assert several(modules) == {}
+
+
+def test_no_two_classes_share_a_name():
+    classes = [
+        (node.name, name) for name, tree in TREES.items() for node in walk(tree) if isinstance(node, ast.ClassDef)
+    ]
+    assert several(classes) == {}
+
+
+# Names that say what happened to a thing, where a name says what it is; judging is called evaluating.
+OLD_WORDS = {"told", "said", "found", "given", "moment", "asker", "judge", "judged", "judging"}
+
+
+def bound_names(tree):
+    """Every name that a module gives to a function, class, argument or variable."""
+    for node in walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_say_what_things_are(name):
+    assert [one for one in bound_names(TREES[name]) if OLD_WORDS & set(one.lower().split("_"))] == []
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_is_opened_in_a_way_that_runs_its_code(name):
     calls = [(ast.unparse(node.func), node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]

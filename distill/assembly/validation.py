@@ -89,6 +89,6 @@ class Validation:
         inform(f"step {self.state.step}: {metrics} on {len(results.images)} images")
         if self.data.test is None or (self.teacher is None and self.method.needs_teacher):
             return
-        given = self.data.test, self.data.protocol, self.config.data.size
-        for panel in method_panels(self.method, self.teacher, *given, [0]):
+        options = self.data.test, self.data.protocol, self.config.data.size
+        for panel in method_panels(self.method, self.teacher, *options, [0]):
             self.tracker.picture(f"panels/{panel.name}", self.state.step, panel_strip(panel))

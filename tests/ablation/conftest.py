@@ -77,13 +77,13 @@ class Stage:
 
     def command(self, run):
         default = [entry("student", {"x": 1.0, "y": 2.0, "z": 4.0})]
-        told = {
+        message = {
             "folder": str(run.folder),
             "does": self.does.get(run.row),
             "diary": str(self.diary),
             "files": left_behind(run, self.models.get((run.row, run.seed), default)),
         }
-        return [sys.executable, "-S", "-c", SCRIPT, json.dumps(told)]
+        return [sys.executable, "-S", "-c", SCRIPT, json.dumps(message)]
 
     def write(self, **keys):
         """An ablation's file: two rows, one seed, unless told otherwise."""

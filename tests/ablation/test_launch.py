@@ -23,12 +23,12 @@ def test_one_failing_run_does_not_stop_the_others(stage, capsys):
     stage.does["plain"] = "fails"
     assert stage.ablate(seeds=[0, 1]) == 2
     assert [run for run, _ in stage.started()] == ["plain/seed_0", "+KD/seed_0", "plain/seed_1", "+KD/seed_1"]
-    said = capsys.readouterr()
-    assert "plain, seed 0: failed with exit code 2" in said.err
-    assert f"{stage.output / 'plain' / 'seed_0.log'} ends with\n    distill: no space is left" in said.err
-    assert "2 of 4 runs failed; the same command tries them again" in said.err
-    assert "2 runs are not finished: their seeds are missing here" in said.err
-    assert "report: " in said.out
+    message = capsys.readouterr()
+    assert "plain, seed 0: failed with exit code 2" in message.err
+    assert f"{stage.output / 'plain' / 'seed_0.log'} ends with\n    distill: no space is left" in message.err
+    assert "2 of 4 runs failed; the same command tries them again" in message.err
+    assert "2 runs are not finished: their seeds are missing here" in message.err
+    assert "report: " in message.out
     stage.does.clear()
     assert stage.ablate(seeds=[0, 1]) == 0
     assert [run for run, _ in stage.started()][4:] == ["plain/seed_0", "plain/seed_1"]
@@ -37,17 +37,17 @@ def test_one_failing_run_does_not_stop_the_others(stage, capsys):
 def test_a_failure_of_ours_has_its_own_code(stage, capsys):
     stage.does |= {"plain": "fails", "+KD": "crashes"}
     assert stage.ablate() == 1
-    said = capsys.readouterr()
-    assert "RuntimeError: a fault of ours" in said.err
-    assert said.out == ""
+    message = capsys.readouterr()
+    assert "RuntimeError: a fault of ours" in message.err
+    assert message.out == ""
     assert not (stage.output / "report.html").exists()
 
 
 def test_a_changed_configuration_of_a_finished_run_is_refused_by_name(stage, refused):
     assert stage.ablate() == 0
-    said = refused("ablate", stage.write(), "optim.lr=0.5", "--output", stage.output)
-    assert said.startswith(f"{stage.output / 'plain' / 'seed_0'} was started with another configuration")
-    assert "optim.lr was 4e-05, now 0.5" in said
+    message = refused("ablate", stage.write(), "optim.lr=0.5", "--output", stage.output)
+    assert message.startswith(f"{stage.output / 'plain' / 'seed_0'} was started with another configuration")
+    assert "optim.lr was 4e-05, now 0.5" in message
     assert len(stage.started()) == 2
 
 
@@ -69,9 +69,9 @@ def test_a_damaged_run_is_left_out_and_named(stage, capsys, refused, name, conte
     assert stage.ablate() == 0
     (stage.output / "+KD" / "seed_0" / name).write_text(content)
     assert stage.ablate("--jobs", 0) == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "+KD, seed 0 is left out: results.json or done.json in" in said
-    assert "is damaged; delete the folder, and the same command trains it again" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "+KD, seed 0 is left out: results.json or done.json in" in message
+    assert "is damaged; delete the folder, and the same command trains it again" in message
     (stage.output / "plain" / "seed_0" / name).write_text(content)
     assert "plain, seed 0 is left out" in refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
 
@@ -106,9 +106,9 @@ def test_a_teacher_is_trained_before_its_students_and_its_failure_is_theirs(stag
     stage.does["big"] = "fails"
     assert stage.ablate("--jobs", 4, "seeds=[1]", rows=rows) == 2
     assert sorted(run for run, _ in stage.started()[4:]) == ["big/seed_1", "other/seed_1"]
-    said = capsys.readouterr().err
-    assert "small, seed 1: not started, as what it needs failed" in said
-    assert "tiny, seed 1: not started, as what it needs failed" in said
+    message = capsys.readouterr().err
+    assert "small, seed 1: not started, as what it needs failed" in message
+    assert "tiny, seed 1: not started, as what it needs failed" in message
 
 
 def test_several_runs_at_a_time_share_the_cores(stage, monkeypatch):
@@ -121,7 +121,7 @@ def test_several_runs_at_a_time_share_the_cores(stage, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("jobs", "given", "devices", "expected"),
+    ("jobs", "options", "devices", "expected"),
     [
         (1, "4", "0,1", [{}]),
         (2, "", "", [{"OMP_NUM_THREADS": "4"}] * 2),
@@ -132,9 +132,9 @@ def test_several_runs_at_a_time_share_the_cores(stage, monkeypatch):
         (3, "1", "4,7", [{"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpu} for gpu in "474"]),
     ],
 )
-def test_each_process_has_its_share_of_the_cores_and_a_gpu(monkeypatch, jobs, given, devices, expected):
+def test_each_process_has_its_share_of_the_cores_and_a_gpu(monkeypatch, jobs, options, devices, expected):
     monkeypatch.setattr(launch, "cores", lambda: 8)
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setenv("OMP_NUM_THREADS", options)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
     assert launch.shares(jobs) == expected
 
@@ -144,8 +144,8 @@ def test_a_signal_lets_every_run_save_its_state(stage, capsys):
     assert stage.ablate(seeds=[0, 1]) == 143
     assert (stage.output / "plain" / "seed_0" / "saved").exists()
     assert len(stage.started()) == 1
-    said = capsys.readouterr().err
-    assert said.endswith("distill: stopped by SIGTERM; the state is saved, continue with the same command\n")
+    message = capsys.readouterr().err
+    assert message.endswith("distill: stopped by SIGTERM; the state is saved, continue with the same command\n")
 
 
 # ---------------------------------------------------------------------------------------------- without starting them
@@ -154,33 +154,33 @@ def test_a_signal_lets_every_run_save_its_state(stage, capsys):
 def test_a_dry_run_says_where_every_run_stands_and_leaves_nothing(stage, capsys):
     assert stage.ablate("--dry-run") == 0
     assert not stage.output.exists()
-    said = capsys.readouterr().out
-    assert f"missing   {stage.output}/plain/seed_0  method.name=supervised\n" in said
-    assert said.endswith("2 of 2 runs are missing\n")
+    message = capsys.readouterr().out
+    assert f"missing   {stage.output}/plain/seed_0  method.name=supervised\n" in message
+    assert message.endswith("2 of 2 runs are missing\n")
     stage.ablate()
     capsys.readouterr()
     stage.ablate("--dry-run", seeds=[0, 1])
-    said = capsys.readouterr().out
-    assert f"finished  {stage.output}/plain/seed_0  method.name=supervised\n" in said
-    assert said.endswith("2 of 4 runs are missing\n")
+    message = capsys.readouterr().out
+    assert f"finished  {stage.output}/plain/seed_0  method.name=supervised\n" in message
+    assert message.endswith("2 of 4 runs are missing\n")
 
 
 def test_listed_commands_can_be_carried_out_anywhere_and_are_gathered(stage, capsys, monkeypatch, tmp_path):
     monkeypatch.undo()
     rows = {"big": {"method.name": "supervised"}, "small": {"teacher.name": "row:big"}}
     assert stage.ablate("--list", rows=rows) == 0
-    said = capsys.readouterr()
-    (line,) = said.out.splitlines()
+    message = capsys.readouterr()
+    (line,) = message.out.splitlines()
     run = stage.output / "big" / "seed_0"
     words = ["-m", "distill", "train", f"{run}.yaml", "--output", str(run), "--resume", "--force"]
     assert line.split()[1:] == words
     assert yaml.safe_load((stage.output / "big" / "seed_0.yaml").read_text())["method"]["name"] == "supervised"
-    assert "1 more need results of these: list again when they are finished" in said.err
+    assert "1 more need results of these: list again when they are finished" in message.err
 
 
-def test_nothing_to_gather_is_said(stage, refused):
-    said = refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
-    assert said == f"no run under {stage.output} is finished, so there is no table; see --dry-run"
+def test_nothing_to_gather_is_reported(stage, refused):
+    message = refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
+    assert message == f"no run under {stage.output} is finished, so there is no table; see --dry-run"
 
 
 def test_without_jobs_what_was_carried_out_elsewhere_is_gathered(stage, capsys):
@@ -194,15 +194,15 @@ def test_without_jobs_what_was_carried_out_elsewhere_is_gathered(stage, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--jobs", "-1"], "expected a whole number from 0 on, got '-1'"),
         (["--jobs", "two"], "expected a whole number from 0 on, got 'two'"),
         (["--dry-run", "--list"], "not allowed with argument"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(refused, stage, words, said):
-    assert said in refused("ablate", stage.write(), *words)
+def test_options_that_make_no_sense_are_refused(refused, stage, words, message):
+    assert message in refused("ablate", stage.write(), *words)
 
 
 def test_two_real_runs_make_a_table(content, tmp_path, capsys):
@@ -213,8 +213,8 @@ def test_two_real_runs_make_a_table(content, tmp_path, capsys):
     preset = {"base": tiny, "rows": rows, "models": ["student", "ghost"]}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
     assert main(["ablate", str(tmp_path / "real.yaml"), "--output", str(tmp_path / "out"), "--jobs", "2"]) == 0
-    said = capsys.readouterr().out
-    assert "FAM: ghost" in said
+    message = capsys.readouterr().out
+    assert "FAM: ghost" in message
     table = (tmp_path / "out" / "results.md").read_text()
     assert "## Difference to plain" in table
     again = ["train", str(tmp_path / "out/FAM/seed_0.yaml"), "--output", str(tmp_path / "out/FAM/seed_0"), "--resume"]

@@ -56,9 +56,9 @@ def test_differences_are_paired_by_image_and_seed(tables):
 def test_a_row_can_be_compared_with_further_ones(stage, tables):
     path = stage.write(rows=ROWS, seeds=[0, 1], twins={"+FAM": ["+KD"], "+KD": ["plain"]})
     preset, runs = plan(path, [], stage.output)
-    found = make_tables(preset, gather(preset, runs), 0)
-    assert found.to_twins == {"plain": {"+KD": tables.to_first["+KD"]}, "+KD": {"+FAM": tables.to_above["+FAM"]}}
-    assert [heading for heading, _ in found.sections()][2:] == ["Difference to plain", "Difference to +KD"]
+    result = make_tables(preset, gather(preset, runs), 0)
+    assert result.to_twins == {"plain": {"+KD": tables.to_first["+KD"]}, "+KD": {"+FAM": tables.to_above["+FAM"]}}
+    assert [heading for heading, _ in result.sections()][2:] == ["Difference to plain", "Difference to +KD"]
 
 
 def test_what_is_drawn_is_images_each_with_its_mean_over_seeds(stage, results):
@@ -112,8 +112,8 @@ def test_rows_of_two_protocols_do_not_stand_in_one_table(stage, results, refused
 def test_runs_that_evaluated_nothing_make_no_table(stage, refused):
     stage.models |= {("plain", 0): [], ("+KD", 0): []}
     assert stage.ablate() == 2
-    said = refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
-    assert said == f"no finished run under {stage.output} evaluated a student: there is nothing to compare"
+    message = refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
+    assert message == f"no finished run under {stage.output} evaluated a student: there is nothing to compare"
 
 
 def test_the_files_hold_every_row_and_number(stage, tables):

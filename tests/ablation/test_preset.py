@@ -121,7 +121,7 @@ def test_a_reference_may_stand_inside_a_section(planned):
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         (
             {"rows": {"a": {"method.kd_wait": 1}}},
@@ -162,8 +162,8 @@ def test_a_reference_may_stand_inside_a_section(planned):
         ),
     ],
 )
-def test_a_wrong_ablation_is_refused_before_anything_starts(refused, stage, keys, said):
-    assert said in refused("ablate", stage.write(**keys), "--output", stage.output)
+def test_a_wrong_ablation_is_refused_before_anything_starts(refused, stage, keys, message):
+    assert message in refused("ablate", stage.write(**keys), "--output", stage.output)
     assert stage.started() == []
     assert not stage.output.exists()
 
@@ -171,14 +171,14 @@ def test_a_wrong_ablation_is_refused_before_anything_starts(refused, stage, keys
 def test_two_rows_of_one_name_are_refused(refused, stage):
     path = stage.write()
     path.write_text(path.read_text() + "  plain: {}\n")
-    said = refused("ablate", path)
-    assert "is not valid YAML: 'plain' stands there twice; delete one of the two, or name it otherwise" in said
+    message = refused("ablate", path)
+    assert "is not valid YAML: 'plain' stands there twice; delete one of the two, or name it otherwise" in message
     lines = path.read_text().splitlines()
-    assert f'in "{path}", line {len(lines)}' in said
+    assert f'in "{path}", line {len(lines)}' in message
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("optim.lrr=1", "row plain: unknown key optim.lrr, did you mean lr?"),
         ("method.name=fill", "method.name cannot be set for every run: "),
@@ -189,8 +189,8 @@ def test_two_rows_of_one_name_are_refused(refused, stage):
         ("base=absent.yaml", "no configuration at absent.yaml"),
     ],
 )
-def test_an_override_that_cannot_hold_for_every_run_is_refused(refused, stage, override, said):
-    assert said in refused("ablate", stage.write(), override, "--output", stage.output)
+def test_an_override_that_cannot_hold_for_every_run_is_refused(refused, stage, override, message):
+    assert message in refused("ablate", stage.write(), override, "--output", stage.output)
 
 
 def test_a_section_set_by_a_row_cannot_be_changed_inside_for_every_run(planned):

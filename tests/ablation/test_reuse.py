@@ -49,8 +49,8 @@ def test_runs_of_one_configuration_that_differ_are_refused(stage, elsewhere, ref
     stage.output = stage.folder / "other_code"
     assert stage.ablate() == 0
     both = ("--reuse", elsewhere, "--reuse", stage.output)
-    said = refused("ablate", stage.write(**WEIGHT), *both, "--output", stage.folder / "weight")
-    assert "have one configuration and different results; give --reuse the folder of one of them" in said
+    message = refused("ablate", stage.write(**WEIGHT), *both, "--output", stage.folder / "weight")
+    assert "have one configuration and different results; give --reuse the folder of one of them" in message
     assert not (stage.folder / "weight").exists()
 
 
@@ -63,14 +63,14 @@ def test_a_run_whose_metrics_are_not_numbers_does_not_differ_from_itself(stage, 
 
 
 def test_a_folder_that_is_not_there_is_refused(stage, refused):
-    said = refused("ablate", stage.write(), "--reuse", stage.folder / "nowhere", "--output", stage.output)
-    assert said.endswith("there is no such folder; give that of a run or an ablation")
+    message = refused("ablate", stage.write(), "--reuse", stage.folder / "nowhere", "--output", stage.output)
+    assert message.endswith("there is no such folder; give that of a run or an ablation")
 
 
 @pytest.mark.parametrize("only_shows", ["--dry-run", "--list"])
 def test_what_only_shows_runs_takes_over_none(stage, elsewhere, refused, only_shows):
-    said = refused("ablate", stage.write(), "--reuse", elsewhere, only_shows, "--output", stage.output)
-    assert said.endswith("give --reuse DIR --jobs 0 before")
+    message = refused("ablate", stage.write(), "--reuse", elsewhere, only_shows, "--output", stage.output)
+    assert message.endswith("give --reuse DIR --jobs 0 before")
     assert not stage.output.exists()
     assert stage.ablate("--reuse", elsewhere, "--jobs", "0") == 0
     assert len(stage.started()) == 2

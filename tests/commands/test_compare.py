@@ -30,9 +30,9 @@ def compared(capsys, monkeypatch):
 
     def run(a, b):
         assert main(["compare", str(a), str(b)]) == 0
-        said = capsys.readouterr().out
-        lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if "│" in line]
-        return {line[0].split()[0]: line[1:] for line in lines}, said
+        message = capsys.readouterr().out
+        lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in message.splitlines() if "│" in line]
+        return {line[0].split()[0]: line[1:] for line in lines}, message
 
     return run
 
@@ -40,12 +40,12 @@ def compared(capsys, monkeypatch):
 def test_the_lower_error_and_the_higher_accuracy_win(results, compared):
     a = results("a.json", {"x": 0.5, "y": 0.7, "z": 0.9})
     b = results("b.json", {"z": 0.8, "y": 0.6, "x": 0.4})
-    lines, said = compared(a, b)
+    lines, message = compared(a, b)
     assert lines["rmse"] == ["0.7000", "0.6000", "−0.1000 [−0.1000, −0.1000]", "B"]
     assert {metric for metric, line in lines.items() if line[-1] == "B"} == set(LOWER_IS_BETTER)
     assert {metric for metric, line in lines.items() if line[-1] == "A"} == {"d1", "d2", "d3"}
-    assert "folder · f · 3 images" in said
-    assert f"A: {a}" in said
+    assert "folder · f · 3 images" in message
+    assert f"A: {a}" in message
 
 
 def test_nobody_wins_where_the_interval_holds_0(results, compared):
@@ -58,9 +58,9 @@ def test_nobody_wins_where_the_interval_holds_0(results, compared):
 def test_images_are_paired_by_name_and_the_missing_ones_counted(results, compared):
     a = results("a.json", {"x": 1.0, "y": 2.0, "only a": 900.0})
     b = results("b.json", {"y": 2.5, "x": 1.5, "only b": 0.0, "only b too": 0.0})
-    lines, said = compared(a, b)
+    lines, message = compared(a, b)
     assert lines["rmse"][:3] == ["1.500", "2.000", "+0.5000 [+0.5000, +0.5000]"]
-    assert "left out: 1 images only in A, 2 only in B" in said
+    assert "left out: 1 images only in A, 2 only in B" in message
 
 
 def test_a_run_stands_for_its_student(finished, compared):
@@ -75,9 +75,9 @@ def test_a_run_stands_for_its_student(finished, compared):
 def test_of_several_protocols_those_in_both_files_are_compared(results, compared, tmp_path):
     one, other = (json.loads(results(name, {"x": 1.0, "y": 2.0}, fingerprint=name).read_text()) for name in "fg")
     (tmp_path / "all.json").write_text(json.dumps([one, other]))
-    _, said = compared(tmp_path / "all.json", results("a.json", {"x": 1.0, "y": 3.0}, fingerprint="g"))
-    assert "folder · g · 2 images" in said
-    assert "folder · f" not in said
+    _, message = compared(tmp_path / "all.json", results("a.json", {"x": 1.0, "y": 3.0}, fingerprint="g"))
+    assert "folder · g · 2 images" in message
+    assert "folder · f" not in message
 
 
 def test_results_of_two_protocols_are_refused(refused, results):
@@ -89,23 +89,23 @@ def test_results_of_two_protocols_are_refused(refused, results):
 
 
 def test_results_on_other_images_are_refused(refused, results):
-    said = refused("compare", results("a.json", {"x": 1.0}), results("b.json", {"y": 1.0}))
-    assert "share no image; give two results on one data set" in said
+    message = refused("compare", results("a.json", {"x": 1.0}), results("b.json", {"y": 1.0}))
+    assert "share no image; give two results on one data set" in message
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[3]", '"text"', '{"protocol": 1, "fingerprint": 2}', "\xff"])
 def test_a_file_that_holds_no_results_is_refused(refused, results, tmp_path, content):
     (tmp_path / "b.json").write_text(content, encoding="latin-1")
-    said = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "b.json")
-    assert said == f"{tmp_path / 'b.json'} is not a file of results; write one with distill evaluate --json FILE"
+    message = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "b.json")
+    assert message == f"{tmp_path / 'b.json'} is not a file of results; write one with distill evaluate --json FILE"
 
 
 def test_a_file_that_does_not_exist_is_refused(refused, results, tmp_path):
-    said = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "none.json")
-    assert said == f"no results at {tmp_path / 'none.json'}; write them with distill evaluate --json FILE"
+    message = refused("compare", results("a.json", {"x": 1.0}), tmp_path / "none.json")
+    assert message == f"no results at {tmp_path / 'none.json'}; write them with distill evaluate --json FILE"
 
 
-def test_a_run_in_which_nothing_was_judged_is_refused(refused, results, tmp_path):
+def test_a_run_in_which_nothing_was_evaluated_is_refused(refused, results, tmp_path):
     (tmp_path / "b.json").write_text("[]")
     assert "b.json holds no results: nothing was evaluated" in refused(
         "compare", results("a.json", {"x": 1.0}), tmp_path / "b.json"

@@ -25,8 +25,8 @@ def check(tmp_path, capsys):
         file = tmp_path / "report.json"
         words = ["data", "check", "--data", data, "--root", str(root), "--json", str(file), *map(str, options)]
         code = main(words)
-        said = capsys.readouterr()
-        return code, json.loads(file.read_text()), said.out, said.err
+        message = capsys.readouterr()
+        return code, json.loads(file.read_text()), message.out, message.err
 
     return run
 
@@ -54,18 +54,18 @@ def test_missing_files_are_counted_and_named(check, own_streets):
     assert err.count("\n") == 1
 
 
-def test_everything_that_is_wrong_is_told_at_once(check, own_streets):
+def test_everything_that_is_wrong_is_reported_at_once(check, own_streets):
     (own_streets / "image/train0.png").write_bytes(b"")
     write(own_streets / "depth/train1.png", np.zeros((32, 64), np.uint8))
     code, report, _, err = check("folder", own_streets)
     assert code == 2
-    said = " ".join(report["problems"])
-    assert "1 of 16 files cannot be read" in said
-    assert "train1.png is a 8-bit picture" in said
+    message = " ".join(report["problems"])
+    assert "1 of 16 files cannot be read" in message
+    assert "train1.png is a 8-bit picture" in message
     assert err.rstrip().endswith("more, see the report)")
 
 
-def test_a_scale_that_does_not_fit_is_told_with_one_that_does(check, own_streets):
+def test_a_scale_that_does_not_fit_is_reported_with_one_that_does(check, own_streets):
     for path in (own_streets / "depth").iterdir():
         write(path, np.full((32, 64), 20_000, np.uint16))
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 100, "--max-depth", 80)
@@ -73,7 +73,7 @@ def test_a_scale_that_does_not_fit_is_told_with_one_that_does(check, own_streets
     assert "depth spans 200 to 200 m, expected 0.001 to 80 m; 256 units per metre would fit" in report["problems"][0]
 
 
-def test_images_in_both_halves_are_told(check, own_streets):
+def test_images_in_both_halves_are_reported(check, own_streets):
     shutil.copy(own_streets / "train_files_with_gt.txt", own_streets / "test_files_with_gt.txt")
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
     assert code == 2
@@ -81,7 +81,7 @@ def test_images_in_both_halves_are_told(check, own_streets):
     assert "8 test images are training images too" in report["problems"][0]
 
 
-def test_a_test_image_that_was_copied_into_training_is_told(check, own_streets):
+def test_a_test_image_that_was_copied_into_training_is_reported(check, own_streets):
     shutil.copy(own_streets / "image/test1.png", own_streets / "image/train5.png")
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
     assert (code, report["shared"]["copies"]) == (0, 1)
@@ -89,7 +89,7 @@ def test_a_test_image_that_was_copied_into_training_is_told(check, own_streets):
     assert note.endswith(f"{own_streets}/image/test1.png is {own_streets}/image/train5.png")
 
 
-def test_images_of_several_sizes_are_told_with_the_key_that_helps(check, own_streets):
+def test_images_of_several_sizes_are_reported_with_the_key_that_helps(check, own_streets):
     write(own_streets / "image/train0.png", np.zeros((40, 64, 3), np.uint8))
     write(own_streets / "depth/train0.png", np.full((40, 64), 999, np.uint16))
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
@@ -115,7 +115,7 @@ def test_frames_of_another_size_stand_in_the_way(check, tmp_path, data, image, d
     assert report["problems"][0].endswith(" of 340x700: give whole frames")
 
 
-def test_lines_that_come_twice_are_told_and_not_judged_on(check, refused, own_streets):
+def test_lines_that_come_twice_are_reported_and_not_evaluated_on(check, refused, own_streets):
     for part in ("train", "test"):
         file = own_streets / f"{part}_files_with_gt.txt"
         file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")
@@ -130,7 +130,7 @@ def test_lines_that_come_twice_are_told_and_not_judged_on(check, refused, own_st
     assert "image/test0.png, which would count twice: drop them" in refused(*words)
 
 
-def test_depth_that_is_all_near_is_told(check, own_streets):
+def test_depth_that_is_all_near_is_reported(check, own_streets):
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 65535)
     assert code == 0
     assert any("of the 80 m that count: does the file hold the units" in note for note in report["notes"])
@@ -202,7 +202,7 @@ def test_prepared_pictures_are_read_as_the_labelled_file_is(labelled, tmp_path, 
 
 
 def test_preparing_needs_the_labelled_file_and_an_empty_folder(refused, labelled, tmp_path):
-    said = refused("data", "prepare", "--root", tmp_path, "--output", tmp_path / "new")
-    assert "has no nyu_depth_v2_labeled.mat" in said
-    said = refused("data", "prepare", "--root", labelled, "--output", labelled)
-    assert "already holds something, expected a new or empty folder" in said
+    message = refused("data", "prepare", "--root", tmp_path, "--output", tmp_path / "new")
+    assert "has no nyu_depth_v2_labeled.mat" in message
+    message = refused("data", "prepare", "--root", labelled, "--output", labelled)
+    assert "already holds something, expected a new or empty folder" in message

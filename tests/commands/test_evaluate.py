@@ -64,15 +64,15 @@ def evaluated(tmp_path):
 
 
 def test_evaluate_writes_what_is_promised(evaluated, finished, streets, capsys):
-    found = evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256)
-    assert found["protocol"] == "folder"
-    assert found["fingerprint"] == PROTOCOLS["folder"].fingerprint
-    assert (found["images"], found["skipped"]) == (2, 0)
+    result = evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256)
+    assert result["protocol"] == "folder"
+    assert result["fingerprint"] == PROTOCOLS["folder"].fingerprint
+    assert (result["images"], result["skipped"]) == (2, 0)
     assert {"d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"} == set(METRICS)
-    assert set(METRICS) <= found["metrics"].keys()
-    assert [image["name"] for image in found["per_image"]] == ["image/test0.png", "image/test1.png"]
+    assert set(METRICS) <= result["metrics"].keys()
+    assert [image["name"] for image in result["per_image"]] == ["image/test0.png", "image/test1.png"]
     for metric in METRICS:
-        assert found["metrics"][metric] == pytest.approx(np.mean([image[metric] for image in found["per_image"]]))
+        assert result["metrics"][metric] == pytest.approx(np.mean([image[metric] for image in result["per_image"]]))
     assert PROTOCOLS["folder"].fingerprint in capsys.readouterr().out
 
 
@@ -85,34 +85,34 @@ def test_evaluate_agrees_with_the_run_for_student_and_teacher(evaluated, finishe
 
 def test_the_cap_and_the_list_of_a_folder_are_options(evaluated, finished, streets, tmp_path):
     (tmp_path / "one.txt").write_text("image/train3.png depth/train3.png\n")
-    found = evaluated(
+    result = evaluated(
         *[finished, "--data", "folder", "--root", streets, "--depth-scale", 256],
         *["--split", tmp_path / "one.txt", "--max-depth", 30, "--tta", "flip"],
     )
-    assert [image["name"] for image in found["per_image"]] == ["image/train3.png"]
-    assert (found["settings"]["max_depth"], found["settings"]["tta"]) == (30, "flip")
-    assert found["fingerprint"] == PROTOCOLS["folder"].with_(max_depth=30, tta="flip").fingerprint
+    assert [image["name"] for image in result["per_image"]] == ["image/train3.png"]
+    assert (result["settings"]["max_depth"], result["settings"]["tta"]) == (30, "flip")
+    assert result["fingerprint"] == PROTOCOLS["folder"].with_(max_depth=30, tta="flip").fingerprint
 
 
-def test_scenes_need_no_root_and_are_judged_as_what_they_are(evaluated, finished):
-    found = evaluated(finished, "--data", "scenes", "--scenes", "room", "--all-protocols")
-    assert [one["protocol"] for one in found] == ["scenes_room"]
-    assert found[0]["per_image"][0]["name"].startswith("room-")
+def test_scenes_need_no_root_and_are_scored_as_what_they_are(evaluated, finished):
+    result = evaluated(finished, "--data", "scenes", "--scenes", "room", "--all-protocols")
+    assert [one["protocol"] for one in result] == ["scenes_room"]
+    assert result[0]["per_image"][0]["name"].startswith("room-")
 
 
 def test_all_protocols_of_kitti_stand_side_by_side(evaluated, finished, tiny_kitti):
-    found = evaluated(finished, "--data", "kitti", "--root", tiny_kitti, "--all-protocols")
+    result = evaluated(finished, "--data", "kitti", "--root", tiny_kitti, "--all-protocols")
     names = ["kitti_eigen_garg_full", "kitti_eigen_garg_kb", "kitti_eigen_crop_full", "kitti_eigen_crop_kb"]
-    assert [one["protocol"] for one in found] == names
-    assert [one["fingerprint"] for one in found] == [PROTOCOLS[name].fingerprint for name in names]
-    assert len({one["per_image"][0]["pixels"] for one in found}) == 4
+    assert [one["protocol"] for one in result] == names
+    assert [one["fingerprint"] for one in result] == [PROTOCOLS[name].fingerprint for name in names]
+    assert len({one["per_image"][0]["pixels"] for one in result}) == 4
 
 
 def test_all_protocols_of_nyu_are_one(evaluated, finished, tiny_nyu):
-    (found,) = evaluated(finished, "--data", "nyu", "--root", tiny_nyu, "--all-protocols", "--size", "64x96")
-    assert found["protocol"] == "nyu_eigen"
-    assert found["input_size"] == [64, 96]
-    assert found["per_image"][0]["pixels"] == (471 - 45) // 3 * 2 * (601 - 41)
+    (result,) = evaluated(finished, "--data", "nyu", "--root", tiny_nyu, "--all-protocols", "--size", "64x96")
+    assert result["protocol"] == "nyu_eigen"
+    assert result["input_size"] == [64, 96]
+    assert result["per_image"][0]["pixels"] == (471 - 45) // 3 * 2 * (601 - 41)
 
 
 def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metres(monkeypatch):
@@ -131,7 +131,7 @@ def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metr
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere", "--data", "scenes"], "no student in nowhere"),
         (["dpt_huge:x.pt", "--data", "scenes"], "unknown teacher 'dpt_huge', did you mean"),
@@ -147,51 +147,51 @@ def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metr
         (["RUN", "--data", "folder", "--root", "STREETS", "--json", "FILE/x.json"], "cannot be written; give a file"),
     ],
 )
-def test_evaluate_refuses_what_it_cannot_judge(refused, finished, streets, words, said):
+def test_evaluate_refuses_what_it_cannot_score(refused, finished, streets, words, message):
     places = {"RUN": str(finished), "STREETS": str(streets), "FILE/x.json": f"{__file__}/x.json"}
-    assert said in refused("evaluate", *[places.get(word, word) for word in words])
+    assert message in refused("evaluate", *[places.get(word, word) for word in words])
 
 
-def test_images_that_cannot_be_read_are_named_and_the_rest_is_judged(evaluated, finished, own_streets, capsys):
+def test_images_that_cannot_be_read_are_named_and_the_rest_is_evaluated(evaluated, finished, own_streets, capsys):
     (own_streets / "image" / "test0.png").write_bytes(b"")
-    found = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
-    assert found["images"] == 1
-    assert found["faults"] == [str(own_streets / "image" / "test0.png")]
+    result = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert result["images"] == 1
+    assert result["faults"] == [str(own_streets / "image" / "test0.png")]
     assert "1 images could not be read" in capsys.readouterr().out
 
 
-def test_if_nothing_can_be_judged_that_is_the_mistake(refused, finished, own_streets):
+def test_if_nothing_can_be_scored_that_is_the_mistake(refused, finished, own_streets):
     for name in ("test0", "test1"):
         (own_streets / "image" / f"{name}.png").write_bytes(b"")
-    said = refused("evaluate", finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
-    assert said.startswith("nothing to evaluate by folder: 0 without ground truth in range, 2 unreadable")
+    message = refused("evaluate", finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert message.startswith("nothing to evaluate by folder: 0 without ground truth in range, 2 unreadable")
     assert os.path.exists(own_streets)
 
 
 # -------------------------------------------------------------------------------------------------- protocols and data
 
 
-def test_every_protocol_is_told_with_all_that_decides_it(evaluated, finished, tiny_kitti, capsys):
+def test_every_protocol_is_reported_with_all_that_decides_it(evaluated, finished, tiny_kitti, capsys):
     evaluated(finished, "--data", "kitti", "--root", tiny_kitti, "--all-protocols", "--max-depth", 50)
-    said = " ".join(capsys.readouterr().out.split())
+    message = " ".join(capsys.readouterr().out.split())
     for name in ("kitti_eigen_garg_full", "kitti_eigen_garg_kb", "kitti_eigen_crop_full", "kitti_eigen_crop_kb"):
         protocol = PROTOCOLS[name].with_(max_depth=50)
-        assert f"{name} ({protocol.fingerprint}): {protocol.describe()}" in said
-    assert "rows do not compare" in said
+        assert f"{name} ({protocol.fingerprint}): {protocol.describe()}" in message
+    assert "rows do not compare" in message
 
 
-def test_frames_of_the_selection_are_judged_by_the_selection(evaluated, refused, finished, tmp_path):
+def test_frames_of_the_selection_are_scored_by_the_selection(evaluated, refused, finished, tmp_path):
     folder = tmp_path / "depth_selection" / "val_selection_cropped"
     write_frame(folder, "any", "frame", (352, 1216), 12.0, 256)
     for kind, made in (("image", "any/frame.jpg"), ("groundtruth_depth", "any_depth/frame.png")):
         target = folder / kind / f"2011_09_26_drive_0002_sync_{kind}_0000000005_image_02.png"
         target.parent.mkdir()
         (folder / made).rename(target)
-    (found,) = evaluated(finished, "--data", "kitti", "--root", tmp_path, "--all-protocols")
-    assert found["per_image"][0]["pixels"] == (352 - 118) * 1216  # every third row is a hole
-    assert found["fingerprint"] == PROTOCOLS["kitti_selection"].fingerprint
-    said = refused("evaluate", finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_eigen_garg_kb")
-    assert "kitti_eigen_garg_kb does not score KITTI's depth_selection, expected one of kitti_selection" in said
+    (result,) = evaluated(finished, "--data", "kitti", "--root", tmp_path, "--all-protocols")
+    assert result["per_image"][0]["pixels"] == (352 - 118) * 1216  # every third row is a hole
+    assert result["fingerprint"] == PROTOCOLS["kitti_selection"].fingerprint
+    message = refused("evaluate", finished, "--data", "kitti", "--root", tmp_path, "--protocol", "kitti_eigen_garg_kb")
+    assert "kitti_eigen_garg_kb does not score KITTI's depth_selection, expected one of kitti_selection" in message
 
 
 @pytest.mark.parametrize(
@@ -218,16 +218,16 @@ def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usu
 
 def test_median_scaling_and_the_plain_flip_are_options(evaluated, finished, streets):
     folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
-    found = evaluated(finished, *folder, "--median-scaling", "--tta", "flip-plain")
-    assert (found["settings"]["median_scaling"], found["settings"]["tta"]) == (True, "flip-plain")
-    assert found["metrics"] != evaluated(finished, *folder)["metrics"]
+    result = evaluated(finished, *folder, "--median-scaling", "--tta", "flip-plain")
+    assert (result["settings"]["median_scaling"], result["settings"]["tta"]) == (True, "flip-plain")
+    assert result["metrics"] != evaluated(finished, *folder)["metrics"]
 
 
 def test_frames_without_truth_are_counted_and_named(evaluated, finished, own_streets, capsys):
     with (own_streets / "test_files_with_gt.txt").open("a") as lines:
         lines.write("image/train0.png None\n")
-    found = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
-    assert (found["images"], found["skipped"], found["skipped_names"]) == (2, 1, ["image/train0.png"])
+    result = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
+    assert (result["images"], result["skipped"], result["skipped_names"]) == (2, 1, ["image/train0.png"])
     assert "1 images without ground truth in range were skipped: image/train0.png" in capsys.readouterr().out
 
 
@@ -235,14 +235,14 @@ def test_images_too_small_for_a_network_are_refused(refused, finished, tmp_path)
     line = write_frame(tmp_path, "image", "a", (20, 40), 3.0, 1000)
     (tmp_path / "test_files_with_gt.txt").write_text(line)
     (tmp_path / "images").mkdir()
-    said = refused("evaluate", finished, "--data", "folder", "--root", tmp_path)
-    assert "a.jpg is 20x40 (height x width), expected at least 32 both ways" in said
+    message = refused("evaluate", finished, "--data", "folder", "--root", tmp_path)
+    assert "a.jpg is 20x40 (height x width), expected at least 32 both ways" in message
 
 
 def test_a_wrong_scale_of_the_truth_is_refused_with_one_that_fits(refused, finished, streets):
-    said = refused("evaluate", finished, "--data", "folder", "--root", streets, "--depth-scale", 1)
-    assert "no valid ground truth in the whole set" in said
-    assert "256 units per metre would fit" in said
+    message = refused("evaluate", finished, "--data", "folder", "--root", streets, "--depth-scale", 1)
+    assert "no valid ground truth in the whole set" in message
+    assert "256 units per metre would fit" in message
 
 
 def test_predictions_of_other_units_are_suspected(evaluated, tiny_kitti, tmp_path, capsys):
@@ -291,39 +291,39 @@ def write_predictions(folder, names, depth=12.0, scale=256, size=(375, 1242)):
 
 
 @pytest.mark.parametrize("size", [(375, 1242), (352, 1216)])
-def test_pngs_of_another_toolkit_are_judged_with_the_data_sets_scale(evaluated, tiny_kitti, tmp_path, size):
+def test_pngs_of_another_toolkit_are_scored_with_the_data_sets_scale(evaluated, tiny_kitti, tmp_path, size):
     folder = write_predictions(tmp_path / "theirs", ["2011_09_26_0000000005.png"], size=size)
-    found = evaluated(folder, "--data", "kitti", "--root", tiny_kitti)
-    assert found["metrics"]["rmse"] == 0  # the truth is 12 m everywhere
+    result = evaluated(folder, "--data", "kitti", "--root", tiny_kitti)
+    assert result["metrics"]["rmse"] == 0  # the truth is 12 m everywhere
     half = evaluated(folder, "--data", "kitti", "--root", tiny_kitti, "--prediction-scale", 512)
     assert half["metrics"]["rmse"] == 6
 
 
-def test_what_predict_writes_can_be_judged(evaluated, finished, streets, tmp_path):
+def test_what_predict_writes_can_be_evaluated(evaluated, finished, streets, tmp_path):
     assert main(["predict", str(finished), str(streets / "image"), "--output", str(tmp_path / "out")]) == 0
     folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
-    found = evaluated(tmp_path / "out", *folder)
-    assert found["metrics"] == pytest.approx(evaluated(finished, *folder)["metrics"], rel=0.02)
+    result = evaluated(tmp_path / "out", *folder)
+    assert result["metrics"] == pytest.approx(evaluated(finished, *folder)["metrics"], rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "message"),
     [
         (["else.png"], [], "1 of 1 images have no prediction in"),
         (["0000000005.png"], ["--tta", "flip"], "holds no prediction for the mirrored image, which --tta flip needs"),
         (["0000000005.png"], ["--size", "64x96"], "--size is for models, and"),
     ],
 )
-def test_predictions_that_cannot_be_judged_are_refused(refused, tiny_kitti, tmp_path, names, options, said):
+def test_predictions_that_cannot_be_evaluated_are_refused(refused, tiny_kitti, tmp_path, names, options, message):
     folder = write_predictions(tmp_path / "theirs", names)
-    assert said in refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti, *options)
+    assert message in refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti, *options)
 
 
 def test_predictions_of_another_size_are_refused_with_both(refused, tiny_kitti, tmp_path):
     folder = write_predictions(tmp_path / "theirs", ["0000000005.png"], size=(188, 621))
-    said = refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti)
-    assert "is 188x621, but" in said
-    assert said.endswith("expected a depth map of 375x1242 or 352x1216")
+    message = refused("evaluate", folder, "--data", "kitti", "--root", tiny_kitti)
+    assert "is 188x621, but" in message
+    assert message.endswith("expected a depth map of 375x1242 or 352x1216")
 
 
 # -------------------------------------------------------------------------------------------------- page and processes
@@ -363,7 +363,7 @@ def free_port():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a forked process cannot use the GPU")
-def test_two_processes_judge_an_uneven_set_as_one_does(evaluated, finished, own_streets, tmp_path):
+def test_two_processes_evaluate_an_uneven_set_as_one_does(evaluated, finished, own_streets, tmp_path):
     with (own_streets / "test_files_with_gt.txt").open("a") as lines:
         lines.write("image/train0.png depth/train0.png\n")
     words = [finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256]

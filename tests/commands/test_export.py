@@ -47,7 +47,7 @@ def test_the_file_says_what_it_takes_gives_and_comes_from(exported, finished):
     assert facts["licence"]
 
 
-def test_the_run_s_own_images_check_it_and_the_error_is_told(finished, tmp_path, capsys):
+def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_path, capsys):
     words = ["--output", str(tmp_path / "any.onnx"), "--size", "32x64", "--dynamic", "--licence", "mine"]
     assert main(["export", str(finished / "student"), *words]) == 0
     said = capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_a_missing_package_names_the_extra(refused, finished, tmp_path, monkeypa
     assert "this needs onnxruntime: install it with pip install '.[export]'" in said
 
 
-def test_images_that_are_given_check_the_file(finished, tmp_path, capsys):
+def test_images_that_are_named_check_the_file(finished, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), pixels)
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--images", str(tmp_path)]

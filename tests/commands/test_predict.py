@@ -268,7 +268,7 @@ def test_what_an_earlier_call_wrote_into_a_folder_inside_is_no_input(tmp_path):
     assert (source.place, source.name.as_posix()) == (image, "1")
 
 
-def test_an_image_given_twice_is_predicted_once(tmp_path):
+def test_an_image_named_twice_is_predicted_once(tmp_path):
     image = str(write_image(tmp_path / "1.png"))
     assert len(find_inputs([image, image], tmp_path / "out")) == 1
 

@@ -46,8 +46,8 @@ def test_a_run_leaves_everything_it_promises_and_no_more(finished, config_file):
 
 
 def test_the_saved_configuration_makes_the_same_run(finished, config_file):
-    given = load_config(config_file, [f"output={finished}"])
-    assert load_config(finished / "config.yaml") == given
+    inputs = load_config(config_file, [f"output={finished}"])
+    assert load_config(finished / "config.yaml") == inputs
 
 
 def test_every_step_and_validation_is_recorded(finished):
@@ -59,14 +59,14 @@ def test_every_step_and_validation_is_recorded(finished):
     )
 
 
-def test_a_distillation_that_overwhelms_the_task_is_said_once(train, capsys):
+def test_a_distillation_that_overwhelms_the_task_is_reported_once(train, capsys):
     train("method.kd_weight=1e6", "method.warmup_steps=0")
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     for stride in (4, 8, 16, 32):
-        assert len(re.findall(rf"distillation pulls \d+ times as hard as the task at stride {stride};", said)) == 1
+        assert len(re.findall(rf"distillation pulls \d+ times as hard as the task at stride {stride};", message)) == 1
 
 
-def test_keys_that_no_network_reads_are_told(config_file, finished):
+def test_keys_that_no_network_reads_are_reported(config_file, finished):
     words = [f"teacher.name={finished}", "student.lg_scope=late"]
     teacher, scope = advise_networks(load_config(config_file, words))
     assert teacher == f"teacher.checkpoint: not read, as the folder {finished} says it all"
@@ -174,11 +174,11 @@ def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
     assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, False, True, True]
 
 
-def test_what_is_said_of_a_method_reaches_it(config_file):
-    said = ["method.kd_weight=0.3", "method.kd_normalise=true", "method.window=3", "method.output_weight=0.7"]
+def test_what_a_configuration_sets_of_a_method_reaches_it(config_file):
+    message = ["method.kd_weight=0.3", "method.kd_normalise=true", "method.window=3", "method.output_weight=0.7"]
     built = {}
     for name in ("feature", "disdepth", "output"):
-        config = load_config(config_file, [*said, f"method.name={name}", "method.loss=eigen"])
+        config = load_config(config_file, [*message, f"method.name={name}", "method.loss=eigen"])
         student, teacher = build_student(config, 80.0), build_teacher(config)
         built[name] = build_method(config, student, teacher, warmup_steps=5)
     for name in ("feature", "disdepth"):
@@ -189,7 +189,7 @@ def test_what_is_said_of_a_method_reaches_it(config_file):
     assert {method.task_loss for method in built.values()} == {LOSSES["eigen"]}
 
 
-def test_what_is_probably_not_meant_is_said_before_the_first_step(train, capsys):
+def test_what_is_probably_not_meant_is_reported_before_the_first_step(train, capsys):
     train("train.batch_size=16", "train.steps=1", "train.validate_every=1")
     assert "train.batch_size=16 exceeds the 8 training images: steps repeat some" in capsys.readouterr().err
 
@@ -271,10 +271,10 @@ def test_half_precision_trains(train, weights, other_precision):
     assert all(torch.isfinite(value).all() for value in weights(folder).values())
 
 
-def test_lost_steps_and_images_are_told_at_the_end(capsys):
+def test_lost_steps_and_images_are_reported_at_the_end(capsys):
     command.report_losses(command.TrainState(skipped=2, faults={"b.png", "a.png"}))
-    said = capsys.readouterr().err
-    assert "2 training images could not be read, others took their place; the first: a.png, b.png" in said
-    assert "2 steps had no finite loss and gradient and changed nothing" in said
+    message = capsys.readouterr().err
+    assert "2 training images could not be read, others took their place; the first: a.png, b.png" in message
+    assert "2 steps had no finite loss and gradient and changed nothing" in message
     command.report_losses(command.TrainState())
     assert capsys.readouterr().err == ""

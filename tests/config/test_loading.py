@@ -21,9 +21,9 @@ def load(tmp_path):
 def refusal(load):
     """refusal(content, *overrides): the one line that refuses them."""
 
-    def read(*given):
+    def read(*options):
         with pytest.raises(UserError) as refused:
-            load(*given)
+            load(*options)
         assert "\n" not in str(refused.value)
         return str(refused.value)
 
@@ -87,19 +87,19 @@ def test_an_override_reaches_three_levels_down_and_makes_missing_sections(load):
         ({}, "None", "None"),
     ],
 )
-def test_lists_are_given_as_one_path_two_or_a_mapping(load, split, train, test):
-    found = load({"data": {"name": "nyu", "root": "/data", "split": split}}).data.split
-    assert (str(found.train), str(found.test)) == (train, test)
+def test_lists_are_written_as_one_path_two_or_a_mapping(load, split, train, test):
+    result = load({"data": {"name": "nyu", "root": "/data", "split": split}}).data.split
+    assert (str(result.train), str(result.test)) == (train, test)
 
 
 def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
-    said = refusal({"data": {"name": "nyu", "root": "/data", "split": "a.txt"}}, "data.split.test=b.txt")
-    assert "data.split.test" in said
-    assert "'a.txt'" in said
+    message = refusal({"data": {"name": "nyu", "root": "/data", "split": "a.txt"}}, "data.split.test=b.txt")
+    assert "data.split.test" in message
+    assert "'a.txt'" in message
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("optim.lrr=1", "unknown key optim.lrr, did you mean lr? (known: name, lr, encoder_lr_share"),
         ("optims.lr=1", "unknown key optims, did you mean optim?"),
@@ -125,12 +125,12 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("optim.lr=[1", "the value of optim.lr is not valid YAML: '[1'"),
     ],
 )
-def test_a_mistake_is_told_with_its_fix(refusal, override, said):
-    assert said in refusal("data: {name: scenes}", override)
+def test_a_mistake_is_reported_with_its_fix(refusal, override, message):
+    assert message in refusal("data: {name: scenes}", override)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("data: [", "is not valid YAML: while parsing"),
         ("- data", "must hold sections such as 'data:', got list"),
@@ -140,9 +140,9 @@ def test_a_mistake_is_told_with_its_fix(refusal, override, said):
         ("data: {name: !!python/object/apply:os.getcwd []}", "is not valid YAML"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused_by_name(refusal, text, said):
+def test_a_file_that_is_no_configuration_is_refused_by_name(refusal, text, message):
     line = refusal(text)
-    assert said in line
+    assert message in line
     assert "given.yaml" in line
 
 
@@ -153,10 +153,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load_config(tmp_path)
 
 
-def test_several_mistakes_are_told_together(refusal):
-    said = refusal("data: {name: scenes}", "optim.lr=0", "seed=-1")
-    assert "optim.lr=0" in said
-    assert "seed=-1" in said
+def test_several_mistakes_are_reported_together(refusal):
+    message = refusal("data: {name: scenes}", "optim.lr=0", "seed=-1")
+    assert "optim.lr=0" in message
+    assert "seed=-1" in message
 
 
 def test_without_acclimation_and_attention_disdepth_is_accepted(load):
@@ -168,9 +168,9 @@ def test_without_acclimation_and_attention_disdepth_is_accepted(load):
 def test_a_key_that_stands_twice_is_refused_and_not_overwritten(refused, tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("data: {name: scenes}\ntrain:\n  steps: 3\n  steps: 4\n")
-    said = refused("train", path)
-    assert said.startswith(f"{path} is not valid YAML: 'steps' stands there twice")
-    assert "line 4" in said
+    message = refused("train", path)
+    assert message.startswith(f"{path} is not valid YAML: 'steps' stands there twice")
+    assert "line 4" in message
 
 
 def test_the_size_of_a_runs_images_is_known_where_they_are_resized_or_rendered():

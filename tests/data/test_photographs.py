@@ -35,7 +35,7 @@ def folder(tmp_path, write_image):
     return tmp_path
 
 
-def test_every_image_below_a_folder_is_found_whatever_its_format_and_name(folder):
+def test_every_image_below_a_folder_is_recognised_whatever_its_format_and_name(folder):
     found = find_photographs(folder)
     assert {pair.name for pair in found.usable} == set(SIZES)
     assert found.images_only

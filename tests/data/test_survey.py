@@ -62,7 +62,7 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(fill):
         (GREY, TWO_METRES[:3], r"is 3x6 but its image .* is 4x6"),
     ],
 )
-def test_depth_that_is_none_or_does_not_fit_is_found_anywhere(fill, image, raw, why):
+def test_depth_that_is_none_or_does_not_fit_is_recognised_anywhere(fill, image, raw, why):
     fill("abcdefgh")
     root = fill("e", image, raw)
     dataset = FolderDataset(root, max_depth=8)
@@ -84,7 +84,7 @@ def test_a_share_of_faults_is_borne(fill):
     )
 
 
-def test_progress_is_told(fill):
+def test_progress_is_reported(fill):
     told = []
     survey(find_folder(fill("abc"), max_depth=8), progress=lambda done, total: told.append((done, total)))
     assert told == [(6, 6)]

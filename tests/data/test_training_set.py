@@ -40,7 +40,7 @@ def test_an_unreadable_sample_is_replaced_by_the_next_and_named(numbered):
     assert TrainingSet(numbered(5, broken={3, 4}), AUGMENTATION, seed=0)[(0, 1)].faults == ()
 
 
-def test_a_set_that_cannot_be_read_is_given_up(numbered):
+def test_a_set_that_cannot_be_read_is_set_up(numbered):
     everything = numbered(30, broken=range(30))
     with pytest.raises(
         UserError, match=r"20 samples in a row cannot be read, the first: cannot read 7.png: the file is"

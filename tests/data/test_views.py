@@ -29,7 +29,7 @@ def test_each_sample_is_read_once():
     assert reads == [0, 1]
 
 
-def test_progress_is_told_after_every_sample():
+def test_progress_is_reported_after_every_sample():
     done = []
     InMemory(SceneDataset("room", 3, seed=3, size=(32, 64)), workers=0, progress=done.append)
     assert done == [1, 2, 3]

@@ -42,7 +42,7 @@ def test_calls_take_turns_and_their_order_rotates(clock):
     assert rounds == [3, 6, 9, 12, 15, 18]
 
 
-def test_a_slow_moment_of_the_machine_spreads_over_all_calls(clock):
+def test_a_slow_time_of_the_machine_spreads_over_all_calls(clock):
     """What is measured in turn sees the same machine: a drift leaves the ratio of two calls as it is."""
     calls = {name: Call(lambda cost=cost: clock.pass_by(cost * (1 + clock.now))) for name, cost in (("a", 1), ("b", 2))}
     found = measure(calls, runs=3)

@@ -37,7 +37,7 @@ def test_every_way_gives_the_models_depth(student, way, tolerance):
 
 
 @pytest.mark.parametrize("way", ["fp32", "channels_last", "bf16", "onnx"])
-def test_no_way_changes_the_model_it_is_given(student, way):
+def test_no_way_changes_the_model_it_is_set(student, way):
     before = [(p.dtype, p.stride()) for p in student.parameters()]
     WAYS[way](student, IMAGE)
     assert [(p.dtype, p.stride()) for p in student.parameters()] == before

@@ -92,8 +92,8 @@ def make_learner():
 def make_parts(make_learner, tmp_path):
     """make_parts(..., max_unreadable): the objects of a run and the list of its calls."""
 
-    def make(*given, max_unreadable=float("inf"), **options):
-        learner, calls, tracker = make_learner(*given, **options), [], Recorder()
+    def make(*inputs, max_unreadable=float("inf"), **options):
+        learner, calls, tracker = make_learner(*inputs, **options), [], Recorder()
         return Parts(
             learner,
             save=lambda: calls.append("save") or True,
@@ -124,8 +124,8 @@ def make_batch():
 def spoilt(make_batch):
     """spoilt(...): a batch with a pixel that is no number."""
 
-    def make(*given, **options):
-        batch = make_batch(*given, **options)
+    def make(*inputs, **options):
+        batch = make_batch(*inputs, **options)
         batch.image[0, 0, 0, 0] = float("nan")
         return batch
 

@@ -29,8 +29,8 @@ class Red(nn.Module):
         self.min_depth, self.max_depth = config["min_depth"], config["max_depth"]
         self.conversions = []
 
-    def set_conversion(self, *given):
-        self.conversions.append(given)
+    def set_conversion(self, *inputs):
+        self.conversions.append(inputs)
 
     def forward(self, image):
         assert not self.training
@@ -65,14 +65,14 @@ def aligned(*samples, model=None, **options):
 
 
 def test_scale_and_shift_are_those_the_depth_was_made_with():
-    found = aligned(sample(0), sample(1), sample(2, size=(40, 64)))
-    assert (found.scale, found.shift) == pytest.approx((SCALE, SHIFT), rel=1e-4)
-    assert (found.used, found.left_out) == (3, 0)
+    result = aligned(sample(0), sample(1), sample(2, size=(40, 64)))
+    assert (result.scale, result.shift) == pytest.approx((SCALE, SHIFT), rel=1e-4)
+    assert (result.used, result.left_out) == (3, 0)
 
 
 def test_they_are_averaged_over_the_images():
-    found = aligned(sample(0, 0.01, 0.04), sample(1, 0.03, 0.08))
-    assert (found.scale, found.shift) == pytest.approx((0.02, 0.06), rel=1e-4)
+    result = aligned(sample(0, 0.01, 0.04), sample(1, 0.03, 0.08))
+    assert (result.scale, result.shift) == pytest.approx((0.02, 0.06), rel=1e-4)
 
 
 def test_what_the_output_meant_before_does_not_matter():
@@ -80,8 +80,8 @@ def test_what_the_output_meant_before_does_not_matter():
 
 
 def test_an_image_that_contradicts_the_others_is_left_out_and_counted():
-    found = aligned(sample(0), sample(1, scale=-0.02, shift=0.4), sample(2))
-    assert (found.scale, found.shift, found.used, found.left_out) == pytest.approx((SCALE, SHIFT, 2, 1), rel=1e-4)
+    result = aligned(sample(0), sample(1, scale=-0.02, shift=0.4), sample(2))
+    assert (result.scale, result.shift, result.used, result.left_out) == pytest.approx((SCALE, SHIFT, 2, 1), rel=1e-4)
 
 
 def test_depth_beyond_the_limits_does_not_count():
@@ -94,8 +94,8 @@ def test_images_with_hardly_any_depth_or_none_are_passed_over():
     sparse, broken = sample(1, scale=-1.0), DecodeError("broken.png", "is damaged")
     sparse.valid[:] = False
     sparse.valid[0, : MIN_PIXELS - 1] = True
-    found = aligned(sample(0), sparse, broken, sample(2))
-    assert (found.used, found.left_out) == (2, 0)
+    result = aligned(sample(0), sparse, broken, sample(2))
+    assert (result.used, result.left_out) == (2, 0)
 
 
 def test_the_model_is_as_it_was_afterwards():
@@ -131,7 +131,7 @@ def test_outputs_that_are_no_inverse_depth_are_refused():
 
 def test_every_process_looks_at_its_share(monkeypatch):
     asked = []
-    monkeypatch.setattr("distill.engine.alignment.fit_sample", lambda *given: asked.append(given[2]) or (1.0, 0.0))
+    monkeypatch.setattr("distill.engine.alignment.fit_sample", lambda *inputs: asked.append(inputs[2]) or (1.0, 0.0))
     second = SimpleNamespace(process_index=1, num_processes=3, device=torch.device("cpu"))
     fit_samples(Red(), TrainingSet(Images([sample(0)] * 8), AUGMENTATION, 0), second)
     assert asked == [1, 4, 7]
@@ -140,7 +140,7 @@ def test_every_process_looks_at_its_share(monkeypatch):
 # ------------------------------------------------------------------------------------------------------- a run's folder
 
 
-def test_the_alignment_is_applied_said_and_kept(tmp_path, capsys):
+def test_the_alignment_is_applied_shown_and_kept(tmp_path, capsys):
     model = Red()
     align(model, TrainingSet(Images([sample(0), sample(1)]), AUGMENTATION, 0), HERE, tmp_path)
     assert model.conversions[0] == pytest.approx((SCALE, SHIFT), rel=1e-4)

@@ -43,7 +43,7 @@ def test_a_useless_step_is_recorded_with_its_images_and_values(make_parts, make_
     assert float(record["values"]["lr"]) > 0
 
 
-def test_a_record_that_cannot_be_written_is_said_and_stops_nothing(make_parts, make_batch, spoilt, capsys):
+def test_a_record_that_cannot_be_written_is_reported_and_stops_nothing(make_parts, make_batch, spoilt, capsys):
     parts, _ = make_parts()
     parts.faults.folder.write_text("in the way")
     state = TrainState()
@@ -69,9 +69,11 @@ def test_unreadable_samples_are_counted_once_each_and_end_the_run_when_too_many(
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     ],
 )
-def test_out_of_memory_is_told_with_what_to_try(make_batch, error):
-    said = "out of memory in step 3: 4 images of 4x6 in one pass are too many; try train.micro_batch=2, train.precision"
-    with pytest.raises(UserError, match=re.escape(said)), memory_explained(make_batch(4), 2):
+def test_out_of_memory_is_reported_with_what_to_try(make_batch, error):
+    message = (
+        "out of memory in step 3: 4 images of 4x6 in one pass are too many; try train.micro_batch=2, train.precision"
+    )
+    with pytest.raises(UserError, match=re.escape(message)), memory_explained(make_batch(4), 2):
         raise error
 
 

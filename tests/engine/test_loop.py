@@ -66,7 +66,7 @@ def test_a_signal_ends_the_run_after_its_step_with_the_state_saved(make_parts, m
     assert (stopped.value.code, state.step, calls) == (code, step, ["save"])
 
 
-def test_a_state_that_could_not_be_saved_is_not_said_to_be(make_parts, make_batch):
+def test_a_state_that_could_not_be_saved_is_not_reported_as_saved(make_parts, make_batch):
     parts, _ = make_parts(guide=signalling(signal.SIGTERM, 1))
     parts.save = lambda: False
     with pytest.raises(Interrupted, match="the state could not be saved"):

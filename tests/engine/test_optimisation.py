@@ -24,15 +24,15 @@ def bare_method(*parts):
 
 def rates(steps=10, **options):
     """The learning rate of every step, and of the one behind the last."""
-    given = OptimConfig(lr=1.0, **options)
-    optimizer = build_optimizer(given, bare_method("decoder"))
-    schedule = build_schedule(given, optimizer, steps)
-    found = []
+    inputs = OptimConfig(lr=1.0, **options)
+    optimizer = build_optimizer(inputs, bare_method("decoder"))
+    schedule = build_schedule(inputs, optimizer, steps)
+    result = []
     for _ in range(steps + 1):
-        found.append(schedule.get_last_lr()[0])
+        result.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return found
+    return result
 
 
 def test_linear_falls_evenly_to_its_final_share():
@@ -40,8 +40,8 @@ def test_linear_falls_evenly_to_its_final_share():
 
 
 def test_cosine_is_half_way_in_the_middle():
-    found = rates(schedule="cosine", final_lr_share=0.1)
-    assert (found[0], found[5], found[10]) == pytest.approx((1.0, 0.55, 0.1))
+    result = rates(schedule="cosine", final_lr_share=0.1)
+    assert (result[0], result[5], result[10]) == pytest.approx((1.0, 0.55, 0.1))
 
 
 def test_constant_stays():
@@ -50,9 +50,9 @@ def test_constant_stays():
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_a_warm_up_rises_evenly_to_the_peak(schedule):
-    found = rates(schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
-    assert found[:5] == pytest.approx([0.25, 0.4375, 0.625, 0.8125, 1.0])
-    assert found[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1)
+    result = rates(schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
+    assert result[:5] == pytest.approx([0.25, 0.4375, 0.625, 0.8125, 1.0])
+    assert result[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
@@ -76,9 +76,9 @@ def learning_rates(student, optimizer):
 def test_the_encoder_learns_at_its_share_of_the_rate_and_the_rest_at_the_whole(name):
     student = create_student(name, pretrained=False)
     optimizer = build_optimizer(OptimConfig(lr=1.0, encoder_lr_share=0.1), METHODS["supervised"](student))
-    found = learning_rates(student, optimizer)
-    assert found.keys() == dict(student.named_parameters()).keys()
-    for key, rate in found.items():
+    result = learning_rates(student, optimizer)
+    assert result.keys() == dict(student.named_parameters()).keys()
+    for key, rate in result.items():
         backbone = key.startswith("encoder.") and not key.startswith("encoder.reassemble.")
         assert rate == (0.1 if backbone else 1.0), key
 
@@ -89,9 +89,9 @@ def test_fam_and_lam_learn_at_their_share_of_the_rate_and_the_student_at_its_own
     method = METHODS["disdepth"](student, teacher_channels=(4, 4, 4, 4), lam=lam)
     optimizer = build_optimizer(OptimConfig(lr=1.0, fam_lr_share=0.1, encoder_lr_share=0.5), method)
     expected = {"fam": 0.1, "lam": 0.1, "student.encoder": 0.5, "student.decoder": 1.0}
-    found = learning_rates(method, optimizer)
-    assert found.keys() == dict(method.named_parameters()).keys()
-    for key, rate in found.items():
+    result = learning_rates(method, optimizer)
+    assert result.keys() == dict(method.named_parameters()).keys()
+    for key, rate in result.items():
         assert rate == next(share for start, share in expected.items() if key.startswith(f"{start}.")), key
 
 
@@ -112,9 +112,9 @@ def test_what_does_not_learn_is_in_no_group():
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_every_group_keeps_its_share_through_the_schedule(schedule):
-    given = OptimConfig(lr=1.0, encoder_lr_share=0.25, schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
-    optimizer = build_optimizer(given, bare_method("encoder", "decoder"))
-    scheduler = build_schedule(given, optimizer, 10)
+    inputs = OptimConfig(lr=1.0, encoder_lr_share=0.25, schedule=schedule, warmup_share=0.4, final_lr_share=0.1)
+    optimizer = build_optimizer(inputs, bare_method("encoder", "decoder"))
+    scheduler = build_schedule(inputs, optimizer, 10)
     for _ in range(11):
         decoder, encoder = scheduler.get_last_lr()
         assert encoder == pytest.approx(0.25 * decoder)

@@ -30,9 +30,9 @@ def make_moment():
 def kept(tmp_path):
     """kept(moment): what a checkpoint holds of it."""
 
-    def save_and_load(moment):
+    def save_and_load(when):
         checkpoints = Checkpoints(tmp_path)
-        checkpoints.save(moment.state.step, moment.capture())
+        checkpoints.save(when.state.step, when.capture())
         return checkpoints.load()
 
     return save_and_load

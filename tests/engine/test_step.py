@@ -50,7 +50,9 @@ def test_nothing_moves_in_a_step_without_a_finite_gradient(make_learner, models,
 
 def test_a_loss_that_is_no_number_moves_nothing_though_its_gradient_is_one(make_learner, make_batch, weights_of):
     learner = make_learner()
-    learner.module.register_forward_hook(lambda *given: setattr(given[-1], "pixel_loss", given[-1].pixel_loss + 1e39))
+    learner.module.register_forward_hook(
+        lambda *options: setattr(options[-1], "pixel_loss", options[-1].pixel_loss + 1e39)
+    )
     before = weights_of(learner)
     values, moved = run_step(learner, [make_batch()], 0)
     assert not moved
@@ -103,6 +105,6 @@ def test_what_a_network_draws_depends_on_the_step_and_not_on_what_was_drawn_befo
 def test_micro_batches_of_one_step_draw_differently(make_learner, models, make_batch):
     learner = make_learner(models.drawing())
     seen = []
-    learner.module.register_forward_hook(lambda *given: seen.append(given[-1].pixel_loss.item()))
+    learner.module.register_forward_hook(lambda *options: seen.append(options[-1].pixel_loss.item()))
     run_step(learner, [make_batch()] * 2, 0)
     assert seen[0] != seen[1]

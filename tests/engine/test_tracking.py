@@ -63,7 +63,7 @@ def test_the_clock_of_a_resumed_run_goes_on(tmp_path, lines, no_tensorboard):
 
 
 @pytest.mark.filterwarnings("ignore:TensorBoard is off")
-def test_records_that_cannot_be_written_are_said_to_be_lost_once_and_the_run_goes_on(
+def test_records_that_cannot_be_written_are_reported_lost_once_and_the_run_goes_on(
     tmp_path, lines, recwarn, no_tensorboard
 ):
     folder = tmp_path / "run"
@@ -93,7 +93,7 @@ def test_without_tensorboard_a_run_is_warned_and_goes_on(tmp_path, lines, no_ten
     assert len(lines()) == 1
 
 
-def test_losing_tensorboard_is_said_once_and_the_run_goes_on(tmp_path, lines, monkeypatch, recwarn):
+def test_losing_tensorboard_is_reported_once_and_the_run_goes_on(tmp_path, lines, monkeypatch, recwarn):
     tracker = Tracker(tmp_path)
 
     def full_disk(*_):
@@ -117,14 +117,14 @@ def test_other_processes_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_terminal_the_end_is_told_in_one_line(capsys):
+def test_without_a_terminal_the_end_is_reported_in_one_line(capsys):
     with StepProgress(total=3, done=0, title="training") as progress:
         for step in (1, 2, 3):
             progress.update(step, f"loss {step}.0")
     assert capsys.readouterr().err == "training: step 3 of 3, loss 3.0\n"
 
 
-def test_what_is_wrong_is_told_once(capsys):
+def test_what_is_wrong_is_reported_once(capsys):
     announce = Announcer(lambda record: {key: f"{key} is {value:g}" for key, value in record.items() if value > 1})
     for record in ({"a": 0.5}, {"a": 2.0}, {"a": 3.0, "b": 4.0}):
         announce(record)

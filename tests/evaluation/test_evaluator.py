@@ -63,7 +63,7 @@ def test_the_mean_is_of_images_and_not_of_pixels():
     assert result.metrics["abs_rel"] == pytest.approx((1 + 0.5) / 2)
 
 
-def test_images_without_truth_and_unreadable_ones_are_named_and_not_judged():
+def test_images_without_truth_and_unreadable_ones_are_named_and_not_evaluated():
     far = sample("far", depth=np.full((24, 32), 80, np.float32))
     stand_in = sample("a", 1, faults=("broken.png",))
     seen = []
@@ -78,7 +78,7 @@ def test_images_without_truth_and_unreadable_ones_are_named_and_not_judged():
 
 
 @pytest.mark.parametrize("samples", [[], [empty("a"), empty("b")]])
-def test_nothing_to_judge_is_a_mistake_of_the_data(samples):
+def test_nothing_to_evaluate_is_a_mistake_of_the_data(samples):
     with pytest.raises(UserError, match=f"nothing to evaluate by scenes_road: {len(samples)} without"):
         evaluate(Model(), samples, ROAD)
 
@@ -156,7 +156,7 @@ def test_a_mirror_that_the_model_sees_differently_is_averaged():
 
 
 @pytest.mark.parametrize("name", ["kitti_eigen_garg_full", "kitti_eigen_garg_kb"])
-def test_a_kitti_model_sees_the_benchmark_cut_and_is_judged_in_the_frame(name):
+def test_a_kitti_model_sees_the_benchmark_cut_and_is_evaluated_in_the_frame(name):
     model, s = Model(), sample("a", size=(376, 1241))
     result = evaluate(model, [s], PROTOCOLS[name])
     assert model.shown[0].shape == (1, 3, 352, 1216)
@@ -200,7 +200,7 @@ def test_autocast_is_on_inside_the_model_and_off_again():
     assert math.isfinite(result.metrics["rmse"])
 
 
-def test_any_callable_can_be_judged():
+def test_any_callable_can_be_evaluated():
     assert evaluate(lambda image: 1 + image[:, :1], [sample("a")], ROAD).metrics["d1"] >= 0
 
 

@@ -169,7 +169,7 @@ def test_random_dirt_in_prediction_and_truth(crop, tta, median):
         check(protocol, gt, pred, None if tta == "none" else mirrored, tta)
 
 
-def test_the_selection_is_judged_in_its_own_frame():
+def test_the_selection_is_evaluated_in_its_own_frame():
     arrays = case("k1_dirty")
     gt = arrays["gt"][23:, 13 : 13 + 1216]
     check(PROTOCOLS["kitti_selection"].with_(frame="full"), gt, arrays["pred_kb"], None, "none")

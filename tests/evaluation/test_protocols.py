@@ -49,7 +49,7 @@ def test_models_see_small_frames_and_other_data_whole():
     assert corners(PROTOCOLS["nyu_eigen"].input_window(480, 640)) == (0, 480, 0, 640)
 
 
-def test_nyu_is_judged_in_one_window_of_one_size():
+def test_nyu_is_evaluated_in_one_window_of_one_size():
     nyu = PROTOCOLS["nyu_eigen"]
     assert corners(nyu.window(480, 640)) == (45, 471, 41, 601)
     with pytest.raises(SizeError, match="judges 480x640 frames, got 240x320"):
@@ -106,7 +106,7 @@ def test_places_are_indices_of_the_flattened_frame():
     assert np.array_equal(PROTOCOLS["kitti_eigen_garg_kb"].places(truth), np.flatnonzero(counted))
 
 
-def test_the_selection_is_judged_whole_and_takes_no_full_frames():
+def test_the_selection_is_evaluated_whole_and_takes_no_full_frames():
     selection = PROTOCOLS["kitti_selection"]
     assert corners(selection.window(352, 1216)) == (0, 352, 0, 1216)
     with pytest.raises(SizeError, match=r"cut to 352x1216, got 375x1242: use kitti_eigen_garg_kb$"):
@@ -345,7 +345,7 @@ def test_a_fingerprint_is_twelve_digits_that_ignore_name_and_spelling():
         (lambda: ROAD.with_(median_scaling="yes"), "unknown median_scaling 'yes'"),
     ],
 )
-def test_a_mistake_is_told_with_what_would_have_worked(mistake, message):
+def test_a_mistake_is_reported_with_what_would_have_worked(mistake, message):
     with pytest.raises(UserError, match=message):
         mistake()
     assert "missing" not in PROTOCOLS

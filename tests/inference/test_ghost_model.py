@@ -36,7 +36,7 @@ def while_training(method, teacher, images):
         return method.explain(images, Guide(teacher.encode(images)))["ghost"]
 
 
-def test_one_judged_image_looks_as_it_did_while_training(trio):
+def test_one_evaluated_image_looks_as_it_did_while_training(trio):
     method, teacher, images = trio
     expected = while_training(method, teacher, images)
     torch.testing.assert_close(GhostModel(method, teacher, [images])(images), expected, rtol=0.02, atol=0)

@@ -95,6 +95,6 @@ def test_a_set_without_a_majority_of_positive_scales_is_refused(fits):
         average_alignment(fits)
 
 
-def test_what_was_left_out_is_said():
+def test_what_was_left_out_is_reported():
     said = str(average_alignment([(1.0, 0.25), (1.0, 0.25), (-5.0, 9.0)]))
     assert said == "depth = 1 / (1 * output + 0.25), the mean of 2 images; 1 left out, whose scale does not fit"

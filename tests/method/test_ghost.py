@@ -22,7 +22,7 @@ def test_it_cuts_odd_sizes_like_the_student(any_student):
     assert ghost_decode(any_student, any_student.encode(image), (50, 75)).shape == (1, 1, 50, 75)
 
 
-def test_it_is_the_student_of_this_very_moment(any_student, batch):
+def test_it_is_the_student_of_this_very_time(any_student, batch):
     student = any_student.eval()
     features = student.encode(batch[0])
     before = ghost_decode(student, features, (64, 96))

@@ -76,13 +76,13 @@ def test_a_healthy_run_has_no_symptoms():
         ("spread", 0.001, "predicts one depth for the whole image"),
     ],
 )
-def test_a_collapse_is_told_in_words(key, value, words):
+def test_a_collapse_is_reported_in_words(key, value, words):
     told = symptoms(HEALTHY | {key: value})
     assert told.keys() == {key}
     assert words in told[key]
 
 
-def test_an_attention_that_has_collapsed_is_told():
+def test_an_attention_that_has_collapsed_is_reported():
     z = torch.full((1, 8, 16, 16), 0.1)
     z[..., :2, :2] = -1.0  # few positions that point the other way
     lam = LossAttention(8)
@@ -109,7 +109,7 @@ def test_losses_of_almost_nothing_are_not_compared():
 
 
 @pytest.mark.parametrize(("ratios", "faint"), [((0.01, 0.04), True), ((0.01, 0.06), False)])
-def test_a_pull_that_changes_nothing_anywhere_is_told(ratios, faint):
+def test_a_pull_that_changes_nothing_anywhere_is_reported(ratios, faint):
     told = symptoms({"kd_ratio_4": ratios[0], "kd_ratio_8": ratios[1]})
     assert told.keys() == ({"kd_ratio"} if faint else set())
     assert not faint or "pulls at most 4.0% as hard as the task at any stride: it changes nothing" in told["kd_ratio"]

@@ -98,7 +98,7 @@ def test_a_torn_last_line_is_ignored(tmp_path, recwarn):
     assert not recwarn
 
 
-def test_a_torn_line_elsewhere_is_said(tmp_path):
+def test_a_torn_line_elsewhere_is_reported(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"ste{"step": 2}\n[3]\n\n{"step": 4}\n')
     with pytest.warns(UserWarning, match="is no JSON object") as caught:

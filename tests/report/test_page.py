@@ -72,7 +72,7 @@ def written(path, **changes):
     return text, outline
 
 
-def test_everything_given_is_on_the_page(tmp_path):
+def test_everything_set_is_on_the_page(tmp_path):
     text, outline = written(tmp_path)
     alts = [image["alt"] for image in outline.all("img")]
     assert alts == [f"{label}, image {i}" for i in range(2) for label in ("Input", "Student")] + ["Input, image 9"]
@@ -156,7 +156,7 @@ def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name(tmp_path):
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 
-def test_what_is_not_given_has_no_section(tmp_path):
+def test_what_is_not_set_has_no_section(tmp_path):
     bare = {"rows": [], "charts": [], "panels": [], "worst": [], "config_text": "", "environment": None, "command": ""}
     _, outline = written(tmp_path, notes=(), **bare)
     assert not outline.all("section")

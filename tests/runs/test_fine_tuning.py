@@ -42,13 +42,13 @@ def read_json(path):
 
 def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):
     seen, evaluate = [], Validation.evaluate
-    monkeypatch.setattr(Validation, "evaluate", lambda *given: seen.append(evaluate(*given)) or seen[-1])
+    monkeypatch.setattr(Validation, "evaluate", lambda *inputs: seen.append(evaluate(*inputs)) or seen[-1])
     folder = train(*FINE_TUNING, student)
-    found = read_json(folder / "alignment.json")
-    assert found["used"] + found["left_out"] == 8
-    assert 0.2 < found["scale"] * GAIN / 0.1 < 5  # dpt_micro's own scale is 0.1, of streets seen at another size
+    result = read_json(folder / "alignment.json")
+    assert result["used"] + result["left_out"] == 8
+    assert 0.2 < result["scale"] * GAIN / 0.1 < 5  # dpt_micro's own scale is 0.1, of streets seen at another size
     options = read_json(folder / "student" / "config.json")["options"]
-    assert (options["scale"], options["shift"], options["invert"]) == (found["scale"], found["shift"], True)
+    assert (options["scale"], options["shift"], options["invert"]) == (result["scale"], result["shift"], True)
     (abs_rel,) = [r["metrics"]["abs_rel"] for r in read_json(folder / "results.json")]
     assert abs_rel == pytest.approx(min(one.metrics["abs_rel"] for one in seen), rel=1e-3)
     depth = distill.load_model(folder)(torch.rand(1, 3, 32, 64))
@@ -69,11 +69,11 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
     undisturbed = train(*FINE_TUNING, student, output=tmp_path / "undisturbed")
     asked = []
 
-    def consult(*given):
-        asked.append(given)
+    def consult(*inputs):
+        asked.append(inputs)
         if len(asked) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(*given)
+        return original(*inputs)
 
     original = Method.consult
     monkeypatch.setattr(Method, "consult", consult)
@@ -87,7 +87,7 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["student={backbone: dpt_micro, align: true}"], "student.align needs student.checkpoint"),
         (
@@ -101,8 +101,8 @@ def test_a_resumed_run_takes_the_alignment_from_its_folder(
         (["optim.encoder_lr_share=0"], "optim.encoder_lr_share=0: input should be greater than 0"),
     ],
 )
-def test_fine_tuning_that_cannot_work_is_refused(refused, config_file, tmp_path, words, said):
-    assert said in refused("train", config_file, "method.name=supervised", *words, "--output", tmp_path / "run")
+def test_fine_tuning_that_cannot_work_is_refused(refused, config_file, tmp_path, words, message):
+    assert message in refused("train", config_file, "method.name=supervised", *words, "--output", tmp_path / "run")
 
 
 def test_images_without_enough_depth_cannot_align(refused, config_file, tmp_path, student):

@@ -21,9 +21,9 @@ def test_a_run_says_and_keeps_which_weights_its_student_inherited(train, micro_w
     assert report["source"] == str(micro_weights)
     assert {key.split(".")[3] for key in report["dropped"]} == {"2", "3", "4", "5"}
     assert report["new"] == []
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"tensors inherited from {micro_weights}" in said
-    assert "attention is split into 1 instead of 5 heads" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"tensors inherited from {micro_weights}" in message
+    assert "attention is split into 1 instead of 5 heads" in message
     assert distill.load_model(folder).config.scale == 0.1
 
 
@@ -51,7 +51,7 @@ def test_every_shipped_configuration_names_a_student_that_there_is(path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (
             ["student.lg_conv=true"],
@@ -78,6 +78,6 @@ def test_every_shipped_configuration_names_a_student_that_there_is(path):
         (["student.pretrained=true"], "there are no ImageNet weights for dpt_micro by name; use pretrained=false"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(refused, config_file, finished, micro_weights, tmp_path, words, said):
+def test_options_that_do_not_fit_are_refused(refused, config_file, finished, micro_weights, tmp_path, words, message):
     words = [word.replace("RUN", str(finished)).replace("MICRO", str(micro_weights)) for word in words]
-    assert said in refused("train", config_file, f"{PRUNED}}}", *words, "--output", tmp_path / "run")
+    assert message in refused("train", config_file, f"{PRUNED}}}", *words, "--output", tmp_path / "run")

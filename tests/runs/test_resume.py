@@ -41,12 +41,12 @@ def stop_at(monkeypatch):
     def arrange(step, number=signal.SIGTERM):
         asked = []
 
-        def consult(method, *given):
+        def consult(method, *inputs):
             if method.training:  # not for a picture
-                asked.append(given)
+                asked.append(inputs)
                 if len(asked) == step:
                     os.kill(os.getpid(), number)
-            return original(method, *given)
+            return original(method, *inputs)
 
         monkeypatch.setattr(Method, "consult", consult)
 
@@ -59,8 +59,8 @@ def stop_at(monkeypatch):
 def noisy_student(monkeypatch):
     """Students draw random numbers while they train, as dropout does."""
 
-    def create(*given, **options):
-        student = create_student(*given, **options)
+    def create(*inputs, **options):
+        student = create_student(*inputs, **options)
         student.encoder.register_forward_hook(
             lambda module, _, maps: [m + 0.1 * torch.randn_like(m) for m in maps] if module.training else maps
         )
@@ -92,8 +92,10 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(
     folder = train("--resume")
     assert_same(weights(folder), weights(finished))
     assert_same(last_state(folder)["module"], last_state(finished)["module"])
-    told = [[(r["kind"], r["step"], r.get("loss"), r.get("abs_rel")) for r in records(f)] for f in (folder, finished)]
-    assert told[0] == told[1]
+    message = [
+        [(r["kind"], r["step"], r.get("loss"), r.get("abs_rel")) for r in records(f)] for f in (folder, finished)
+    ]
+    assert message[0] == message[1]
 
 
 def test_random_numbers_inside_a_network_continue_too(
@@ -137,19 +139,19 @@ def test_resuming_a_finished_run_changes_nothing(finished, config_file, capsys):
 
 
 def test_a_run_is_not_resumed_under_another_configuration(finished, config_file, refused):
-    said = refused("train", config_file, "optim.lr=0.5", "seed=3", "--output", finished, "--resume")
-    assert "was started with another configuration" in said
-    assert "optim.lr was 0.001, now 0.5" in said
-    assert "seed was 0, now 3" in said
-    assert "output was" not in said
+    message = refused("train", config_file, "optim.lr=0.5", "seed=3", "--output", finished, "--resume")
+    assert "was started with another configuration" in message
+    assert "optim.lr was 0.001, now 0.5" in message
+    assert "seed was 0, now 3" in message
+    assert "output was" not in message
 
 
 def test_keys_that_change_nothing_learnt_may_be_forced(
     train, own_run, config_file, refused, weights, assert_same, finished
 ):
     (own_run / "done.json").unlink()
-    said = refused("train", config_file, "train.keep=3", "--output", own_run, "--resume")
-    assert "train.keep was 2, now 3); accept that with --resume --force" in said
+    message = refused("train", config_file, "train.keep=3", "--output", own_run, "--resume")
+    assert "train.keep was 2, now 3); accept that with --resume --force" in message
     train("train.keep=3", "--resume", "--force", output=own_run)
     assert_same(weights(own_run), weights(finished))
     assert yaml.safe_load((own_run / "config.yaml").read_text())["train"]["keep"] == 3
@@ -168,8 +170,8 @@ def test_another_teacher_behind_the_same_path_is_refused(content, tmp_path, refu
     assert main(["train", str(config), "--output", str(tmp_path / "run")]) == 143
     other = {key: value + 1e-3 if value.is_floating_point() else value for key, value in load_file(own).items()}
     save_file(other, own)
-    said = refused("train", config, "--output", tmp_path / "run", "--resume")
-    assert "was started with another teacher" in said
+    message = refused("train", config, "--output", tmp_path / "run", "--resume")
+    assert "was started with another teacher" in message
 
 
 def test_a_validation_that_was_cut_short_is_made_up_for(
@@ -206,8 +208,8 @@ def test_a_validation_that_was_cut_short_is_made_up_for(
 def test_a_run_in_use_is_refused_and_its_lock_stays(own_run, config_file, refused):
     (own_run / "done.json").unlink()
     (own_run / "run.lock").write_text(f"{os.getppid()} {os.uname().nodename}\n")
-    said = refused("train", config_file, "--output", own_run, "--resume")
-    assert f"is in use by process {os.getppid()}" in said
+    message = refused("train", config_file, "--output", own_run, "--resume")
+    assert f"is in use by process {os.getppid()}" in message
     assert (own_run / "run.lock").exists()
 
 
@@ -241,9 +243,11 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_fi
     monkeypatch.setattr(Checkpoints, "save", full_disk)
     words = ["method.name=supervised", "train.checkpoint_every=1", "train.if_not_saved=stop"]
     assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "checkpoint of step 2 not written ([Errno 28] No space left on device); the last good one is step-00" in said
-    assert "continue with --resume" in said
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "checkpoint of step 2 not written ([Errno 28] No space left on device); the last good one is step-00" in message
+    )
+    assert "continue with --resume" in message
     assert last_state(tmp_path / "run")["state"]["step"] == 1
 
 
@@ -251,12 +255,12 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_fi
 def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finished, weights, assert_same, tmp_path):
     taken = []
 
-    def consult(method, *given):
+    def consult(method, *inputs):
         if method.training:  # not for a picture
-            taken.append(given)
+            taken.append(inputs)
             if len(taken) == 4:
                 shutil.rmtree(tmp_path / "run")
-        return original(method, *given)
+        return original(method, *inputs)
 
     original, Method.consult = Method.consult, consult
     try:
@@ -282,23 +286,23 @@ def stopped(config_file, tmp_path_factory):
             text=True,
         )
         processes[number] = (process, folder)
-    found = {}
+    result = {}
     for number, (process, folder) in processes.items():
         deadline = time.monotonic() + 120
         while not ((folder / "metrics.jsonl").is_file() and records(folder)) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-        found[number] = (process.returncode, said, folder)
-    return found
+        _, message = process.communicate(timeout=120)
+        result[number] = (process.returncode, message, folder)
+    return result
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_process_with_its_code_and_the_state_saved(stopped, number, code):
-    returned, said, folder = stopped[number]
-    assert returned == code, said
-    assert said.splitlines()[-1].startswith(f"distill: stopped by {number.name}; the state is saved")
-    assert "Traceback" not in said
+    returned, message, folder = stopped[number]
+    assert returned == code, message
+    assert message.splitlines()[-1].startswith(f"distill: stopped by {number.name}; the state is saved")
+    assert "Traceback" not in message
     assert last_state(folder)["state"]["step"] >= 1
     assert not (folder / "run.lock").exists()
     assert not (folder / "done.json").exists()

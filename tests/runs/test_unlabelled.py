@@ -105,7 +105,7 @@ def refusal(config_file, tmp_path, capsys, *words):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (
             ["data.unlabelled.root=PHOTOGRAPHS", "method.name=supervised"],
@@ -130,12 +130,14 @@ def refusal(config_file, tmp_path, capsys, *words):
         (["data.unlabelled.root=STREETS"], "2 of 2 test images are training images as well, such as image/test0.png"),
     ],
 )
-def test_photographs_that_cannot_be_used_are_refused(config_file, tmp_path, capsys, photographs, streets, words, said):
+def test_photographs_that_cannot_be_used_are_refused(
+    config_file, tmp_path, capsys, photographs, streets, words, message
+):
     (tmp_path / "empty").mkdir()
     places = {"PHOTOGRAPHS": photographs, "EMPTY": tmp_path / "empty", "STREETS": streets / "image"}
     for name, place in places.items():
         words = [word.replace(name, str(place)) for word in words]
-    assert said in refusal(config_file, tmp_path, capsys, *words)
+    assert message in refusal(config_file, tmp_path, capsys, *words)
 
 
 def test_a_broken_photograph_is_named_and_counted(train, photographs, capsys):
@@ -143,13 +145,13 @@ def test_a_broken_photograph_is_named_and_counted(train, photographs, capsys):
     broken.write_bytes(broken.read_bytes()[:-99])
     folder = train(f"data.unlabelled={{root: {photographs}, share: 0.75}}", "data.max_faults=0.3", "eval.pictures=0")
     assert read_json(folder / "done.json")["unreadable"] == [str(broken)]
-    said = " ".join(capsys.readouterr().err.split())
-    assert "1 of 5 unlabelled files cannot be read and are passed over" in said
-    assert "1 training images could not be read, others took their place" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "1 of 5 unlabelled files cannot be read and are passed over" in message
+    assert "1 training images could not be read, others took their place" in message
 
 
 def test_more_broken_photographs_than_allowed_end_the_run(config_file, tmp_path, photographs, capsys):
     for path in photographs.rglob("*.*"):
         path.write_bytes(path.read_bytes()[:-99])
-    said = refusal(config_file, tmp_path, capsys, f"data.unlabelled.root={photographs}")
-    assert "5 samples cannot be read (more than data.max_faults allows)" in said
+    message = refusal(config_file, tmp_path, capsys, f"data.unlabelled.root={photographs}")
+    assert "5 samples cannot be read (more than data.max_faults allows)" in message

@@ -25,9 +25,9 @@ def refused_run(refused, config_file, tmp_path):
 
     def run(*words):
         output = tmp_path / "run"
-        said = refused("train", config_file, *words, "--output", output)
+        message = refused("train", config_file, *words, "--output", output)
         assert not output.exists() or not list(output.iterdir())
-        return said
+        return message
 
     return run
 
@@ -47,7 +47,7 @@ def leave_out_truth(root):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("optim.lrr=1", "unknown key optim.lrr, did you mean lr?"),
         ("optim.lr=high", "optim.lr='high': input should be a valid number"),
@@ -61,8 +61,8 @@ def leave_out_truth(root):
         ("method.ghost=nowhere", "method.ghost: no student in nowhere"),
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused(refused_run, override, said):
-    assert said in refused_run(override)
+def test_a_configuration_that_cannot_work_is_refused(refused_run, override, message):
+    assert message in refused_run(override)
 
 
 def test_a_warm_up_without_end_is_refused_before_a_network_is_built(refused_run, monkeypatch):
@@ -108,24 +108,24 @@ def test_a_precision_that_the_gpu_only_imitates_is_refused(refused_run, other_pr
 
 @pytest.mark.parametrize("name", ["kitti", "nyu", "folder"])
 def test_a_missing_root_is_refused(refused_run, name, tmp_path):
-    said = refused_run(f"data.name={name}", f"data.root={tmp_path / 'absent'}")
-    assert f"data root {tmp_path / 'absent'} does not exist, expected the" in said
+    message = refused_run(f"data.name={name}", f"data.root={tmp_path / 'absent'}")
+    assert f"data root {tmp_path / 'absent'} does not exist, expected the" in message
 
 
 @pytest.mark.parametrize("name", ["kitti", "nyu"])
 def test_another_layout_is_refused_with_what_is_there_and_what_should_be(refused_run, name, own_streets):
     (own_streets / SPLIT).unlink()
-    said = refused_run(f"data.name={name}", f"data.root={own_streets}")
-    assert "layout: it holds depth/, image/, test_files_with_gt.txt, expected" in said
+    message = refused_run(f"data.name={name}", f"data.root={own_streets}")
+    assert "layout: it holds depth/, image/, test_files_with_gt.txt, expected" in message
 
 
 def test_lines_without_files_are_counted_and_the_first_three_named(refused_run, own_streets):
     lines = (own_streets / SPLIT).read_text().replace("image/train", "image/lost", 5)
     (own_streets / SPLIT).write_text(lines)
-    said = refused_run(f"data.root={own_streets}")
-    assert "5 of 8 lines" in said
-    assert "image/lost0.png, image/lost1.png, image/lost2.png, ..." in said
-    assert "image/lost3.png" not in said
+    message = refused_run(f"data.root={own_streets}")
+    assert "5 of 8 lines" in message
+    assert "image/lost0.png, image/lost1.png, image/lost2.png, ..." in message
+    assert "image/lost3.png" not in message
 
 
 def test_a_list_that_is_none_is_refused_with_its_line(refused_run, own_streets):
@@ -135,8 +135,8 @@ def test_a_list_that_is_none_is_refused_with_its_line(refused_run, own_streets):
 
 def test_a_depth_map_of_8_bits_is_refused(refused_run, own_streets):
     spoil_depth(own_streets, "train0", np.full((32, 64), 9, np.uint8))
-    said = refused_run(f"data.root={own_streets}")
-    assert "train0.png is a 8-bit picture with 1 channel, expected a 16-bit" in said
+    message = refused_run(f"data.root={own_streets}")
+    assert "train0.png is a 8-bit picture with 1 channel, expected a 16-bit" in message
 
 
 def test_a_depth_map_of_another_size_is_refused(refused_run, own_streets):
@@ -148,29 +148,29 @@ def test_a_depth_map_of_another_size_is_refused(refused_run, own_streets):
 def test_a_set_whose_truth_is_empty_is_refused_by_every_method(refused_run, own_streets, method):
     for i in range(8):
         spoil_depth(own_streets, f"train{i}", np.zeros((32, 64), np.uint16))
-    said = refused_run(f"data.root={own_streets}", f"method.name={method}")
-    assert "no valid ground truth in the whole set (8 of 8 depth maps looked at)" in said
+    message = refused_run(f"data.root={own_streets}", f"method.name={method}")
+    assert "no valid ground truth in the whole set (8 of 8 depth maps looked at)" in message
 
 
 @pytest.mark.parametrize("method", ["supervised", "disdepth"])
 def test_a_wrong_depth_scale_is_refused_with_one_that_fits(refused_run, method):
-    said = refused_run("data.depth_scale=1", f"method.name={method}")
-    assert "no valid ground truth in the whole set" in said
-    assert "units per metre would fit" in said
+    message = refused_run("data.depth_scale=1", f"method.name={method}")
+    assert "no valid ground truth in the whole set" in message
+    assert "units per metre would fit" in message
 
 
 def test_images_alone_cannot_supervise(refused_run, own_streets):
     leave_out_truth(own_streets)
-    said = refused_run(f"data.root={own_streets}", "method.name=supervised")
-    assert "no valid ground truth in the whole set" in said
+    message = refused_run(f"data.root={own_streets}", "method.name=supervised")
+    assert "no valid ground truth in the whole set" in message
 
 
 def test_images_smaller_than_a_network_takes_are_refused(refused_run, own_streets):
     leave_out_truth(own_streets)
     for path in (own_streets / "image").iterdir():
         assert cv2.imwrite(str(path), np.zeros((20, 40, 3), np.uint8))
-    said = refused_run(f"data.root={own_streets}")
-    assert "is 20x40 (height x width), expected at least 32 both ways; enlarge the images with data.size" in said
+    message = refused_run(f"data.root={own_streets}")
+    assert "is 20x40 (height x width), expected at least 32 both ways; enlarge the images with data.size" in message
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -182,8 +182,8 @@ def test_images_of_several_sizes_are_refused_with_the_key_that_helps(
         assert cv2.imwrite(str(own_streets / "image" / f"train{i}.png"), np.zeros((40, 64, 3), np.uint8))
     words = [f"data.root={own_streets}", f"data.workers={workers}", "--output", str(tmp_path / "run")]
     assert main(["train", str(config_file), *words]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert "data.size" in said[-1]
+    message = capsys.readouterr().err.splitlines()
+    assert "data.size" in message[-1]
 
 
 def test_the_truth_of_a_later_image_stops_the_run_in_one_line(config_file, own_streets, tmp_path, capsys):
@@ -211,15 +211,15 @@ def test_a_list_of_another_data_set_is_refused(refused_run, own_streets, name):
     if name == "nyu":
         line = "2011_09_26/2011_09_26_drive_0001_sync 5 l\n"
     (own_streets / SPLIT).write_text(line)
-    said = refused_run(f"data.name={name}", f"data.root={own_streets}")
-    assert f"but the data set is {name.upper()}: name a list of {name.upper()}, or the data set" in said
+    message = refused_run(f"data.name={name}", f"data.root={own_streets}")
+    assert f"but the data set is {name.upper()}: name a list of {name.upper()}, or the data set" in message
 
 
 def test_validating_on_an_image_twice_is_refused(refused_run, own_streets):
     (own_streets / "test_files_with_gt.txt").write_text("image/test0.png depth/test0.png\n" * 2)
-    said = refused_run(f"data.root={own_streets}")
-    assert "1 lines of" in said
-    assert "image/test0.png, which would count twice: drop them" in said
+    message = refused_run(f"data.root={own_streets}")
+    assert "1 lines of" in message
+    assert "image/test0.png, which would count twice: drop them" in message
 
 
 @pytest.fixture
@@ -313,8 +313,8 @@ def test_a_checkpoint_that_was_cut_short_is_refused(refused_run, micro_weights, 
 def test_half_a_checkpoint_is_refused(refused_run, micro_weights, tmp_path):
     state = load_file(micro_weights)
     save_file({key: value for key, value in state.items() if "head" not in key}, tmp_path / "half.safetensors")
-    said = refused_run(f"teacher.checkpoint={tmp_path / 'half.safetensors'}")
-    assert f"half.safetensors as dpt_micro does not fit: 6 of {len(state)} tensors missing" in said
+    message = refused_run(f"teacher.checkpoint={tmp_path / 'half.safetensors'}")
+    assert f"half.safetensors as dpt_micro does not fit: 6 of {len(state)} tensors missing" in message
 
 
 def test_an_encoder_alone_is_no_teacher(refused_run, micro_weights, tmp_path):
@@ -325,18 +325,18 @@ def test_an_encoder_alone_is_no_teacher(refused_run, micro_weights, tmp_path):
 
 
 def test_a_folder_without_weights_is_refused_as_a_checkpoint(refused_run, tmp_path):
-    said = refused_run(f"teacher.checkpoint={tmp_path}")
-    assert f"no checkpoint at {tmp_path}: a folder must hold one of model.safetensors, " in said
+    message = refused_run(f"teacher.checkpoint={tmp_path}")
+    assert f"no checkpoint at {tmp_path}: a folder must hold one of model.safetensors, " in message
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
-    said = refused_run(f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}")
-    assert "as dpt_micro does not fit" in said
-    assert "another architecture" in said
+    message = refused_run(f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}")
+    assert "as dpt_micro does not fit" in message
+    assert "another architecture" in message
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (
             ["teacher.name=dpt_hybird"],
@@ -360,9 +360,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
         (["student.frozen=[stem]"], "the student has no part 'stem' to freeze; it has encoder"),
     ],
 )
-def test_a_network_that_does_not_exist_is_refused(refused_run, streets, micro_weights, words, said):
+def test_a_network_that_does_not_exist_is_refused(refused_run, streets, micro_weights, words, message):
     words = [word.replace("STREETS", str(streets)).replace("MICRO", str(micro_weights)) for word in words]
-    assert said in refused_run(*words)
+    assert message in refused_run(*words)
 
 
 def test_a_folder_that_is_called_like_a_teacher_is_not_meant(config_file, micro_weights, tmp_path, monkeypatch):
@@ -381,8 +381,8 @@ def test_a_folder_that_is_called_like_a_teacher_is_not_meant(config_file, micro_
 
 def test_an_output_with_another_run_is_refused_and_untouched(refused, config_file, finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    said = refused("train", config_file, "--output", finished)
-    assert "holds another run; continue it with --resume, or choose another --output" in said
+    message = refused("train", config_file, "--output", finished)
+    assert "holds another run; continue it with --resume, or choose another --output" in message
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 

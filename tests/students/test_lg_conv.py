@@ -207,7 +207,7 @@ def test_a_checkpoint_of_its_own_loads_strictly(name):
     assert all(torch.equal(v, net.state_dict()[k] + 1) for k, v in other.state_dict().items())
 
 
-def test_loading_does_not_change_the_dict_it_is_given():
+def test_loading_does_not_change_the_dict_it_is_set():
     net = backbone("test_resnet")
     state = net.state_dict()
     keys = list(state)

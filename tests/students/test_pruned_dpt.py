@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused_with_what_would(name, given, said):
         create_student(name, **given)
 
 
-def test_every_parent_names_its_own_options_when_none_are_given():
+def test_every_parent_names_its_own_options_when_none_are_set():
     for name, config in DPT_CONFIGS.items():
         with torch.device("meta"):
             student = create_student(name)

@@ -149,7 +149,7 @@ def test_a_parents_output_keeps_its_meaning_whatever_the_students_limits():
     assert student.max_depth == 10
 
 
-def test_the_meaning_of_the_output_can_be_given(pruned):
+def test_the_meaning_of_the_output_can_be_set(pruned):
     config = pruned(scale=6.016e-5, shift=0.00579, invert=True).config
     assert (config.scale, config.shift, config.invert) == (6.016e-5, 0.00579, True)
     assert not pruned(invert=False).config.invert

@@ -97,7 +97,7 @@ def test_weights_of_another_precision_load_as_float32(tmp_path, tiny_config, sta
     assert all(torch.equal(loaded[k], v.to(dtype).float()) for k, v in state.items())
 
 
-def test_a_loaded_network_can_train_without_touching_the_weights_it_was_given(state, images):
+def test_a_loaded_network_can_train_without_touching_the_weights_it_was_set(state, images):
     given = {k: v.clone() for k, v in state.items()}
     model = create_dpt("hybrid", given)
     assert all(p.requires_grad for p in model.parameters())
@@ -107,7 +107,7 @@ def test_a_loaded_network_can_train_without_touching_the_weights_it_was_given(st
     assert all(torch.equal(given[k], v) for k, v in state.items())
 
 
-def test_a_teacher_does_not_follow_the_network_whose_weights_it_was_given(tiny_dpt, images):
+def test_a_teacher_does_not_follow_the_network_whose_weights_it_was_set(tiny_dpt, images):
     source = tiny_dpt("hybrid", seed=1)
     teacher = create_teacher("hybrid", source.state_dict())
     before = teacher(images(32, 32))
@@ -166,7 +166,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(state):
     )
 
 
-def test_the_name_of_another_network_is_said(tiny_dpt, kind):
+def test_the_name_of_another_network_is_reported(tiny_dpt, kind):
     other = {"hybrid": "plain", "plain": "hybrid"}[kind]
     for naming in ("ours", "original", "huggingface"):
         theirs = from_ours(tiny_dpt(other).state_dict(), naming)
@@ -196,7 +196,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(state, heads):
     assert refusal(state, heads=heads) == f"heads={heads} does not divide the width 16; choose a divisor such as 1"
 
 
-def test_the_grid_of_the_file_is_said(tiny_dpt):
+def test_the_grid_of_the_file_is_reported(tiny_dpt):
     said = refusal(tiny_dpt("hybrid", grid=6).state_dict())
     assert "does not fit: the file's position grid is 6x6, give grid=6; 1 tensors of another shape" in said
     create_dpt("hybrid", tiny_dpt("hybrid", grid=6).state_dict(), grid=6)

@@ -160,7 +160,7 @@ def test_depth_is_finite_in_mixed_precision(tiny_dpt, images, kind, invert):
 
 @KINDS
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_it_runs_in_the_precision_it_is_given(tiny_dpt, images, kind, dtype):
+def test_it_runs_in_the_precision_it_is_set(tiny_dpt, images, kind, dtype):
     model, exact = tiny_dpt(kind).to(dtype), tiny_dpt(kind)(images(64, 32))
     raw = model(images(64, 32).to(dtype))
     assert raw.dtype == dtype

@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_state_dict(tmp_path / "absent.pt")
 
 
-def test_a_folder_without_weights_is_told_what_it_should_hold(tmp_path):
+def test_a_folder_without_weights_is_reported_what_it_should_hold(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}: a folder must hold one of model.safete"):
         read_state_dict(tmp_path)
 
@@ -188,7 +188,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, state, form, share):
         read_state_dict(path)
 
 
-def test_a_git_lfs_pointer_is_told_from_the_weights(tmp_path):
+def test_a_git_lfs_pointer_is_reported_from_the_weights(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1368490184\n")
     with pytest.raises(ValueError, match="is a git-lfs pointer, not the weights; fetch them with git lfs pull"):

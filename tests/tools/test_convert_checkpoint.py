@@ -236,7 +236,7 @@ def test_a_network_that_hugging_face_does_not_have_is_refused(tmp_path, refused)
     assert not (tmp_path / "a").exists()
 
 
-def test_a_readout_that_weights_do_not_tell_is_refused_where_it_must_be_told(convert, tmp_path, refused):
+def test_a_readout_that_weights_do_not_tell_is_refused_where_it_must_be_reported(convert, tmp_path, refused):
     config = replace(SIZES["plain"], readout="add")
     torch.save(DPT(config).state_dict(), tmp_path / "add.pt")
     message = refused(tmp_path / "add.pt", tmp_path / "a", "huggingface")

@@ -14,7 +14,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_a_file_is_found_under_the_first_folder_that_has_it(root):
+def test_a_file_is_recognised_under_the_first_folder_that_has_it(root):
     finder = Finder(root, ["a/b", "c", ""])
     assert finder.find(["2.png"]) == str(root / "a/b/2.png")
     assert finder.find(["a/1.png"]) == str(root / "a/1.png")

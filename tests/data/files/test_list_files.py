@@ -129,7 +129,7 @@ def test_a_list_that_is_missing_or_no_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", LIST_NAMES)
-def test_the_lists_of_other_toolkits_are_found_by_their_names(tmp_path, name):
+def test_the_lists_of_other_toolkits_are_recognised_by_their_names(tmp_path, name):
     for part in ("train", "test"):
         assert default_split(tmp_path, part) == tmp_path / f"{part}_files_with_gt.txt"
         listed = tmp_path / name.format(part=part)

@@ -27,7 +27,7 @@ def test_the_header_tells_size_and_bits(tmp_path, write_image, name, array, fact
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, -1])
-def test_a_cut_file_is_told_as_the_decoder_would(tmp_path, write_image, name, keep):
+def test_a_cut_file_is_reported_as_the_decoder_would(tmp_path, write_image, name, keep):
     path = write_image(tmp_path / name, NOISE)
     whole = path.read_bytes()
     path.write_bytes(whole[: keep if keep < 0 else int(keep * len(whole))])
@@ -44,7 +44,7 @@ def test_bytes_after_the_end_are_no_fault(tmp_path, write_image, name, extra):
     assert probe(path).size == (48, 64)
 
 
-def test_empty_missing_and_looping_files_are_told(tmp_path):
+def test_empty_missing_and_looping_files_are_reported(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert probe(tmp_path / "empty.png").fault == "the file is empty"
@@ -52,7 +52,7 @@ def test_empty_missing_and_looping_files_are_told(tmp_path):
     assert "symbolic links" in probe(tmp_path / "loop.png").fault
 
 
-def test_of_other_formats_nothing_is_told(tmp_path):
+def test_of_other_formats_nothing_is_reported(tmp_path):
     (tmp_path / "scan.bin").write_bytes(bytes(64))
     assert probe(tmp_path / "scan.bin") == Facts()
 

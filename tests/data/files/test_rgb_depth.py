@@ -19,7 +19,7 @@ def fill(root, write_image, names, image="image", depth="depth", raw=TWO_METRES)
 
 
 @pytest.mark.parametrize(("image", "depth"), [("image", "depth"), ("rgb", "depths"), ("images", "depth")])
-def test_pairs_are_found_by_name(tmp_path, write_image, image, depth):
+def test_pairs_are_recognised_by_name(tmp_path, write_image, image, depth):
     fill(tmp_path, write_image, ["b/1", "a"], image, depth)
     dataset = FolderDataset(tmp_path, max_depth=8)
     assert dataset.max_depth == 8

@@ -117,7 +117,7 @@ def test_every_layout_is_recognised_with_every_list(root, lay_out, write_list, l
     assert dataset.contents.truth == "official annotated depth"
 
 
-def test_the_layout_is_told(root, lay_out, write_list):
+def test_the_layout_is_reported(root, lay_out, write_list):
     lay_out("raw", "gts")
     dataset = KittiDataset(root, write_list(f"{image_path(5)} {depth_path(5)}"))
     assert dataset.contents.layout == "KITTI frames in raw/, depth in gts/"
@@ -132,7 +132,7 @@ def test_the_drives_of_one_list_may_lie_in_several_places(root, write_list, fold
     assert [sample.depth.max() for sample in KittiDataset(root, split)] == [5, 6]
 
 
-def test_both_cameras_are_found_by_drive_and_frame(root, write_list):
+def test_both_cameras_are_recognised_by_drive_and_frame(root, write_list):
     left, right = KittiDataset(root, write_list(f"{DATE}/{DRIVE} 5 l", f"{DATE}/{DRIVE} 6 r"))
     assert (left.name, right.name) == (f"{DATE}/{DRIVE} 0000000005", image_path(6, "03"))
     assert (right.depth.max(), right.intrinsics[0, 0]) == (6, 700.5)

@@ -54,7 +54,7 @@ def test_generated_lists_know_which_frames_have_official_depth(name, lines, with
     assert not any(line.silent for line in generated)
 
 
-def test_a_test_drive_is_judged_on_without_any_list(eigen_drive):
+def test_a_test_drive_is_evaluated_on_without_any_list(eigen_drive):
     assert usual_kitti_split(eigen_drive, "test") == "eigen_test"
     contents = find_kitti(eigen_drive, "eigen_test")
     assert contents.list_name == "KITTI Eigen test, 697"
@@ -81,7 +81,7 @@ def test_without_test_frames_there_is_no_test_half(tmp_path):
 
 
 @pytest.mark.parametrize("inner", ["", "depth_selection", "depth_selection/val_selection_cropped"])
-def test_the_benchmark_s_validation_set_is_found_at_every_level(selection, inner):
+def test_the_benchmark_s_validation_set_is_recognised_at_every_level(selection, inner):
     root = selection / inner
     assert usual_kitti_split(root, "test") == "selection_val"
     (sample,) = KittiDataset(root, "selection_val")

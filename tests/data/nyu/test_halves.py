@@ -28,7 +28,7 @@ def root(tmp_path, write_image):
     ("part", "name"),
     [("train", "sync/kitchen_0028b/rgb_00045.jpg"), ("test", "official_splits/test/bathroom/rgb_00045.jpg")],
 )
-def test_a_sample_is_found_by_the_list_of_its_part(root, part, name):
+def test_a_sample_is_recognised_by_the_list_of_its_part(root, part, name):
     dataset = NyuDataset(root, default_split(root, part))
     sample = dataset[0]
     assert (len(dataset), dataset.max_depth, sample.name) == (1, 10.0, name)

@@ -69,7 +69,7 @@ def test_whole_frames_get_the_border_of_the_published_copies(tmp_path):
     assert image.sum() == 9 * 3 * (474 - 7) * (632 - 7)
 
 
-def test_both_halves_are_found_by_default(labelled):
+def test_both_halves_are_recognised_by_default(labelled):
     assert [usual_nyu_split(labelled, part) for part in ("train", "test")] == ["train", "test"]
 
 

@@ -226,7 +226,7 @@ def test_intrinsics_take_pixels_to_space_and_back(kind):
 
 
 @kinds
-def test_a_given_camera_sees_the_scene_that_the_seed_decides(kind):
+def test_a_set_camera_sees_the_scene_that_the_seed_decides(kind):
     matrix = np.array([[70.0, 0, 60], [0, 70, 30], [0, 0, 1]])
     double = np.diag([2.0, 2, 1]) @ matrix
     small, large = render(kind, 4, (48, 128), intrinsics=matrix), render(kind, 4, (96, 256), intrinsics=double)
