@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from teachers.fusion import FusionDecoder
-from teachers.model import MIN_SIDE, DepthModel, Output, check_image, pad_to_stride
+from teachers.model import MIN_SIDE, DepthModel, check_image, pad_to_stride
 from teachers.stem import ResNetStem, StemConfig
 from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
 
@@ -72,6 +72,7 @@ class DPTEncoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Normalised image -> its four maps."""
         maps = self.stem(image) if self.stem is not None else [image]
         taps, size = self.vit(maps[-1])
         return maps[:-1] + [part(tokens, size) for part, tokens in zip(self.reassemble, taps, strict=True)]
@@ -96,6 +97,7 @@ class DPTDecoder(nn.Module):
         return raw
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Four maps -> depth (B, 1, *size)."""
         inner = inner_size(size, self.config.resolution_scale)
         depth = self.to_depth(self.fuse(features)[..., : inner[0], : inner[1]])
         return depth if inner == tuple(size) else F.interpolate(depth, size=size, mode="bilinear", align_corners=False)
@@ -110,18 +112,18 @@ def inner_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))
 
 
-class DPT(nn.Module, DepthModel):
-    """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
+class DPT(DepthModel):
+    """The whole network.
 
     Args:
         config: Its shape and the meaning of its output.
         stem: Another stem with the three maps of `config.stem`: normalised image -> `config.stem.channels` channels at
             strides 4, 8 and 16.
         attention: Makes each block's attention.
-
-    Raises:
-        ValueError: If the image is no RGB batch or smaller than 32 pixels.
     """
+
+    encoder: DPTEncoder
+    decoder: DPTDecoder
 
     def __init__(
         self, config: DPTConfig, *, stem: nn.Module | None = None, attention: AttentionFactory = Attention
@@ -132,7 +134,7 @@ class DPT(nn.Module, DepthModel):
         self.decoder = DPTDecoder(config)
         self.feature_channels = tuple(config.channels)
         self.min_depth, self.max_depth = config.min_depth, config.max_depth
-        self.output: Output = "metric" if config.invert else "relative"  # the raw output has no known unit
+        self.output = "metric" if config.invert else "relative"  # the raw output has no known unit
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""
@@ -141,13 +143,6 @@ class DPT(nn.Module, DepthModel):
             size = inner_size((image.shape[-2], image.shape[-1]), self.config.resolution_scale)
             image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
         return self.encoder((pad_to_stride(image) - 0.5) / 0.5)
-
-    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Depth (B, 1, *size) in metres from the four maps."""
-        return self.decoder(features, size)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
 
 
 DPT_CONFIGS: dict[str, DPTConfig] = {

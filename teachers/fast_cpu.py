@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from teachers.model import replace_modules
 from teachers.stem import SameConv2d
 from teachers.winograd import TILE, transform_filters, winograd_conv2d
 
 MIN_CHANNELS, MIN_TILES = 128, 36  # of a convolution; below, Winograd's transforms cost more than they save
 
-State = tuple[int, int]
-PREPARED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> (its state, what was made of it)
+PREPARED = WeakTensorKeyDictionary()  # weight -> (its state, what was made of it)
 
 
 def is_plain_inference(x: Tensor, weight: Tensor) -> bool:
@@ -35,7 +34,7 @@ def is_plain_inference(x: Tensor, weight: Tensor) -> bool:
 
 def prepared(weight: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
     """`prepare(weight)`, kept until the weight changes."""
-    state: State = (weight.data_ptr(), -1 if weight.is_inference() else weight._version)
+    state = (weight.data_ptr(), -1 if weight.is_inference() else weight._version)
     if weight not in PREPARED or PREPARED[weight][0] != state:
         PREPARED[weight] = (state, prepare(weight.detach()))
     made: Tensor = PREPARED[weight][1]
@@ -45,7 +44,11 @@ def prepared(weight: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
 class FastLinear(nn.Linear):
     """Multiplies by a weight that oneDNN has packed: what it computes is not changed, only where its values lie."""
 
+    def __init__(self, plain: nn.Linear) -> None:
+        self.__dict__.update(plain.__dict__)  # everything of it: weight, bias, hooks and mode
+
     def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), as of `nn.Linear`."""
         rows = math.prod(x.shape[:-1])
         if rows < 2 or not is_plain_inference(x, self.weight):
             return super().forward(x)
@@ -57,25 +60,28 @@ class FastLinear(nn.Linear):
 class FastConv2d(nn.Conv2d):
     """Computes a wide 3x3 convolution of a large map by Winograd's algorithm."""
 
+    def __init__(self, plain: nn.Conv2d) -> None:
+        self.__dict__.update(plain.__dict__)
+
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W), as of `nn.Conv2d`."""
         small = x.ndim < 4 or math.prod(x.shape[-2:]) < MIN_TILES * TILE**2
         if small or not is_plain_inference(x, self.weight):
             return super().forward(x)
         return winograd_conv2d(x, prepared(self.weight, transform_filters), self.bias)
 
 
-def use_fast_layers(model: nn.Module) -> nn.Module:
-    """Give the layers that gain from it their fast form, in place. Names, parameters and hooks stay."""
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = FastLinear
-        elif type(module) in (nn.Conv2d, SameConv2d) and gains(module):
-            module.__class__ = FastConv2d
-    return model
+def use_fast_layers(model: nn.Module) -> None:
+    """Give the layers inside of a model that gain from it their fast form. Names, parameters and hooks stay."""
+    replace_modules(model, fast_form)
 
 
-def gains(conv: Any) -> bool:
-    """Whether a convolution is wide, 3x3, padded with zeros by one, and neither strided, grouped nor dilated."""
-    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-    wide = min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS
-    return wide and shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+def fast_form(layer: nn.Module) -> nn.Module | None:
+    """A linear layer or a wide convolution of 3x3, plain but for its padding, in its fast form; None for others."""
+    if type(layer) is nn.Linear:
+        return FastLinear(layer)
+    if not isinstance(layer, nn.Conv2d) or type(layer) not in (nn.Conv2d, SameConv2d):
+        return None
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode)
+    wide = min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS
+    return FastConv2d(layer) if wide and shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") else None

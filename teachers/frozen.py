@@ -12,14 +12,14 @@ from teachers.model import DepthModel
 from teachers.stem import fold_standardisation
 
 
-class FrozenTeacher(nn.Module, DepthModel):
+class FrozenTeacher(DepthModel):
     """A depth model that cannot train: eval mode for ever, no gradients, constant work done once.
 
     `train()` is ignored, so a parent's `train()` leaves its BatchNorm statistics alone. The model's parameters need no
     gradient. Images and depths are as those of the wrapped model.
 
     Attributes:
-        fingerprint: A digest of its weights as they were given, the same on every machine.
+        fingerprint: A digest of the weights that it was made of, the same on every machine.
     """
 
     model: DepthModel
@@ -35,33 +35,41 @@ class FrozenTeacher(nn.Module, DepthModel):
         super().train(False)
 
     def train(self, mode: bool = True) -> FrozenTeacher:
+        """Eval mode stays."""
         return self
 
+    # Both are the model's: registered here, they would count twice.
     @property
-    def decoder(self) -> nn.Module:  # type: ignore[override]  # that of the model: registered here, it would count twice
+    def encoder(self) -> nn.Module:  # type: ignore[override]
+        """What the model's `encode` calls."""
+        return self.model.encoder
+
+    @property
+    def decoder(self) -> nn.Module:  # type: ignore[override]
+        """What the model's `decode` calls."""
         return self.model.decoder
 
     # no_grad rather than inference_mode: losses save teacher outputs for the student's backward.
     @torch.no_grad()
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Four maps at strides 4, 8, 16, 32."""
+        """The model's four maps, without a graph."""
         return self.model.encode(image)
 
     @torch.no_grad()
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Depth (B, 1, *size) in metres from the four maps."""
+        """The model's depth (B, 1, *size) from the four maps, without a graph."""
         return self.model.decode(features, size)
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
+        """The model's depth (B, 1, H, W) of an image (B, 3, H, W) in [0, 1], without a graph."""
         return self.model(image)
 
 
-def fingerprint(module: DepthModel) -> str:
+def fingerprint(model: nn.Module) -> str:
     """A short digest of every parameter and buffer, by name, shape and content (on the meta device there is none)."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         if not value.is_meta:
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

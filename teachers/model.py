@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +17,17 @@ MIN_SIDE = 32  # pixels of an image both ways, the smallest that any model takes
 Output = Literal["metric", "relative"]
 
 
-@runtime_checkable
-class DepthModel(Protocol):
+class DepthModel(nn.Module):
     """A PyTorch module: image (B, 3, H, W), float RGB in [0, 1], any sides from `MIN_SIDE` -> depth (B, 1, H, W).
 
-    Normalisation is inside the model. It pads at the bottom and right to its stride, and cuts its depth back.
+    Normalisation is inside the model. It pads at the bottom and right to its stride, and cuts its depth back. Any other
+    module with these methods and attributes serves as well: the class itself is never asked for.
 
     Attributes:
         feature_channels: Of the four maps that `encode` gives.
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
+        encoder: What `encode` calls: the part that is compiled, divided among processes or has a learning rate.
         decoder: What `decode` calls, a module of four maps and a size: the ghost runs it with constant weights.
     """
 
@@ -34,30 +35,25 @@ class DepthModel(Protocol):
     min_depth: float | None
     max_depth: float | None
     output: Output
+    encoder: nn.Module
     decoder: nn.Module
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Four maps at strides 4, 8, 16, 32 of the image that the encoder works on."""
-        ...
+        """Four maps at strides 4, 8, 16, 32 of the image that the encoder works on, padded to multiples of 32.
+
+        Raises:
+            ValueError: If the image is no RGB batch or smaller than 32 pixels.
+        """
+        check_image(image)
+        return self.encoder(pad_to_stride(image))
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Depth (B, 1, *size) from the four maps."""
-        ...
+        return self.decoder(features, size)
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """`decode(encode(image), size of the image)`."""
-        ...
-
-    # What is used of `torch.nn.Module`; a protocol cannot inherit from it.
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
-    def modules(self) -> Iterator[nn.Module]: ...
-    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
-    def to(self, *args: Any, **kwargs: Any) -> Self: ...
-    def train(self, mode: bool = True) -> Self: ...
-    def eval(self) -> Self: ...
-    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)."""
+        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
 
 
 def check_image(image: Tensor) -> None:
@@ -79,3 +75,12 @@ def pad_to_stride(image: Tensor) -> Tensor:
 def no_autocast(device: str) -> AbstractContextManager[object]:
     """A context without automatic mixed precision, which not every kind of device knows (the meta device does not)."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Put another module in the place of those inside `model` for which `replacement` gives one."""
+    for name, child in model.named_children():
+        if (other := replacement(child)) is not None:
+            setattr(model, name, other)
+        else:
+            replace_modules(child, replacement)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from teachers.model import replace_modules
+
 STANDARDISE_EPS = (
     1e-5  # added to the deviation, as the published checkpoints were trained; timm now adds 1e-8 to the variance
 )
@@ -128,11 +130,6 @@ class ResNetStem(nn.Module):
         return maps
 
 
-def fold_standardisation(module: nn.Module) -> nn.Module:
-    """Replace every weight-standardised convolution by a plain one of the same outputs, in place."""
-    for name, child in module.named_children():
-        if isinstance(child, StandardisedConv2d):
-            setattr(module, name, child.folded())
-        else:
-            fold_standardisation(child)
-    return module
+def fold_standardisation(model: nn.Module) -> None:
+    """Replace every weight-standardised convolution inside of a model by a plain one of the same outputs."""
+    replace_modules(model, lambda module: module.folded() if isinstance(module, StandardisedConv2d) else None)

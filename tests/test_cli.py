@@ -43,6 +43,16 @@ def test_every_verb_explains_itself(verb, capsys):
     assert f"usage: distill {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_script_completes_every_verb_and_its_options(shell, capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as left:
+        main(["--print-completion", shell])
+    assert left.value.code == 0
+    script = capsys.readouterr().out
+    assert [word for word in [*VERBS, "all-protocols", "print-config"] if word not in script] == []
+
+
 def test_the_version_is_reported(capsys):
     with pytest.raises(SystemExit) as left:
         main(["--version"])

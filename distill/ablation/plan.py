@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.ablation.preset import Preset
-from distill.config import Config, dump_config, load_config, total_steps, warmup_steps
+from distill.config import Config, dump_config, load_config
 from distill.engine.run_folder import CONFIG, RunFolder, keys_of
 from distill.errors import UserError
 from distill.evaluation import read_results
@@ -114,7 +114,7 @@ def as_begun(folder: RunFolder, named: Mapping[str, str], needs: Mapping[str, Pa
 def check(run: PlannedRun) -> None:
     """Refuse a warm-up that never ends, and what has begun as another run."""
     if run.config.train.steps is not None or run.config.method.warmup_steps is None:
-        warmup_steps(run.config, total_steps(run.config, PER_EPOCH), PER_EPOCH)
+        run.config.warmup_steps(run.config.total_steps(PER_EPOCH), PER_EPOCH)
     folder = RunFolder(run.folder)
     if folder.config.is_file():
         folder.check_same(run.config, force=True)

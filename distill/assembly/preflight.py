@@ -1,15 +1,22 @@
-"""What is checked of a run's data before its first step: every file, every size, and what the halves share."""
+"""What is checked of a run before its first step: its files, sizes and halves; and advice on what works anyway."""
 
 from __future__ import annotations
 
+import os
+
+from distill.assembly.networks import is_folder
+from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
 from distill.data import DepthDataset, TrainingSet
 from distill.data.survey import Survey, check_apart, check_files, check_once
 from distill.data.truth import evenly
+from distill.engine.processes import cores
 from distill.errors import UserError
+from distill.method import METHODS
 from teachers.model import MIN_SIDE
 
 MOST_SIZES = 16  # of which one image each is made ready for training
+MANY_PASSES = 1000  # through the training images
 FEW = 3  # names that a message lists
 
 
@@ -59,3 +66,41 @@ def check_shapes(training: TrainingSet, survey: Survey | None) -> None:
     if len(shapes) > 1:
         some = ", ".join(f"{name} is {height}x{width}" for (height, width), name in list(shapes.items())[:2])
         raise UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop")
+
+
+# ------------------------------------------------------------------------------------------------------------- advice
+
+
+def advise_workers(workers: int) -> list[str]:
+    """On processes that load images: `workers` for each process of the run on this machine."""
+    processes, available = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()
+    if workers * processes <= available:
+        return []
+    each = f" for each of {processes} processes" if processes > 1 else ""
+    return [f"data.workers={workers}{each} on {available} cores: they will wait for each other"]
+
+
+def advise_schedule(train: TrainConfig, images: int, steps: int) -> list[str]:
+    """On how often each training image is seen."""
+    advice = []
+    if train.batch_size > images:
+        advice.append(f"train.batch_size={train.batch_size} exceeds the {images} training images: steps repeat some")
+    passes = steps * train.batch_size / images
+    if passes > MANY_PASSES:
+        advice.append(
+            f"{steps} steps of {train.batch_size} images go {passes:.0f} times through {images} training images; "
+            "lower train.steps or train.epochs if that is not meant"
+        )
+    return advice
+
+
+def advise_networks(config: Config) -> list[str]:
+    """On keys that have values and that no network of this run reads."""
+    taught, student, advice = METHODS[config.method.name].needs_teacher, config.student, list[str]()
+    if taught and is_folder(config.teacher.name):
+        of_names = config.teacher.model_dump(include={"checkpoint", "scale", "shift", "invert", "readout"})
+        unread = [f"teacher.{key}" for key, value in of_names.items() if value is not None]
+        advice += [f"{', '.join(unread)}: not read, as the folder {config.teacher.name} says it all"] if unread else []
+    if student.lg_scope != StudentConfig.model_fields["lg_scope"].default and not student.lg_conv:
+        advice.append("student.lg_scope: not read, as student.lg_conv is not true")
+    return advice

@@ -13,7 +13,7 @@ from timm.layers import convert_sync_batchnorm
 from distill.assembly.datasets import RunData
 from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.validation import Validation
-from distill.config import Config, total_steps, warmup_steps
+from distill.config import Config
 from distill.data import EpochBatches, TrainingSet
 from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
@@ -57,7 +57,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     state, checkpoints = TrainState(), Checkpoints(folder.checkpoints, config.train.keep)
     saved = on_main(accelerator, checkpoints.load)
     all_batches = make_batches(config, data.train, accelerator)
-    steps = total_steps(config, all_batches.steps_per_epoch)
+    steps = config.total_steps(all_batches.steps_per_epoch)
 
     teacher, method = make_networks(config, data, steps, all_batches.steps_per_epoch, accelerator)
     learner = make_learner(config, teacher, method, steps, accelerator)
@@ -121,7 +121,7 @@ def make_networks(
     config: Config, data: RunData, steps: int, per_epoch: int, accelerator: Accelerator
 ) -> tuple[FrozenTeacher | None, Method]:
     """The teacher in its place, and the method with its student."""
-    warmup = warmup_steps(config, steps, per_epoch)  # refused before weights are read or fetched
+    warmup = config.warmup_steps(steps, per_epoch)  # refused before weights are read or fetched
     teacher = build_teacher(config)
     set_seed(config.seed)
     student = build_student(config, data.max_depth)
@@ -145,7 +145,7 @@ def make_learner(
     schedule = build_schedule(config.optim, optimizer, steps)
     module, prepared = accelerator.prepare(method, optimizer)
     if accelerator.num_processes > 1:
-        module.broadcast_buffers = False  # each process gathers its own statistics, see distill.engine.statistics
+        module.broadcast_buffers = False  # each process gathers its own statistics, see `merge_statistics`
     return Learner(accelerator, method, module, teacher, prepared, schedule, config.train.clip, config.seed)
 
 

@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from distill.assembly.datasets import RunData
 from distill.config import Config
 from distill.console import inform, warn
-from distill.engine import statistics
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import TrainState
+from distill.engine.step import merge_statistics
 from distill.engine.tracking import Tracker
 from distill.evaluation import Evaluation, gather
 from distill.inference.evaluating import evaluate_shared
@@ -39,7 +39,7 @@ class Validation:
 
     def __call__(self, interrupted: Callable[[], bool]) -> None:
         """Validate at this step, unless interrupted: then it counts as not done."""
-        statistics.merge(self.accelerator, self.method)
+        merge_statistics(self.accelerator, self.method)
         results = self.evaluate(interrupted)
         if results is None:
             return

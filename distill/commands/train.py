@@ -6,9 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from distill.assembly.advice import advise_networks, advise_schedule, advise_workers
 from distill.assembly.datasets import build_data
 from distill.assembly.networks import check_models
+from distill.assembly.preflight import advise_networks, advise_schedule, advise_workers
 from distill.assembly.run import Run, assemble, make_accelerator
 from distill.commands.arguments import add_overrides
 from distill.config import Config, dump_config, load_config

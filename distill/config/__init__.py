@@ -1,6 +1,6 @@
 """The configuration of a run: `schema` declares every key, `loading` reads files and overrides."""
 
-from distill.config.lengths import total_steps, warmup_steps
+from distill.config.fields import Section
 from distill.config.loading import (
     Content,
     apply_override,
@@ -11,7 +11,7 @@ from distill.config.loading import (
     read_yaml,
     set_value,
 )
-from distill.config.schema import Config, DataConfig, OptimConfig, Section, StudentConfig, TrainConfig
+from distill.config.schema import Config, DataConfig, OptimConfig, StudentConfig, TrainConfig
 
 __all__ = [
     "Config",
@@ -28,6 +28,4 @@ __all__ = [
     "parse_section",
     "read_yaml",
     "set_value",
-    "total_steps",
-    "warmup_steps",
 ]

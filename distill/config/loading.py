@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from distill.config.schema import Config, Section
+from distill.config.fields import Section
+from distill.config.schema import Config
 from distill.errors import UserError, did_you_mean
 
 AnySection = typing.TypeVar("AnySection", bound=Section)

@@ -2,83 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
+from distill.config.fields import NO, Decay, OrNull, Section, Share, Size, one_of
 from distill.data import DATA_SETS, TRUTHS
-from distill.errors import did_you_mean
+from distill.errors import UserError
 from distill.evaluation.protocols import TTA
 from distill.method import LOSSES, METHODS
 from students import options_for
 from students.lg_conv import SCOPES
 from students.pruned_dpt import ATTENTIONS, STEMS
 from teachers import DPT_CONFIGS
-from teachers.model import MIN_SIDE
 from teachers.vit import READOUTS
 
-
-@dataclass(frozen=True)
-class OneOf:
-    """Accepts the names of a table of this project, so that a new entry there is a new legal value here."""
-
-    known: tuple[str, ...]
-
-    def check(self, value: str) -> str:
-        """Raise unless the name is known."""
-        if value not in self.known:
-            names, near = ", ".join(self.known), did_you_mean(value, self.known)
-            raise PydanticCustomError("unknown_name", "expected one of {names}{near}", {"names": names, "near": near})
-        return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "enum": list(self.known)}
-
-
-def one_of(known: Iterable[str]) -> OneOf:
-    """`OneOf` of any collection of names."""
-    return OneOf(tuple(known))
-
-
-def default_for_null(value: Any) -> Any:
-    """Let null stand for the default."""
-    if value is None:
-        raise PydanticUseDefault
-    return value
-
-
-OrNull = BeforeValidator(default_for_null)
-NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML takes the word for false
-Share = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Side = Annotated[int, Field(ge=MIN_SIDE)]
-Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixels.")]
-
-
-class Section(BaseModel):
-    """Base of all sections: constant, and no key that is not declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+WARMUP_BASE = 25.0  # epochs of the paper's training, of which `method.warmup_epochs` counts
 
 
 class SplitFiles(Section):
@@ -368,3 +316,28 @@ class Config(Section):
                 "output, fill, feature or disdepth, whose teacher gives theirs, or remove data.unlabelled"
             )
         return self
+
+    def total_steps(self, per_epoch: int) -> int:
+        """Optimizer steps of the run; `train.steps` wins over `train.epochs`."""
+        return self.train.steps or max(round(self.train.epochs * per_epoch), 1)
+
+    def warmup_steps(self, steps: int, per_epoch: int) -> int:
+        """Steps before feature distillation: as set, by epochs, or the same share of a run set by steps as 7 of 25.
+
+        Raises:
+            UserError: If it would last for the whole training.
+        """
+        method, waited, whole = self.method, "{} steps", f"{steps}"
+        if method.warmup_steps is not None:
+            waiting = method.warmup_steps
+        elif self.train.steps is not None:
+            waiting = round(steps * method.warmup_epochs / WARMUP_BASE)
+        else:
+            waiting = round(method.warmup_epochs * per_epoch)
+            waited, whole = f"{method.warmup_epochs:g} epochs", f"{steps / per_epoch:g}"
+        if waiting >= steps and METHODS[method.name].needs_features and method.kd_weight > 0:
+            raise UserError(
+                f"the warm-up of {waited.format(waiting)} is as long as the whole training of {whole}: nothing would be "
+                "distilled; lower method.warmup_epochs, or set method.warmup_steps"
+            )
+        return waiting

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 
 from distill.config import Config
 from distill.console import warn
-from distill.engine import statistics
 from distill.engine.processes import on_main
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import Resumable, StateDict
+from distill.engine.step import merge_statistics
 from distill.errors import UserError
 from distill.files import HashingWriter, checksum, sync_folder, write_atomically
 
@@ -122,7 +122,7 @@ class Saving:
     resumable: Resumable
 
     def __call__(self) -> bool:
-        statistics.merge(self.accelerator, self.resumable.method)
+        merge_statistics(self.accelerator, self.resumable.method)
         return on_main(self.accelerator, self._write)
 
     def _write(self) -> bool:

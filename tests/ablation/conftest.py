@@ -16,9 +16,9 @@ from distill.evaluation import MEASURES, paired_bootstrap
 # What a run of each row does; by default it finishes. The script imports nothing that takes time.
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
-told = json.loads(sys.argv[1])
-folder, does = pathlib.Path(told["folder"]), told["does"]
-with open(told["diary"], "a") as diary:
+order = json.loads(sys.argv[1])
+folder, does = pathlib.Path(order["folder"]), order["does"]
+with open(order["diary"], "a") as diary:
     diary.write(f"{folder} {os.environ.get('OMP_NUM_THREADS')} {time.monotonic()}\\n")
 if does == "fails":
     sys.exit(print("distill: no space is left", file=sys.stderr) or 2)
@@ -30,7 +30,7 @@ if does == "stops":
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 folder.mkdir(parents=True, exist_ok=True)
-for name, text in told["files"].items():
+for name, text in order["files"].items():
     (folder / name).write_text(text)
 """
 
@@ -86,7 +86,7 @@ class Stage:
         return [sys.executable, "-S", "-c", SCRIPT, json.dumps(message)]
 
     def write(self, **keys):
-        """An ablation's file: two rows, one seed, unless told otherwise."""
+        """An ablation's file: two rows, one seed, unless `keys` differ."""
         base = {"data": {"name": "scenes"}, "teacher": {"name": "dpt_micro"}}
         content = {"base": base, "rows": {"plain": {"method.name": "supervised"}, "+KD": {"method.name": "feature"}}}
         path = self.folder / "tiny.yaml"
@@ -98,7 +98,7 @@ class Stage:
         return main(["ablate", str(self.write(**keys)), *map(str, words), "--output", str(self.output)])
 
     def started(self):
-        """What was started, in this order: ROW/seed_N, each with the threads that it was told to use."""
+        """What was started, in this order: ROW/seed_N, each with the threads that it was to use."""
         lines = self.diary.read_text().splitlines() if self.diary.exists() else []
         parts = [line.split() for line in lines]
         return [("/".join(Path(folder).parts[-2:]), threads) for folder, threads, _ in parts]

@@ -4,7 +4,7 @@ import pytest
 
 from distill.ablation.plan import plan_runs
 from distill.ablation.preset import grid_rows, load_preset
-from distill.config import load_config, parse_config, warmup_steps
+from distill.config import load_config, parse_config
 from distill.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.yaml"))
@@ -52,7 +52,7 @@ def test_most_shipped_ablations_change_one_setting():
 
 def test_warm_ups_of_the_paper_take_their_share_of_the_steps(tmp_path):
     preset = load_preset(SHIPPED[0].with_name("warmup.yaml"), ["train.steps=1500"])
-    rows = {run.row: warmup_steps(run.config, 1500, 37) for run in plan_runs(preset, tmp_path) if run.seed == 0}
+    rows = {run.row: run.config.warmup_steps(1500, 37) for run in plan_runs(preset, tmp_path) if run.seed == 0}
     paper = {f"warmup_epochs={epochs}": steps for epochs, steps in ((3, 180), (5, 300), (7, 420), (9, 540), (10, 600))}
     assert paper.items() <= rows.items()
 

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 
 import distill
-from distill.assembly.advice import advise_networks
 from distill.assembly.datasets import build_data
 from distill.assembly.networks import build_method, build_student, build_teacher
+from distill.assembly.preflight import advise_networks
 from distill.assembly.validation import Validation
+from distill.cli import main
 from distill.commands import train as command
 from distill.config import load_config
 from distill.engine.checkpoint import Checkpoints
@@ -48,6 +50,34 @@ def test_a_run_leaves_everything_it_promises_and_no_more(finished, config_file):
 def test_the_saved_configuration_makes_the_same_run(finished, config_file):
     inputs = load_config(config_file, [f"output={finished}"])
     assert load_config(finished / "config.yaml") == inputs
+
+
+def test_a_resolved_configuration_can_be_printed_without_a_run(config_file, finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(config_file), "optim.lr=0.5", "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    saved = yaml.safe_load((finished / "config.yaml").read_text())
+    assert printed == {**saved, "output": "runs/tiny", "optim": {**saved["optim"], "lr": 0.5}}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_shows_at_its_start_what_it_does_and_at_its_end_which_step_was_kept(train, capsys):
+    folder = train()
+    shown = capsys.readouterr().err
+    begins = shown[: shown.index("step 2:")]  # before the first validation
+    for part in (
+        "precision no",
+        "test_efficientnet, ",
+        "GFLOPs at 32x64",
+        "disdepth, teacher dpt_micro",
+        "8 training images of 32x64, 2 to validate on",
+        "4, 4 images each",
+        str(folder),
+    ):
+        assert part in begins
+    best = read_json(folder / "done.json")["best_step"]
+    assert f"kept: the student of step {best} of 4, whose abs_rel was the lowest" in shown
+    assert "teacher dpt_micro: abs_rel" in shown
 
 
 def test_every_step_and_validation_is_recorded(finished):

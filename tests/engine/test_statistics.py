@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.engine.statistics import Statistics, running
+from distill.engine.step import Statistics, running
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 import pytest
 
-from distill.assembly import advice
-from distill.assembly.advice import advise_schedule, advise_workers, cores
+from distill.assembly import preflight
+from distill.assembly.preflight import advise_schedule, advise_workers
+from distill.engine.processes import cores
 from distill.config import TrainConfig
 
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr(advice, "cores", lambda: 4)
+    monkeypatch.setattr(preflight, "cores", lambda: 4)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from distill.config import parse_config, total_steps, warmup_steps
+from distill.config import parse_config
 from distill.errors import UserError
 
 
@@ -15,10 +15,10 @@ from distill.errors import UserError
 )
 def test_the_warm_up_is_counted_in_epochs_or_is_a_share_of_a_run_set_by_steps(method, length, waiting):
     config = parse_config({"data": {"name": "scenes"}, "method": method, "train": length}, "test")
-    assert warmup_steps(config, total_steps(config, 37), 37) == waiting
+    assert config.warmup_steps(config.total_steps(37), 37) == waiting
 
 
 def test_a_warm_up_as_long_as_the_training_is_refused():
     config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
     with pytest.raises(UserError, match=r"the warm-up of 25 epochs is as long as the whole training of 25:"):
-        warmup_steps(config, 925, 37)
+        config.warmup_steps(925, 37)

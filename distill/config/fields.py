@@ -1,0 +1,60 @@
+"""Types of configuration fields: names of a table, sizes, shares; and the base of all sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
+
+from distill.errors import did_you_mean
+from teachers.model import MIN_SIDE
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Accepts the names of a table of this project, so that a new entry there is a new legal value here."""
+
+    known: tuple[str, ...]
+
+    def check(self, value: str) -> str:
+        """Raise unless the name is known."""
+        if value not in self.known:
+            names, near = ", ".join(self.known), did_you_mean(value, self.known)
+            raise PydanticCustomError("unknown_name", "expected one of {names}{near}", {"names": names, "near": near})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(self.known)}
+
+
+def one_of(known: Iterable[str]) -> OneOf:
+    """`OneOf` of any collection of names."""
+    return OneOf(tuple(known))
+
+
+def default_for_null(value: Any) -> Any:
+    """Let null stand for the default."""
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+OrNull = BeforeValidator(default_for_null)
+NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML takes the word for false
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=MIN_SIDE)]
+Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixels.")]
+
+
+class Section(BaseModel):
+    """Base of all sections: constant, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
