@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
 
 from distill.cli import main
-from teachers.key_maps import from_ours
 
 SPLIT = "train_files_with_gt.txt"
 
@@ -50,9 +48,6 @@ def leave_out_truth(root):
     ("override", "message"),
     [
         ("optim.lrr=1", "unknown key optim.lrr, did you mean lr?"),
-        ("optim.lr=high", "optim.lr='high': input should be a valid number"),
-        ("optim.lr=-1", "optim.lr=-1: input should be greater than 0"),
-        ("method.fam=false", "set method.lam=false too"),
         ("method.warmup_steps=4", "the warm-up of 4 steps is as long as the whole training of 4"),
         ("train.micro_batch=3", "batch_size 4 is not a multiple of micro_batch 3: choose a micro_batch among 1, 2, 4"),
         ("student.min_depth=80", "depth limits must satisfy 0 < min < max, got 80.0 and 80.0 metres"),
@@ -128,20 +123,10 @@ def test_lines_without_files_are_counted_and_the_first_three_named(refused_run, 
     assert "image/lost3.png" not in message
 
 
-def test_a_list_that_is_none_is_refused_with_its_line(refused_run, own_streets):
-    (own_streets / SPLIT).write_text("image/train0.png depth/train0.png\nwhat is this line\n")
-    assert f"{SPLIT}:2: 'what is this line' is not a line of a list file" in refused_run(f"data.root={own_streets}")
-
-
 def test_a_depth_map_of_8_bits_is_refused(refused_run, own_streets):
     spoil_depth(own_streets, "train0", np.full((32, 64), 9, np.uint8))
     message = refused_run(f"data.root={own_streets}")
     assert "train0.png is a 8-bit picture with 1 channel, expected a 16-bit" in message
-
-
-def test_a_depth_map_of_another_size_is_refused(refused_run, own_streets):
-    spoil_depth(own_streets, "train0", np.full((32, 60), 999, np.uint16))
-    assert "is 32x60 but its image" in refused_run(f"data.root={own_streets}")
 
 
 @pytest.mark.parametrize("method", ["supervised", "disdepth"])
@@ -152,17 +137,10 @@ def test_a_set_whose_truth_is_empty_is_refused_by_every_method(refused_run, own_
     assert "no valid ground truth in the whole set (8 of 8 depth maps looked at)" in message
 
 
-@pytest.mark.parametrize("method", ["supervised", "disdepth"])
-def test_a_wrong_depth_scale_is_refused_with_one_that_fits(refused_run, method):
-    message = refused_run("data.depth_scale=1", f"method.name={method}")
+def test_a_wrong_depth_scale_is_refused_with_one_that_fits(refused_run):
+    message = refused_run("data.depth_scale=1")
     assert "no valid ground truth in the whole set" in message
     assert "units per metre would fit" in message
-
-
-def test_images_alone_cannot_supervise(refused_run, own_streets):
-    leave_out_truth(own_streets)
-    message = refused_run(f"data.root={own_streets}", "method.name=supervised")
-    assert "no valid ground truth in the whole set" in message
 
 
 def test_images_smaller_than_a_network_takes_are_refused(refused_run, own_streets):
@@ -203,16 +181,6 @@ def test_a_test_image_smaller_than_a_network_takes_stops_the_run_in_one_line(
     assert main(["train", str(config_file), f"data.root={own_streets}", "--output", str(tmp_path / "run")]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
     assert "test0.png is 20x40 (height x width), expected at least 32 both ways" in line
-
-
-@pytest.mark.parametrize("name", ["kitti", "nyu"])
-def test_a_list_of_another_data_set_is_refused(refused_run, own_streets, name):
-    line = "kitchen_0028b/rgb_00045.jpg kitchen_0028b/sync_depth_00045.png 518.8579\n"
-    if name == "nyu":
-        line = "2011_09_26/2011_09_26_drive_0001_sync 5 l\n"
-    (own_streets / SPLIT).write_text(line)
-    message = refused_run(f"data.name={name}", f"data.root={own_streets}")
-    assert f"but the data set is {name.upper()}: name a list of {name.upper()}, or the data set" in message
 
 
 def test_validating_on_an_image_twice_is_refused(refused_run, own_streets):
@@ -302,37 +270,6 @@ def test_a_checkpoint_that_is_a_text_file_is_refused(refused_run, tmp_path, suff
     path = tmp_path / f"weights.{suffix}"
     path.write_text("<html>404 Not Found</html>")
     assert str(path) in refused_run(f"teacher.checkpoint={path}")
-
-
-def test_a_checkpoint_that_was_cut_short_is_refused(refused_run, micro_weights, tmp_path):
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(micro_weights.read_bytes()[:-1000])
-    assert "is not a readable checkpoint" in refused_run(f"teacher.checkpoint={path}")
-
-
-def test_half_a_checkpoint_is_refused(refused_run, micro_weights, tmp_path):
-    state = load_file(micro_weights)
-    save_file({key: value for key, value in state.items() if "head" not in key}, tmp_path / "half.safetensors")
-    message = refused_run(f"teacher.checkpoint={tmp_path / 'half.safetensors'}")
-    assert f"half.safetensors as dpt_micro does not fit: 6 of {len(state)} tensors missing" in message
-
-
-def test_an_encoder_alone_is_no_teacher(refused_run, micro_weights, tmp_path):
-    state = load_file(micro_weights)
-    encoder = {key: value for key, value in state.items() if key.startswith(("encoder.stem.", "encoder.vit."))}
-    torch.save(from_ours(encoder, "timm"), tmp_path / "vit.pth")
-    assert "a random decoder teaches nothing" in refused_run(f"teacher.checkpoint={tmp_path / 'vit.pth'}")
-
-
-def test_a_folder_without_weights_is_refused_as_a_checkpoint(refused_run, tmp_path):
-    message = refused_run(f"teacher.checkpoint={tmp_path}")
-    assert f"no checkpoint at {tmp_path}: a folder must hold one of model.safetensors, " in message
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(refused_run, finished):
-    message = refused_run(f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}")
-    assert "as dpt_micro does not fit" in message
-    assert "another architecture" in message
 
 
 @pytest.mark.parametrize(
