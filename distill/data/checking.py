@@ -10,7 +10,7 @@ from distill.data.files.known_lists import UNKNOWN, nearest_list
 from distill.data.files.pairs import Contents, PictureReader
 from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.eigen import eigen_test_drives
-from distill.data.nyu.camera import FRAME
+from distill.data.nyu.recordings import FRAME
 from distill.data.opening import Source
 from distill.data.survey import Survey, copies, shared_images, shared_scenes
 from distill.data.truth import MIN_DEPTH, fitting_scale

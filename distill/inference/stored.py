@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distill.data import Sample
-from distill.data.files.depth_files import encode_depth, encode_npy
+from distill.data.files.png import encode_depth, encode_npy
 from distill.data.files.reading import DecodeError, read_depth
 from distill.data.files.rgb_depth import IMAGE_SUFFIXES
 from distill.errors import UserError

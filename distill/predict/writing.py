@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from distill.data import Sample
-from distill.data.files.depth_files import encode_depth, encode_npy
+from distill.data.files.png import encode_depth, encode_npy
 from distill.data.files.rgb_depth import Camera
 from distill.errors import UserError
 from distill.files import write_atomically

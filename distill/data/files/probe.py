@@ -1,29 +1,19 @@
-"""What the first and last bytes of a file tell: its size, its bits, and whether it is whole. Nothing is decoded."""
+"""What headers and last bytes show of a file: its size, its bits, and whether it is whole. No pixel is decoded."""
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+from PIL import ExifTags, Image
+
 from distill.data.files import png
-from distill.data.files.reading import (
-    JPEG_END,
-    JPEG_SCAN,
-    JPEG_START,
-    DecodeError,
-    is_complete,
-    jpeg_segments,
-    read_file,
-    read_image,
-)
+from distill.data.files.reading import JPEG_END, JPEG_START, DecodeError, is_complete, jpeg_pixels, read_file
 
 ENDS = 4096  # bytes looked at on either side
-JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that tell the size of the picture
-EXIF = 0xE1  # may turn the picture
 THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
 
 
@@ -59,15 +49,13 @@ def probe_all(paths: Iterable[str], progress: Callable[[int], object] | None = N
     portions = [unique[at : at + PORTION] for at in range(0, len(unique), PORTION)]
     facts: dict[str, Facts] = {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for portion, found in zip(portions, pool.map(_probe_some, portions), strict=True):
-            facts |= zip(portion, found, strict=True)
+        for portion, facts_of_it in zip(
+            portions, pool.map(lambda some: [probe(path) for path in some], portions), strict=True
+        ):
+            facts |= zip(portion, facts_of_it, strict=True)
             if progress:
                 progress(len(facts))
     return facts
-
-
-def _probe_some(paths: list[str]) -> list[Facts]:
-    return [probe(path) for path in paths]
 
 
 def _ends(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
@@ -86,30 +74,21 @@ def _ends(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
 
 
 def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
-    if head.startswith(png.START):
-        return _png(path, head, tail)
-    return _jpeg(path, head, tail) if head.startswith(JPEG_START) else Facts()
-
-
-def _png(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
-    header = png.read_header(head)
-    if header is None or not (png.END in tail or is_complete(read_file(path))):
-        return Facts(fault="the file is cut short")
-    return Facts(size=(header.height, header.width), bits=header.bits, channels=header.channels)
-
-
-def _jpeg(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
-    segments = dict(jpeg_segments(head))
-    if segments[JPEG_SCAN] >= len(head):  # headers that are longer than what was read
-        head = tail = read_file(path)
-        segments = dict(jpeg_segments(head))
-    if JPEG_END not in tail[segments[JPEG_SCAN] if tail is head else 0 :]:
-        raw = read_file(path)
-        if not is_complete(raw):
-            return Facts(fault="the file is cut short")
-    frame = next((at for marker, at in segments.items() if marker in JPEG_FRAMES), None)
-    if frame is None or EXIF in segments:
-        height, width = read_image(path).shape[:2]
+    """Size, bits and channels of a PNG or JPEG file that is whole; Pillow reads its headers alone."""
+    if not head.startswith((png.START, JPEG_START)):
+        return Facts()
+    end, begin = (png.END, 0) if head.startswith(png.START) else (JPEG_END, jpeg_pixels(head))
+    if tail is head:
+        whole = is_complete(head)
     else:
-        height, width = struct.unpack(">HH", head[frame + 5 : frame + 9])
-    return Facts(size=(height, width), bits=8, channels=3)
+        whole = (begin < len(head) and end in tail) or is_complete(read_file(path))
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        whole = False
+    if not whole:
+        return Facts(fault="the file is cut short")
+    bits, channels = (16, 1) if picture.mode.startswith("I") else (8, len(picture.getbands()))
+    return Facts(size=(width, height) if turned else (height, width), bits=bits, channels=channels)

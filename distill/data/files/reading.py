@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -143,15 +142,13 @@ def is_complete(raw: bytes) -> bool:
     if raw.startswith(png.START):
         return raw.rfind(png.END) > 0
     if raw.startswith(JPEG_START):
-        # Behind the headers, whose thumbnail has an end marker of its own.
-        return raw.find(JPEG_END, max(at for _, at in jpeg_segments(raw))) > 0
+        return raw.find(JPEG_END, jpeg_pixels(raw)) > 0
     return True
 
 
-def jpeg_segments(raw: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and place of each header of a JPEG file, and of what follows them: its pixels, or where it was cut."""
+def jpeg_pixels(raw: bytes) -> int:
+    """Where the pixels of a JPEG file begin, behind headers whose thumbnail has markers of its own, or it was cut."""
     at = len(JPEG_START)
     while raw[at : at + 1] == b"\xff" and raw[at + 1 : at + 2] not in (b"", bytes([JPEG_SCAN])):
-        yield raw[at + 1], at
         at += 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
-    yield JPEG_SCAN, at
+    return at

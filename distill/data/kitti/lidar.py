@@ -1,7 +1,9 @@
-"""Depth from single scans of KITTI's lidar, projected into a camera by the date's calibration."""
+"""KITTI's calibration files, and depth from single scans of its lidar, projected into a camera by them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,74 @@ import numpy as np
 from distill.data.files.known_lists import KITTI_FRAME
 from distill.data.files.pairs import Pair
 from distill.data.files.reading import DecodeError, read_file, read_image
-from distill.data.kitti.calibration import read_lidar
 from distill.errors import UserError
 
+CAMERAS_FILE, LIDAR_FILE = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
 POINT_BYTES = 16  # x, y, z in metres and the reflectance, as float32
+
+
+@dataclass(frozen=True)
+class Lidar:
+    """How points of the lidar reach a rectified camera.
+
+    `projection` (3, 4) takes homogeneous lidar coordinates in metres to (u * z, v * z, z), with z the depth in metres
+    and pixels counted from 1, as in KITTI's files. `size` is the height and width of the frames.
+    """
+
+    projection: np.ndarray
+    size: tuple[int, int]
+
+
+@lru_cache(maxsize=256)
+def camera_matrix(date: Path, camera: str) -> np.ndarray | None:
+    """The float64 3x3 matrix of a rectified camera, "02" or "03", in pixels of its full frame; None without a file."""
+    path = date / CAMERAS_FILE
+    return read_numbers(path, f"P_rect_{camera}", 12).reshape(3, 4)[:, :3] if path.exists() else None
+
+
+@lru_cache(maxsize=256)
+def read_lidar(date: Path, camera: str) -> Lidar:
+    """The lidar of a date, as seen by one of its cameras.
+
+    Raises:
+        UserError: If one of the two calibration files is missing or incomplete.
+    """
+    cameras, lidar = date / CAMERAS_FILE, date / LIDAR_FILE
+    to_camera, rectify = np.eye(4), np.eye(4)
+    to_camera[:3, :3] = read_numbers(lidar, "R", 9).reshape(3, 3)
+    to_camera[:3, 3] = read_numbers(lidar, "T", 3)
+    rectify[:3, :3] = read_numbers(cameras, "R_rect_00", 9).reshape(3, 3)  # all cameras share the frame of the first
+    projection = read_numbers(cameras, f"P_rect_{camera}", 12).reshape(3, 4)
+    width, height = read_numbers(cameras, f"S_rect_{camera}", 2).round().astype(int)
+    return Lidar(projection @ rectify @ to_camera, (int(height), int(width)))
+
+
+def listed_matrix(path: Path) -> np.ndarray | None:
+    """The matrix (3, 3) in a file of nine numbers, as lie beside the benchmark's selection; None without a file."""
+    if not path.exists():
+        return None
+    numbers = path.read_text(encoding="utf-8", errors="replace").split()
+    try:
+        return np.array(numbers, dtype=np.float64).reshape(3, 3)
+    except ValueError:
+        raise UserError(
+            f"{path} does not hold the 9 numbers of a camera matrix: unpack it again, or remove it"
+        ) from None
+
+
+def read_numbers(path: Path, key: str, count: int) -> np.ndarray:
+    """The float64 numbers of the line `key: ...` of a calibration file."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        raise UserError(f"no calibration at {path}: unpack the date's calibration beside its drives") from None
+    for line in text.splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == key and len(numbers.split()) == count:
+            return np.array(numbers.split(), dtype=np.float64)
+    raise UserError(
+        f"{path} has no line '{key}:' with {count} numbers: unpack the date's calibration again, or remove it"
+    )
 
 
 class ScanReader:

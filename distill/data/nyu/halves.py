@@ -11,9 +11,18 @@ import numpy as np
 from distill.data.files.disk import check_root, wrong_layout
 from distill.data.files.list_files import Part, default_split, read_split
 from distill.data.files.pairs import Contents, PairDataset
-from distill.data.nyu.camera import DEPTH_SCALE, FRAME, INTRINSICS, MAX_DEPTH, MEASURED
 from distill.data.nyu.labelled import LabelledDepth, find_h5, find_labelled, h5_folder, labelled_file
-from distill.data.nyu.recordings import SIGNS, TEST_FOLDER, find_pictures, scene_lines
+from distill.data.nyu.recordings import (
+    DEPTH_SCALE,
+    FRAME,
+    INTRINSICS,
+    MAX_DEPTH,
+    MEASURED,
+    SIGNS,
+    TEST_FOLDER,
+    find_pictures,
+    scene_lines,
+)
 from distill.data.sample import Sample
 from distill.errors import UserError
 

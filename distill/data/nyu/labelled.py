@@ -1,24 +1,34 @@
-"""NYU Depth V2 as HDF5: the labelled `.mat` file, and fast-depth's one file for each frame."""
+"""NYU Depth V2 as HDF5: the labelled `.mat` file, also written as pictures, and fast-depth's one file a frame."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from distill.data.files.disk import walk
 from distill.data.files.known_lists import UNKNOWN, name_list
-from distill.data.files.list_files import Part
+from distill.data.files.list_files import LIST_NAMES, Part
 from distill.data.files.pairs import Contents, Pair, name_under
 from distill.data.files.reading import DecodeError
-from distill.data.nyu.camera import COLOURED, FRAME, INTRINSICS, MAX_DEPTH
-from distill.data.nyu.official import LABELLED, nyu_labelled_split
-from distill.data.nyu.recordings import room
+from distill.data.nyu.recordings import (
+    COLOURED,
+    DEPTH_SCALE,
+    FRAME,
+    INTRINSICS,
+    LABELLED,
+    MAX_DEPTH,
+    TEST_FOLDER,
+    nyu_labelled_split,
+    room,
+)
 from distill.errors import UserError
 
 LabelledDepth = Literal["raw", "filled"]
@@ -26,6 +36,7 @@ LabelledDepth = Literal["raw", "filled"]
 LABELLED_FILES = ("nyu_depth_v2_labeled.mat", "labeled/nyu_depth_v2_labeled.mat")
 SPLIT_FILES = ("splits.mat", "official_splits/splits.mat")
 H5_FOLDERS = {"train": ("train", "nyudepthv2/train"), "test": ("val", "nyudepthv2/val", "test")}
+PICTURE_FOLDERS: dict[Part, str] = {"train": "sync", "test": TEST_FOLDER}
 DEPTHS = {"raw": "rawDepths", "filled": "depths"}
 
 
@@ -137,6 +148,35 @@ def blacken_border(image: np.ndarray) -> np.ndarray:
     bordered = np.zeros_like(image)
     bordered[COLOURED] = image[COLOURED]
     return bordered
+
+
+def write_pictures(
+    contents: Contents, part: Part, output: Path, *, progress: Callable[[], object] = lambda: None
+) -> Path:
+    """Write the pairs of the labelled file as JPEG and 16-bit PNG, and their list last; returns the list.
+
+    Millimetres are cut, not rounded, and images get a black border and quality 95, as in BTS' copies of the test half.
+    """
+    lines = []
+    for pair in contents.usable:
+        image, depth = contents.read(pair)
+        stem = stem_of(pair, part)
+        folder = output / PICTURE_FOLDERS[part]
+        (folder / stem).parent.mkdir(parents=True, exist_ok=True)
+        names = stem.format("rgb") + ".jpg", stem.format("sync_depth") + ".png"
+        cv2.imwrite(str(folder / names[0]), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        cv2.imwrite(str(folder / names[1]), (depth * np.float32(DEPTH_SCALE)).astype(np.uint16))
+        lines.append(f"{names[0]} {names[1]} {INTRINSICS[0, 0]}\n")
+        progress()
+    listed = output / LIST_NAMES[0].format(part=part)
+    listed.write_text("".join(lines), encoding="utf-8")
+    return listed
+
+
+def stem_of(pair: Pair, part: Part) -> str:
+    """`kitchen_0004/{}_00002`: the recording where it is known, for the test half the kind of room as in its list."""
+    kind, _, number = pair.name.rpartition(" ")
+    return f"{(part == 'train' and pair.scene) or kind or 'scene'}/{{}}_{number}"
 
 
 # -------------------------------------------------------------------------------------------------- fast-depth's files

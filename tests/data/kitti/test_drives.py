@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from distill.data.files.list_files import default_split
-from distill.data.kitti.calibration import camera_matrix
 from distill.data.kitti.drives import KittiDataset, kb_crop
+from distill.data.kitti.lidar import camera_matrix
 from distill.data.truth import check_truth
 from distill.errors import UserError
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from distill.data.files.reading import DecodeError
-from distill.data.kitti.calibration import camera_matrix, listed_matrix, read_lidar, read_numbers
 from distill.data.kitti.drives import KittiDataset
-from distill.data.kitti.lidar import project, read_scan
+from distill.data.kitti.lidar import camera_matrix, listed_matrix, project, read_lidar, read_numbers, read_scan
 from distill.errors import UserError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
