@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import timm
 from safetensors import SafetensorError
@@ -12,11 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from students.cnn import CNNStudent
-from students.hub import Student
 from students.inherit import Inheritance
 from students.lg_conv import LGConv
 from students.pruned_dpt import DPTStudent
-from students.student_folder import CONFIG, WEIGHTS, read_config, save_student
+from students.student import CONFIG, WEIGHTS, Student, read_config, save_student
 from teachers import DPT_CONFIGS
 
 __all__ = [
@@ -32,7 +30,7 @@ __all__ = [
     "save_student",
 ]
 
-KINDS = {CNNStudent: "CNN", DPTStudent: "DPT"}
+KINDS: dict[str, type[Student]] = {"CNN": CNNStudent, "DPT": DPTStudent}
 
 
 def list_students() -> list[str]:
@@ -40,11 +38,11 @@ def list_students() -> list[str]:
     return [*sorted(DPT_CONFIGS), *timm.list_models()]
 
 
-def create_student(name: str, **options: Any) -> nn.Module:
+def create_student(name: str, **options: object) -> Student:
     """A trainable depth model by name.
 
     Args:
-        name: Any timm network with feature maps at strides 4, 8, 16 and 32, or a DPT.
+        name: A timm network with feature maps at strides 4, 8, 16 and 32, or a DPT.
         options: Those of `CNNStudent` (lg_conv, pretrained, min_depth, max_depth in metres, width, bins) or of
             `DPTStudent` (heads, hooks, attention, random_features, stem, resolution_scale, checkpoint, pretrained,
             min_depth, max_depth, scale, shift, invert).
@@ -53,26 +51,31 @@ def create_student(name: str, **options: Any) -> nn.Module:
         FileNotFoundError: If the checkpoint to inherit from does not exist.
         ValueError: If the name or an option is unknown, maps do not fit, or ImageNet weights cannot be had.
     """
-    kind, other = (DPTStudent, CNNStudent) if name in DPT_CONFIGS else (CNNStudent, DPTStudent)
-    known = options_of(kind)
+    known = options_for(name)
     for key in options:
         if key not in known:
-            hint = f", which is a {KINDS[other]}'s" if key in options_of(other) else ""
+            owners = [kind for kind, other in KINDS.items() if key in options_of(other)]
+            hint = f", which is a {owners[0]}'s" if owners else ""
             raise ValueError(f"{name} has no option {key}{hint}; its options are {', '.join(known)}")
-    return kind(name, **options)
+    return kind_of(name)(name, **options)
 
 
-def options_of(kind: type[nn.Module]) -> list[str]:
+def kind_of(name: str) -> type[Student]:
+    """The class of the student of this name."""
+    return KINDS["DPT" if name in DPT_CONFIGS else "CNN"]
+
+
+def options_of(kind: type[Student]) -> list[str]:
     """What a kind of student takes beside its name."""
     return list(inspect.signature(kind).parameters)[1:]
 
 
 def options_for(name: str) -> list[str]:
     """The options that `create_student` takes with a name."""
-    return options_of(DPTStudent if name in DPT_CONFIGS else CNNStudent)
+    return options_of(kind_of(name))
 
 
-def load_student(folder: str | Path) -> nn.Module:
+def load_student(folder: str | Path) -> Student:
     """A saved student in eval mode, without the network and without its teacher.
 
     Raises:
@@ -80,8 +83,7 @@ def load_student(folder: str | Path) -> nn.Module:
         ValueError: If its weights are damaged or do not fit its configuration.
     """
     place, config = read_config(folder)
-    options = {**config["options"], "pretrained": False}
-    student: Any = create_student(config["student"], **options)
+    student = create_student(config["student"], **{**config["options"], "pretrained": False})
     try:
         student.load_state_dict(load_file(place / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -89,9 +91,6 @@ def load_student(folder: str | Path) -> nn.Module:
         raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG} or is damaged: {reason}") from error
     student.metadata = config.get("metadata") or {}
     return student.eval()
-
-
-Student.load = staticmethod(load_student)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Any timm backbone as an encoder of four maps."""
+"""A timm backbone as an encoder of four maps."""
 
 from __future__ import annotations
 
@@ -6,17 +6,47 @@ import difflib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.layers import Format
+from timm.models import FeatureInfo
+from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
 from students.lg_conv import wrap_lg_conv
-from students.swin import take_any_size
-from teachers.checkpoints import read_state_dict
+from teachers.model import replace_modules
+from teachers.weight_files import read_state_dict
 
 STRIDES = (4, 8, 16, 32)
+
+
+class AnySizeBlock(SwinTransformerBlock):
+    """timm's Swin block, right also where the windows do not divide the map.
+
+    timm shifts a map before it pads it. What the shift wraps around then lies in front of the padding, where the mask,
+    which is made for the padded map, takes the two ends of the map for neighbours (timm's issue 2438).
+    """
+
+    def __init__(self, plain: SwinTransformerBlock) -> None:
+        self.__dict__.update(plain.__dict__)  # everything of it: timm's own constructor would make new weights
+
+    def _attn(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        (height, width), (rows, columns), shift = x.shape[1:3], self.window_size, self.shift_size
+        x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
+        padded_height, padded_width = x.shape[1:3]
+        x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
+        windows = window_partition(x, self.window_size).flatten(1, 2)
+        windows = self.attn(windows, mask=self.get_attn_mask(x)).unflatten(1, (rows, columns))
+        x = window_reverse(windows, self.window_size, padded_height, padded_width)
+        return torch.roll(x, shift, dims=(1, 2))[:, :height, :width].contiguous()
+
+
+def take_any_size(net: nn.Module) -> nn.Module:
+    """Give every Swin block inside of a network the way above. Other networks are left alone."""
+    return replace_modules(net, lambda block: AnySizeBlock(block) if type(block) is SwinTransformerBlock else None)
 
 
 def check_name(name: str) -> None:
@@ -33,25 +63,19 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
     check_name(name)
     entry = timm.model_entrypoint(name.split(".")[0]) if ":" not in name else None
     module = inspect.getmodule(entry) if entry else None
-    options: dict[str, Any] = {}
-    if module and "swin_transformer" in module.__name__:  # they check the image's size unless told otherwise
+    options = {}
+    if module and "swin_transformer" in module.__name__:  # by default they check the image's size
         options["strict_img_size"] = False
     if module and module.__name__.endswith("swin_transformer"):
         # Else the last stage, of one window at 224x224, would have windows that never meet on larger images.
         options["always_partition"] = True
-    net = fetch(name, pretrained, features_only=True, **options)
-    take_any_size(net)
-    return net
+    return take_any_size(fetch(name, pretrained, features_only=True, **options))
 
 
-def fetch(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """A network of timm's.
-
-    Raises:
-        ValueError: If it has no ImageNet weights, or they cannot be had.
-    """
+def fetch(name: str, pretrained: bool, **options: bool | int) -> nn.Module:
+    """A network of timm's; a ValueError says where its ImageNet weights cannot be had."""
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        return timm.create_model(name, pretrained=pretrained, **options)  # type: ignore[arg-type]
     except (OSError, ConnectionError) as error:
         raise ValueError(
             f"ImageNet weights of {name!r} could not be fetched ({type(error).__name__}); "
@@ -63,9 +87,9 @@ def fetch(name: str, pretrained: bool, **options: Any) -> nn.Module:
         raise ValueError(f"timm has no ImageNet weights for {name!r}; use pretrained=false") from error
 
 
-def check_sizes(net: Any, name: str) -> None:
+def check_sizes(net: nn.Module, name: str) -> None:
     """Raise ValueError if a network that was made for one size of images refuses others, by trying."""
-    config = getattr(net, "pretrained_cfg", {})
+    config = vars(net).get("pretrained_cfg", {})
     if not config.get("fixed_input_size"):
         return
     training = net.training
@@ -82,29 +106,18 @@ def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: s
     """Load weights of the whole network, as timm saves them, into an extractor of its maps; the classifier is left out.
 
     Extractors write `stages_0` for `stages.0`, so names are compared without regard to which sign it is.
-
-    Raises:
-        ValueError: If tensors are missing or of another shape.
     """
     wanted = net.state_dict()
     ours = {key.replace("_", "."): key for key in wanted}
-    given = {ours[plain]: value for key, value in state.items() if (plain := key.replace("_", ".")) in ours}
-    old = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # lack it, and need not
-    given = old | given
-    unfit = [key for key, value in wanted.items() if key not in given or given[key].shape != value.shape]
+    weights = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # old files lack it
+    weights |= {ours[plain]: value for key, value in state.items() if (plain := key.replace("_", ".")) in ours}
+    unfit = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
     if unfit:
         raise ValueError(
             f"{source} is no checkpoint of timm's {name}: {len(unfit)} of {len(wanted)} tensors are missing or of "
             f"another shape, such as {unfit[0]}; give the backbone that it is of"
         )
-    net.load_state_dict(given)
-
-
-def module_at(net: Any, level: int) -> str:
-    """Name, inside a timm feature extractor, of the module that gives one of its maps."""
-    name = net.feature_info.module_name(level)
-    flattened = name.replace(".", "_", 1)  # some extractors flatten a network's stages
-    return flattened if flattened in dict(net.named_children()) else name
+    net.load_state_dict(weights)
 
 
 class Backbone(nn.Module):
@@ -123,7 +136,6 @@ class Backbone(nn.Module):
             weights are another network's.
     """
 
-    net: Any
     mean: Tensor
     std: Tensor
 
@@ -132,9 +144,10 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.net = create_timm(name, pretrained)
-        reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()
-        missing = [s for s in STRIDES if s not in reductions]
-        if missing:
+        info = self.net.feature_info
+        assert isinstance(info, FeatureInfo)
+        reductions, channels = info.reduction(), info.channels()
+        if missing := [s for s in STRIDES if s not in reductions]:
             raise ValueError(
                 f"{name!r} has maps at strides {reductions}, but {missing} are needed; choose another backbone"
             )
@@ -143,17 +156,22 @@ class Backbone(nn.Module):
             load_plain(self.net, read_state_dict(weights), str(weights), name)
         self.levels = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES]
         self.channels = tuple(channels[i] for i in self.levels)
-        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
-        if lg_conv and wrap_lg_conv(self.net, lg_scope, module_at(self.net, self.levels[1])) == 0:
-            raise ValueError(
-                f"{name!r} has no convolution in its stages that lg_conv would wrap (lg_scope={lg_scope}); "
-                "set lg_conv to false"
-            )
-        config = getattr(self.net, "pretrained_cfg", {})
+        self.channels_last = vars(self.net).get("output_fmt") == Format.NHWC
+        if lg_conv:
+            stride_8 = info.module_name(self.levels[1])
+            flattened = stride_8.replace(".", "_", 1)  # some extractors flatten a network's stages
+            stride_8 = flattened if flattened in dict(self.net.named_children()) else stride_8
+            if wrap_lg_conv(self.net, lg_scope, stride_8) == 0:
+                raise ValueError(
+                    f"{name!r} has no convolution in its stages that lg_conv would wrap (lg_scope={lg_scope}); "
+                    "set lg_conv to false"
+                )
+        config = vars(self.net).get("pretrained_cfg", {})
         for key, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             self.register_buffer(key, torch.tensor(config.get(key, default)).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Image -> its four maps, channels first."""
         maps = self.net((image - self.mean) / self.std)
         maps = [maps[i] for i in self.levels]
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps

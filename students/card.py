@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from teachers.weight_files import Json
 
 METHODS = {
     "supervised": "supervised, without a teacher",
@@ -24,12 +25,12 @@ LICENCES = {
 UNKNOWN = ("other", "it is not known what the weights were learnt from")
 
 
-def licence_of(metadata: Mapping[str, Any]) -> tuple[str, str]:
+def licence_of(metadata: Mapping[str, object]) -> tuple[str, str]:
     """The licence of a student's weights as the Hub calls it, and its reason, by the data they were learnt from."""
     return LICENCES.get(str(metadata.get("data")), UNKNOWN)
 
 
-def model_card(recipe: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+def model_card(recipe: Json, metadata: Json) -> str:
     """The card of a student as Markdown, with the front matter that the Hub reads.
 
     Args:
@@ -39,7 +40,7 @@ def model_card(recipe: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     licence, reason = licence_of(metadata)
     name, options = recipe["student"], recipe["options"]
     near, far = options.get("min_depth"), options.get("max_depth")
-    size = metadata.get("input_size")
+    size, metrics = metadata.get("input_size"), metadata.get("metrics") or {}
     facts = {
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}",
         "method": METHODS.get(str(metadata.get("method")), metadata.get("method")),
@@ -50,6 +51,16 @@ def model_card(recipe: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
         "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
     }
     lines = [f"| {fact} | {text} |" for fact, text in facts.items() if text]
+    figures = f"""
+## Figures
+
+Protocol `{metadata.get("protocol")}`, fingerprint `{metadata.get("fingerprint")}`. Of all validations of the
+training the one with the best abs_rel was kept: these figures are of the images that it was chosen on.
+
+| {" | ".join(metrics)} |
+|{"--:|" * len(metrics)}
+| {" | ".join(f"{value:.4g}" for value in metrics.values())} |
+"""
     return f"""---
 library_name: distill
 pipeline_tag: depth-estimation
@@ -64,7 +75,7 @@ Gives the distance of every pixel of one RGB image.
 | | |
 |---|---|
 {chr(10).join(lines)}
-{_figures(metadata)}
+{figures if metrics else ""}
 ## Use
 
 Needs PyTorch and timm beside the code of `distill`.
@@ -82,22 +93,4 @@ From the Hub: `from students import Student; model = Student.from_pretrained("US
 
 Code: MIT. Weights: `{licence}`; {reason}.
 Terms of the teacher's weights and of the backbone's first weights apply as well.
-"""
-
-
-def _figures(metadata: Mapping[str, Any]) -> str:
-    """The table of metrics with the protocol that they were measured by; empty where there are none."""
-    metrics: Mapping[str, float] = metadata.get("metrics") or {}
-    if not metrics:
-        return ""
-    heads, values = " | ".join(metrics), " | ".join(f"{value:.4g}" for value in metrics.values())
-    return f"""
-## Figures
-
-Protocol `{metadata.get("protocol")}`, fingerprint `{metadata.get("fingerprint")}`. Of all validations of the
-training the one with the best abs_rel was kept: these figures are of the images that it was chosen on.
-
-| {heads} |
-|{"--:|" * len(metrics)}
-| {values} |
 """

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from students.backbone import Backbone
-from students.bins import AdaptiveBins
-from students.hub import Student
 from students.inherit import trained_student
 from students.lg_conv import LGConv
-from students.student_folder import WEIGHTS
-from teachers.checkpoints import read_state_dict
-from teachers.model import check_image, pad_to_stride
+from students.student import WEIGHTS, Student
+from teachers.weight_files import Json, read_state_dict
 
 
 def conv_norm(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution, its norm and a rectification."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.01)
     )
@@ -33,8 +31,42 @@ class UpBlock(nn.Module):
         self.convs = nn.Sequential(conv_norm(inputs + skip, outputs), conv_norm(outputs, outputs))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Coarse map (B, C, h, w) and its skip (B, S, H, W) -> (B, outputs, H, W)."""
         x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
         return self.convs(torch.cat([x, skip], dim=1))
+
+
+class AdaptiveBins(nn.Module):
+    """Depth as a mixture of adaptive bins (AdaBins, arXiv 2011.14141; PixelFormer, arXiv 2210.09071).
+
+    Bin centres from the whole image, a probability of each bin at each pixel, depth as the mean.
+
+    The centres are c_k = dmin + (dmax - dmin) * (cumsum(w)_k - w_k / 2) with w = softmax(MLP(mean of `context`)).
+
+    Args:
+        context: Channels of the coarsest map.
+        features: Channels of the finest map.
+        bins: Number of bins.
+        min_depth, max_depth: Limits of the depth in metres.
+    """
+
+    def __init__(self, context: int, features: int, bins: int, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        self.widths = Mlp(context, 4 * context, bins)
+        self.scores = nn.Conv2d(features, bins, 3, padding=1)
+        self.min_depth, self.max_depth = min_depth, max_depth
+
+    def centres(self, context: Tensor) -> Tensor:
+        """Bin centres in metres, (B, bins), increasing, in float32."""
+        widths = self.widths(context.mean(dim=(2, 3))).float().softmax(dim=-1)
+        return self.min_depth + (self.max_depth - self.min_depth) * (widths.cumsum(dim=-1) - widths / 2)
+
+    def forward(self, context: Tensor, features: Tensor) -> Tensor:
+        """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
+        # Bins last, where channels-last order has them: a softmax over any other dimension copies the largest map.
+        probabilities = self.scores(features).float().permute(0, 2, 3, 1).softmax(dim=-1)
+        # Not a matrix product, which autocast would take back to half precision: 8 bits are coarse for depth.
+        return (probabilities * self.centres(context)[:, None, None, :]).sum(dim=-1)[:, None]
 
 
 class CNNDecoder(nn.Module):
@@ -51,6 +83,7 @@ class CNNDecoder(nn.Module):
         self.head = AdaptiveBins(c4, width, bins, min_depth, max_depth)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """The four maps and the image's size -> depth (B, 1, *size)."""
         f1, f2, f3, f4 = features
         context = self.neck(f4)
         x = context
@@ -61,7 +94,7 @@ class CNNDecoder(nn.Module):
         return depth[..., : size[0], : size[1]]
 
 
-class CNNStudent(nn.Module, Student):
+class CNNStudent(Student):
     """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
 
     Args:
@@ -109,29 +142,13 @@ class CNNStudent(nn.Module, Student):
         self.decoder = CNNDecoder(self.feature_channels, width, bins, min_depth, max_depth)
         self.min_depth, self.max_depth = min_depth, max_depth
         options = {"lg_conv": lg_conv, "lg_scope": lg_scope, "min_depth": min_depth, "max_depth": max_depth}
-        self.recipe: dict[str, Any] = {"student": backbone, "options": {**options, "width": width, "bins": bins}}
+        self.recipe = {"student": backbone, "options": {**options, "width": width, "bins": bins}}
         if trained:
             continue_from(self, *trained)
 
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """Four maps at strides 4, 8, 16, 32 of the image, padded to multiples of 32."""
-        check_image(image)
-        return self.encoder(pad_to_stride(image))
 
-    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Depth (B, 1, *size) in metres from the four maps."""
-        return self.decoder(features, size)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
-
-
-def continue_from(student: CNNStudent, folder: Path, recipe: dict[str, Any]) -> None:
-    """Take every weight of a trained student. Only LG-Conv's global branches may be new.
-
-    Raises:
-        ValueError: If it was built otherwise.
-    """
+def continue_from(student: CNNStudent, folder: Path, recipe: Json) -> None:
+    """Take every weight of a trained student that was built alike. Only LG-Conv's global branches may be new."""
     new = [
         f"{name}.{key}"
         for name, module in student.named_modules()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,10 +47,10 @@ class LGConv(nn.Module):
         for layer in (self.scores, self.gate_mean, self.expand):
             nn.init.normal_(layer.weight, std=0.01)
         nn.init.constant_(self.norm_out.weight, GLOBAL_SCALE)
-        self.register_load_state_dict_pre_hook(self._adopt_plain_weights)
+        self.register_load_state_dict_pre_hook(self._adopt_plain_weights)  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def _adopt_plain_weights(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
+    def _adopt_plain_weights(module: LGConv, state: dict[str, Tensor], prefix: str, *_: object) -> None:
         """Let X.weight of an unwrapped checkpoint load as X.local.weight, and whatever else X has (a bias, a gain)."""
         for name in module.local.state_dict():
             if prefix + name in state:
@@ -72,6 +71,7 @@ class LGConv(nn.Module):
         return blocks.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1), sums[:, -1]
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> what the convolution gives, of the same shape, with the whole image in it."""
         t = F.relu(convolve(x, self.reduce, self.norm), inplace=True)
         speaking, received = self.scores(t).split(self.heads, dim=1)
         v, mean = self.summarise(t, speaking)

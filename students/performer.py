@@ -33,7 +33,7 @@ def favor_attention(q: Tensor, k: Tensor, v: Tensor, projection: Tensor) -> Tens
 
         out_i = sum_m phi_m(q_i) sum_j phi_m(k_j) v_j / sum_m phi_m(q_i) sum_j phi_m(k_j)
 
-    Any factor of a query's features cancels, so they are a softmax over m; and what each key feature is divided by, its
+    A factor of a query's features cancels, so they are a softmax over m; and what each key feature is divided by, its
     largest value over the keys, is put back there. Nothing overflows, the denominator is at least 1, and no constant
     has to be added, which would bias the result.
 
@@ -80,6 +80,7 @@ class PerformerAttention(Attention):
         self.projection.copy_(orthogonal_features(count, width, generator))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As of `Attention`, in the precision of `v`."""
         with no_autocast(q.device.type):
             q, k, wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
             return favor_attention(q, k, wide, self.projection).to(v.dtype)

@@ -5,36 +5,61 @@ The family of the thesis "Accelerating Dense Prediction Transformers for fast mo
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from students.efficientnet_stem import EfficientNetStem
-from students.hub import Student
+from students.backbone import Backbone
 from students.inherit import (
     IMAGENET_STEMS,
     OUTPUT,
-    Checkpoint,
     Inheritance,
     Parent,
     inherit,
-    inherit_encoder,
     load_imagenet_stem,
     read_parent,
 )
 from students.performer import DEFAULT_FEATURES, PerformerAttention
+from students.student import Student
 from students.vit_encoder import adopt_normalisation, as_encoder, load_imagenet_encoder
-from teachers import DPT, DPT_CONFIGS
+from teachers import DPT, DPT_CONFIGS, load_encoder
+from teachers.checkpoints import Source
 from teachers.dpt import DPTConfig, init_output
 from teachers.model import Output
 from teachers.vit import Attention, AttentionFactory
+from teachers.weight_files import Json
 
 ATTENTIONS = ("standard", "performer")
 STEMS = ("resnet50", "efficientnet_b0")
 START_SHARE = 0.2  # a DPT without weights starts from a constant depth, this share of its largest
+
+
+class EfficientNetStem(nn.Module):
+    """EfficientNet-B0 in the place of DPT-Hybrid's ResNet stem, with maps at strides 4, 8 and 16 as wide as that one's.
+
+    The map that becomes tokens is the network's last one, at stride 32, brought to stride 16 by a transposed
+    convolution: what ImageNet taught the whole network goes into the transformer. The two taps keep their own stride,
+    where the network's first stages still have the detail that the decoder wants of them, and are only widened.
+
+    Args:
+        channels: Those of the three maps.
+        pretrained: Load timm's ImageNet weights.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], *, pretrained: bool) -> None:
+        super().__init__()
+        self.backbone = Backbone("efficientnet_b0", pretrained=pretrained, lg_conv=False)
+        c4, c8, _, c32 = self.backbone.channels
+        self.taps = nn.ModuleList([nn.Conv2d(c4, channels[0], 1), nn.Conv2d(c8, channels[1], 1)])
+        self.tokens = nn.ConvTranspose2d(c32, channels[2], 2, stride=2)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Image (B, 3, H, W) in [-1, 1] -> its three maps."""
+        f4, f8, _, f32 = self.backbone(image * 0.5 + 0.5)
+        return [self.taps[0](f4), self.taps[1](f8), self.tokens(f32)]
 
 
 class DPTStudent(DPT, Student):
@@ -77,7 +102,7 @@ class DPTStudent(DPT, Student):
         encoder: str | None = None,
         stem: str | None = None,
         resolution_scale: float = 1.0,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: Source | None = None,
         pretrained: bool = False,
         min_depth: float = 1e-3,
         max_depth: float = 80.0,
@@ -85,47 +110,56 @@ class DPTStudent(DPT, Student):
         shift: float | None = None,
         invert: bool | None = None,
     ) -> None:
-        config = student_config(
-            name,
-            encoder,
-            heads=heads,
-            hooks=hooks,
-            resolution_scale=resolution_scale,
-            min_depth=min_depth,
-            max_depth=max_depth,
-        )
+        changes: Json = {
+            "heads": heads,
+            "hooks": None if hooks is None else tuple(hooks),
+            "resolution_scale": resolution_scale,
+        }
+        config = student_config(name, encoder, changes | {"min_depth": min_depth, "max_depth": max_depth})
         kind = choose_stem(name, stem, pretrained and encoder is None)
         factory = choose_attention(attention, random_features)
         parent = None if checkpoint is None else read_parent(name, checkpoint)
         config = replace(config, **convention(parent, max_depth, {"scale": scale, "shift": shift, "invert": invert}))
-        super().__init__(config, stem=build_stem(config, kind, pretrained), attention=factory)
+        other = None
+        if config.stem is not None and kind == "efficientnet_b0":
+            other = EfficientNetStem(config.stem.channels, pretrained=pretrained)
+        super().__init__(config, stem=other, attention=factory)
         self._take_weights(parent, checkpoint, encoder)
         if pretrained and encoder is not None:
             load_imagenet_encoder(self, encoder)
-        elif pretrained and kind != "efficientnet_b0":
+        elif pretrained and other is None:
             load_imagenet_stem(self, name)
-        options: dict[str, Any] = {"heads": config.heads, "hooks": list(config.hooks), "attention": attention}
+        options = {"heads": config.heads, "hooks": list(config.hooks), "attention": attention}
         options |= {"random_features": random_features, "encoder": encoder, "stem": kind}
-        options["resolution_scale"] = resolution_scale
+        options |= {"resolution_scale": resolution_scale}
         options |= {key: getattr(config, key) for key in ("min_depth", "max_depth", *OUTPUT)}
-        self.recipe: dict[str, Any] = {"student": name, "options": options}
+        self.recipe = {"student": name, "options": options}
 
-    def _take_weights(self, parent: Parent | None, checkpoint: Checkpoint | None, encoder: str | None) -> None:
-        """Inherit what there is, and begin the rest."""
+    def _take_weights(self, parent: Parent | None, checkpoint: Source | None, encoder: str | None) -> None:
+        """Inherit what there is, and begin the rest; the positions of an encoder alone are stretched to the grid."""
         if parent is not None and parent.whole:
             self.inheritance = inherit(self, parent)
             return
-        init_output(self, START_SHARE * largest_depth(self.config))
-        if checkpoint is not None:
-            self.inheritance = inherit_encoder(self, checkpoint)
-            if encoder is not None:
-                adopt_normalisation(self, encoder)
+        config = self.config
+        largest = config.max_depth or math.inf
+        if config.invert and config.shift > 0:  # of a raw output that is not negative
+            largest = min(largest, 1 / config.shift)
+        init_output(self, START_SHARE * largest)
+        if checkpoint is None:
+            return
+        if any(isinstance(module, PerformerAttention) for module in self.modules()):
+            raise ValueError(
+                "a checkpoint of an encoder alone needs attention='standard'; performer inherits a whole DPT"
+            )
+        report = load_encoder(self, checkpoint)
+        self.inheritance = Inheritance(report.source, report.loaded, (), report.unused, report.new, report.notes)
+        if encoder is not None:
+            adopt_normalisation(self, encoder)
 
     def set_conversion(self, scale: float, shift: float) -> None:
         """Let the raw output y mean 1 / (scale * y + shift) metres from now on, also in what `save_student` writes."""
-        conversion: dict[str, Any] = {"scale": scale, "shift": shift, "invert": True}
-        self.config = self.decoder.config = replace(self.config, **conversion)
-        self.recipe["options"] |= conversion
+        self.config = self.decoder.config = replace(self.config, scale=scale, shift=shift, invert=True)
+        self.recipe["options"] |= {"scale": scale, "shift": shift, "invert": True}
 
     def redraw(self, seed: int) -> None:
         """Take new random features in every Performer block, the same ones for the same seed."""
@@ -135,24 +169,16 @@ class DPTStudent(DPT, Student):
                 module.redraw(generator)
 
 
-def student_config(name: str, encoder: str | None, **changes: Any) -> DPTConfig:
+def student_config(name: str, encoder: str | None, changes: Json) -> DPTConfig:
     """The parent's configuration with what is not None changed, if its weights have a place for that."""
     own = DPT_CONFIGS[name] if encoder is None else as_encoder(DPT_CONFIGS[name], encoder)
-    changes = {key: tuple(value) if key == "hooks" else value for key, value in changes.items() if value is not None}
-    config = replace(own, **changes)
+    config = replace(own, **{key: value for key, value in changes.items() if value is not None})
     if config.hooks[-1] > own.hooks[-1]:
         raise ValueError(f"hooks={config.hooks}: {encoder or name} has blocks 0 to {own.hooks[-1]} only")
     low, high = config.min_depth, config.max_depth
     if low is None or high is None or not 0 < low < high:
         raise ValueError(f"depth limits must satisfy 0 < min < max, got {low} and {high} metres")
     return config
-
-
-def largest_depth(config: DPTConfig) -> float:
-    """What the limit and the meaning of a raw output that is not negative allow, in metres."""
-    assert config.max_depth is not None
-    inverted = config.invert and config.shift > 0
-    return min(config.max_depth, 1 / config.shift) if inverted else config.max_depth
 
 
 def choose_attention(kind: str, random_features: int | None) -> AttentionFactory:
@@ -177,21 +203,14 @@ def choose_stem(name: str, kind: str | None, pretrained: bool) -> str | None:
     return STEMS[0] if kind is None and DPT_CONFIGS[name].stem else kind
 
 
-def build_stem(config: DPTConfig, kind: str | None, pretrained: bool) -> nn.Module | None:
-    """A stem in place of the parent's own, None where that one stays."""
-    if config.stem is None or kind != "efficientnet_b0":
-        return None
-    return EfficientNetStem(config.stem.channels, pretrained=pretrained)
-
-
-def convention(parent: Parent | None, max_depth: float, given: dict[str, Any]) -> dict[str, Any]:
-    """Scale, shift and inversion of the raw output: as given, as the parent's, or for a network without weights."""
-    given = {key: value for key, value in given.items() if value is not None}
+def convention(parent: Parent | None, max_depth: float, wanted: Json) -> Json:
+    """Scale, shift and inversion of the raw output: as wanted, as the parent's, or for a network without weights."""
+    wanted = {key: value for key, value in wanted.items() if value is not None}
     if parent is None or not parent.whole:
-        return {"scale": 8.0 / max_depth, "shift": 1.0 / max_depth, "invert": True} | given
-    if parent.output is None and (given.get("invert") is None or (given["invert"] and len(given) < len(OUTPUT))):
+        return {"scale": 8.0 / max_depth, "shift": 1.0 / max_depth, "invert": True} | wanted
+    if parent.output is None and (wanted.get("invert") is None or (wanted["invert"] and len(wanted) < len(OUTPUT))):
         raise ValueError(
             f"{parent.source} does not say what its raw output means: give scale, shift and invert "
             "(DPT's KITTI weights: 6.016e-5, 0.00579, true; NYUv2: 3.05e-4, 0.1378, true), or invert=false for metres"
         )
-    return (parent.output or {}) | given
+    return (parent.output or {}) | wanted

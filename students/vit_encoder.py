@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import nn
 
 from students.backbone import check_name, fetch
 from teachers import DPT, load_encoder
@@ -29,35 +28,33 @@ def as_encoder(config: DPTConfig, name: str) -> DPTConfig:
         raise ValueError(f"encoder={name!r} needs a DPT that works on the image itself, such as dpt_base")
     check_name(name)
     with torch.device("meta"):
-        vit: Any = fetch(name, pretrained=False, num_classes=0)
-    if reason := unlike_ours(vit):
+        vit = fetch(name, pretrained=False, num_classes=0)
+    reason = unlike_ours(vit)
+    if reason is not None or not isinstance(vit, VisionTransformer):
         raise ValueError(f"{name} cannot be a DPT's encoder: {reason}; {ADVICE}")
     depth = len(vit.blocks)
     hooks = tuple(depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
-    heads, grid = vit.blocks[0].attn.num_heads, vit.patch_embed.grid_size[0]
+    heads, grid = vars(vit.get_submodule("blocks.0.attn"))["num_heads"], vit.patch_embed.grid_size[0]
     return replace(config, width=vit.embed_dim, heads=heads, grid=grid, hooks=hooks)
 
 
-def unlike_ours(vit: Any) -> str | None:
+def unlike_ours(vit: nn.Module) -> str | None:
     """Why a DPT could not compute what a timm network computes; None where it can."""
     if not isinstance(vit, VisionTransformer):
         return f"it is a {type(vit).__name__}"
     if vit.patch_embed.patch_size != (PATCH, PATCH):
         return "its patches are {} x {} pixels".format(*vit.patch_embed.patch_size)
-    if unknown := to_ours(vit.state_dict()).unknown:
+    state = vit.state_dict()
+    if unknown := to_ours(state).unknown:
         return f"a DPT has no {unknown[0]}"
-    block: Any = vit.blocks[0]
-    if block.mlp.fc1.out_features != 4 * vit.embed_dim or vit.cls_token is None or block.attn.qkv.bias is None:
+    usual = {"cls_token", "blocks.0.attn.qkv.bias"} <= state.keys()
+    if not usual or len(state["blocks.0.mlp.fc1.weight"]) != 4 * vit.embed_dim:
         return "it lacks the class token, the biases or the width of the usual MLP"
     return None
 
 
 def load_imagenet_encoder(model: DPT, name: str) -> None:
-    """Give a DPT the encoder of a timm ViT with its ImageNet weights.
-
-    Raises:
-        ValueError: If they cannot be fetched.
-    """
+    """Give a DPT the encoder of a timm ViT with its ImageNet weights."""
     load_encoder(model, fetch(name, pretrained=True, num_classes=0).state_dict())
     adopt_normalisation(model, name)
 
@@ -69,10 +66,9 @@ def adopt_normalisation(model: DPT, name: str) -> None:
     Both are affine in each colour, so that the patch projection takes the difference up:
     (p - m) / s = a x + b with x = (p - MEAN) / STD, a = STD / s, b = (MEAN - m) / s.
     """
-    vit: Any = fetch(name, pretrained=False, num_classes=0)
-    mean, std = (torch.tensor(vit.pretrained_cfg[key]) for key in ("mean", "std"))
+    config = vars(fetch(name, pretrained=False, num_classes=0))["pretrained_cfg"]
+    mean, std = (torch.tensor(config[key]) for key in ("mean", "std"))
     patch = model.encoder.vit.patch
-    bias: Tensor | None = patch.bias
-    assert bias is not None
-    bias += (patch.weight.sum(dim=(2, 3)) * ((MEAN - mean) / std)).sum(dim=1)
+    assert patch.bias is not None
+    patch.bias += (patch.weight.sum(dim=(2, 3)) * ((MEAN - mean) / std)).sum(dim=1)
     patch.weight *= (STD / std)[:, None, None]

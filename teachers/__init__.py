@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -36,7 +35,7 @@ def list_teachers() -> list[str]:
     return sorted(DPT_CONFIGS)
 
 
-def dpt_config(name: str, **options: Any) -> DPTConfig:
+def dpt_config(name: str, **options: object) -> DPTConfig:
     """The configuration of a named DPT with some fields changed.
 
     Raises:
@@ -45,14 +44,14 @@ def dpt_config(name: str, **options: Any) -> DPTConfig:
     if name not in DPT_CONFIGS:
         raise ValueError(f"unknown teacher {name!r} (known: {', '.join(list_teachers())}, or a trained model's folder)")
     try:
-        return replace(DPT_CONFIGS[name], **options)
+        return replace(DPT_CONFIGS[name], **options)  # type: ignore[arg-type]  # a name that is no field is refused
     except TypeError as error:
         known = ", ".join(DPTConfig.__dataclass_fields__)
         raise ValueError(f"unknown option of {name}: {error}; known are {known}") from error
 
 
 def create_dpt(
-    name: str, checkpoint: Source | None = None, *, encoder_checkpoint: Source | None = None, **options: Any
+    name: str, checkpoint: Source | None = None, *, encoder_checkpoint: Source | None = None, **options: object
 ) -> DPT:
     """A trainable DPT by name; without a checkpoint, weights are random.
 
@@ -80,7 +79,7 @@ def create_dpt(
     return model
 
 
-def create_teacher(name: str, checkpoint: Source | None = None, **options: Any) -> FrozenTeacher:
+def create_teacher(name: str, checkpoint: Source | None = None, **options: object) -> FrozenTeacher:
     """A frozen DPT by name: "dpt_hybrid", "dpt_large", "dpt_base" or "dpt_micro".
 
     Args:
@@ -96,4 +95,5 @@ def create_teacher(name: str, checkpoint: Source | None = None, **options: Any) 
     """
     if "encoder_checkpoint" in options:
         raise ValueError("a teacher takes no encoder_checkpoint: a random decoder teaches nothing; give checkpoint")
-    return FrozenTeacher(create_dpt(name, SHIPPED.get(name) if checkpoint is None else checkpoint, **options))
+    source = SHIPPED.get(name) if checkpoint is None else checkpoint
+    return FrozenTeacher(create_dpt(name, source, encoder_checkpoint=None, **options))

@@ -61,25 +61,25 @@ def load_checkpoint(model: DPT, source: Source, name: str | None = None) -> Load
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, an encoder's alone, or another network's, in words.
     """
-    found, what = open_checkpoint(source)
-    called = f"{what} as {name}" if name else what
-    if found.naming in NAMINGS and NAMINGS[found.naming].encoder_only:
-        raise ValueError(f"{called} does not fit: {encoder_alone(found)}")
-    facts = huggingface.read_config(source) if found.naming == "huggingface" and isinstance(source, str | Path) else {}
+    held, what = open_checkpoint(source)
     wanted = model.state_dict()
-    if difference := explain(model.config, shapes(wanted), shapes(found.weights), found.unknown):
-        raise ValueError(f"{called} does not fit: {difference}")
-    if contradiction := huggingface.contradiction(facts, model.config):
-        raise ValueError(f"{called} does not fit: {contradiction}")
-    notes = conversions(found.weights, wanted)
-    fill(model, found.weights, what)
-    return LoadReport(what, found.naming, tuple(wanted), found.unused, notes=notes)
+    facts = huggingface.read_config(source) if held.naming == "huggingface" and isinstance(source, str | Path) else {}
+    difference = (
+        (encoder_alone(held) if held.encoder_only else "")
+        or explain(model.config, shapes(wanted), shapes(held.weights), held.unknown)
+        or huggingface.contradiction(facts, model.config)
+    )
+    if difference:
+        raise ValueError(f"{what}{f' as {name}' if name else ''} does not fit: {difference}")
+    notes = conversions(held.weights, wanted)
+    fill(model, held.weights, what)
+    return LoadReport(what, held.naming, tuple(wanted), held.unused, notes=notes)
 
 
-def encoder_alone(found: Translation) -> str:
+def encoder_alone(held: Translation) -> str:
     """Why a file with an encoder of ours is no DPT."""
-    reason = f"it holds an encoder alone ({NAMINGS[found.naming].title}), and a random decoder teaches nothing"
-    if any(key.startswith("decode_head.") for key in found.unused):
+    reason = f"it holds an encoder alone ({NAMINGS[held.naming].title}), and a random decoder teaches nothing"
+    if any(key.startswith("decode_head.") for key in held.unused):
         reason = "MMSegmentation's backbone is ours, its DPT head is not (decode_head.project is one convolution more)"
     return f"{reason}; give a whole DPT's file, or start training from it with encoder_checkpoint"
 
@@ -94,30 +94,30 @@ def load_encoder(model: DPT, source: Source) -> LoadReport:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, or holds another encoder, in words.
     """
-    found, what = open_checkpoint(source)
+    held, what = open_checkpoint(source)
     wanted = {key: value for key, value in model.state_dict().items() if key.startswith(ENCODER)}
-    weights, notes = fit_encoder(found, wanted)
-    if difference := explain(model.config, shapes(wanted), shapes(weights), found.unknown):
+    weights, notes = fit_encoder(held, wanted)
+    if difference := explain(model.config, shapes(wanted), shapes(weights), held.unknown):
         raise ValueError(f"{what} as an encoder does not fit: {difference}")
-    unused = (*found.unused, *(key for key in found.weights if key not in weights))
+    unused = (*held.unused, *(key for key in held.weights if key not in weights))
     new = tuple(key for key in model.state_dict() if key not in wanted)
     notes += conversions(weights, wanted)
     fill(model, weights, what)
-    return LoadReport(what, found.naming, tuple(wanted), unused, new, notes)
+    return LoadReport(what, held.naming, tuple(wanted), unused, new, notes)
 
 
-def fit_encoder(found: Translation, wanted: StateDict) -> tuple[StateDict, tuple[str, ...]]:
-    """The encoder among what was found, as deep as wanted and with positions on the wanted grid; and what was done."""
-    depth = blocks_in(shapes(wanted))
-    encoder = {key: value for key, value in found.weights.items() if key.startswith(ENCODER)}
+def fit_encoder(held: Translation, wanted: StateDict) -> tuple[StateDict, tuple[str, ...]]:
+    """The encoder in a checkpoint, as deep as wanted and with positions on the wanted grid; and what was done."""
+    depth = blocks_in(wanted)
+    encoder = {key: value for key, value in held.weights.items() if key.startswith(ENCODER)}
     weights = {key: value for key, value in encoder.items() if (block_of(key) or 0) < depth}
     notes = []
-    if others := len(found.weights) - len(encoder):
+    if others := len(held.weights) - len(encoder):
         notes.append(f"left out: {others} tensors outside the encoder")
     if deeper := len(encoder) - len(weights):
         notes.append(f"left out: {deeper} tensors of blocks after the last tap")
     position = weights.get(POSITIONS)
-    if position is not None and position.ndim == 3 and "dist_token" in found.unused:
+    if position is not None and position.ndim == 3 and "dist_token" in held.unused:
         weights[POSITIONS] = torch.cat([position[:, :1], position[:, 2:]], dim=1)
     old, new = grid_in(shapes(weights)), grid_in(shapes(wanted))
     if old and new and old != new:
@@ -129,9 +129,7 @@ def fit_encoder(found: Translation, wanted: StateDict) -> tuple[StateDict, tuple
 def conversions(weights: StateDict, wanted: StateDict) -> tuple[str, ...]:
     """Which weights have another precision than the network, in words."""
     pairs = Counter((value.dtype, wanted[key].dtype) for key, value in weights.items())
-    return tuple(
-        f"converted: {count} tensors from {given} to {own}" for (given, own), count in pairs.items() if given != own
-    )
+    return tuple(f"converted: {n} tensors from {old} to {new}" for (old, new), n in pairs.items() if old != new)
 
 
 def check_values(weights: StateDict, wanted: StateDict, what: str) -> None:

@@ -71,9 +71,9 @@ class FastConv2d(nn.Conv2d):
         return winograd_conv2d(x, prepared(self.weight, transform_filters), self.bias)
 
 
-def use_fast_layers(model: nn.Module) -> None:
+def use_fast_layers(model: nn.Module) -> nn.Module:
     """Give the layers inside of a model that gain from it their fast form. Names, parameters and hooks stay."""
-    replace_modules(model, fast_form)
+    return replace_modules(model, fast_form)
 
 
 def fast_form(layer: nn.Module) -> nn.Module | None:

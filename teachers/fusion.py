@@ -9,6 +9,7 @@ from teachers.model import no_autocast
 
 
 def upsample2(x: Tensor) -> Tensor:
+    """Twice the size, as the published decoder enlarges."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
@@ -21,6 +22,7 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> the same shape."""
         return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
 
 
@@ -34,6 +36,7 @@ class Fusion(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Coarser map and finer one, both (B, width, H, W) -> (B, width, 2 H, 2 W)."""
         if self.skip_unit is not None and skip is not None:
             x = x + self.skip_unit(skip)
         # A 1x1 convolution and bilinear weights that sum to 1 commute: convolving first costs a quarter.
@@ -51,6 +54,7 @@ class Head(nn.Module):
         self.non_negative = non_negative
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> (B, 1, 2 H, 2 W)."""
         x = F.relu(self.conv2(upsample2(self.conv1(x))), inplace=True)
         with no_autocast(x.device.type):  # the 8 bits of bfloat16 are coarse for depth
             x = self.conv3(x.to(self.conv3.weight.dtype))
@@ -67,6 +71,7 @@ class FusionDecoder(nn.Module):
         self.head = Head(width, hidden, non_negative)
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """The four maps -> (B, 1, H, W)."""
         maps = [project(x) for project, x in zip(self.project, features, strict=True)]
         x = self.fusion[-1](maps[-1])
         for fusion, skip in zip(reversed(self.fusion[:-1]), reversed(maps[:-1]), strict=True):

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from teachers.dpt import DPTConfig
 from teachers.vit import READOUTS
+from teachers.weight_files import Json
 
 HEAD_HIDDEN = 32  # fixed in DPTForDepthEstimation
 LAYER_NORM_EPS = 1e-6  # ours and the published networks'; DPTConfig's default is 1e-12
 
 
-def read_config(checkpoint: str | Path) -> dict[str, Any]:
-    """The `config.json` that lies with the weights; empty where there is none of Hugging Face's.
-
-    Raises:
-        ValueError: If it describes another kind of model.
-    """
+def read_config(checkpoint: str | Path) -> Json:
+    """The `config.json` that lies with a DPT's weights; empty where there is none of Hugging Face's."""
     checkpoint = Path(checkpoint)
     path = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
     try:
@@ -31,24 +27,21 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
     return facts if kind else {}
 
 
-def contradiction(facts: dict[str, Any], config: DPTConfig) -> str | None:
+def contradiction(facts: Json, config: DPTConfig) -> str | None:
     """What a `config.json` says otherwise of what weights cannot tell: heads, hooks and the read-out."""
     if not facts:
         return None
     hooks = facts.get("backbone_out_indices") or (2, 5, 8, 11)
-    given = {
-        "heads": facts.get("num_attention_heads") or 12,
-        "hooks": tuple(hooks[-len(config.hooks) :]),
-        "readout": facts.get("readout_type") or "project",
+    pairs = {
+        "heads": (facts.get("num_attention_heads") or 12, config.heads),
+        "hooks": (tuple(hooks[-len(config.hooks) :]), tuple(config.hooks)),
+        "readout": (facts.get("readout_type") or "project", config.readout),
     }
-    asked = {"heads": config.heads, "hooks": tuple(config.hooks), "readout": config.readout}
-    for key, value in given.items():
-        if value != asked[key]:
-            return f"its config.json says {key}={value}, not {asked[key]}"
-    return None
+    differences = [f"its config.json says {key}={a}, not {b}" for key, (a, b) in pairs.items() if a != b]
+    return differences[0] if differences else None
 
 
-def describe(config: DPTConfig) -> dict[str, Any]:
+def describe(config: DPTConfig) -> Json:
     """The `config.json` of DPTForDepthEstimation for a DPT of ours.
 
     Raises:
@@ -56,8 +49,7 @@ def describe(config: DPTConfig) -> dict[str, Any]:
     """
     if reason := impossible(config):
         raise ValueError(f"Hugging Face's DPT cannot hold this network: {reason}")
-    image = 16 * config.grid
-    described: dict[str, Any] = {
+    described: Json = {
         "architectures": ["DPTForDepthEstimation"],
         "model_type": "dpt",
         "hidden_size": config.width,
@@ -65,7 +57,7 @@ def describe(config: DPTConfig) -> dict[str, Any]:
         "num_hidden_layers": config.hooks[-1] + 1,
         "num_attention_heads": config.heads,
         "layer_norm_eps": LAYER_NORM_EPS,
-        "image_size": image,
+        "image_size": 16 * config.grid,
         "patch_size": 16,
         "qkv_bias": True,
         "is_hybrid": config.stem is not None,

@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import count
 
 import torch
-from torch import Tensor
 
 from teachers.weight_files import StateDict
 
@@ -44,6 +43,7 @@ def bottlenecks(theirs: str) -> Rules:
 
 
 def timm(stem: bool, prefix: str = "") -> Rules:
+    """timm's ViT, with the ResNet in the place of its patch projection where there is a stem."""
     rules = tokens(prefix, "pos_embed", "patch_embed.proj.", f"{prefix}blocks.*.", BLOCK)
     if stem:
         rules += [(f"encoder.stem.{part}", f"{prefix}patch_embed.backbone.stem.{part}") for part in ("conv.", "norm.")]
@@ -153,7 +153,7 @@ def renamer(naming: str, stem: bool, to_ours: bool) -> Callable[[str], str | Non
     if naming == "ours":
         return lambda key: key
     pairs = [(theirs, ours) if to_ours else (ours, theirs) for ours, theirs in NAMINGS[naming].rules(stem)]
-    table = [(pattern(source), replacement(target)) for source, target in pairs]
+    table = [rule_in_regex(source, target) for source, target in pairs]
 
     def rename(key: str) -> str | None:
         return next((match.expand(target) for source, target in table if (match := source.fullmatch(key))), None)
@@ -161,13 +161,13 @@ def renamer(naming: str, stem: bool, to_ours: bool) -> Callable[[str], str | Non
     return rename
 
 
-def pattern(name: str) -> re.Pattern[str]:
-    return re.compile(re.escape(name).replace(r"\*", r"(\d+)") + ("(weight|bias)" if name[-1] in "._" else ""))
-
-
-def replacement(name: str) -> str:
+def rule_in_regex(source: str, target: str) -> tuple[re.Pattern[str], str]:
+    """What the one name of a rule matches, and what the match becomes under the other."""
+    pattern = re.escape(source).replace(r"\*", r"(\d+)")
+    if source[-1] not in "._":
+        return re.compile(pattern), target
     group = count(1)
-    return re.sub(r"\*|$", lambda _: f"\\{next(group)}", name) if name[-1] in "._" else name
+    return re.compile(f"{pattern}(weight|bias)"), re.sub(r"\*|$", lambda _: f"\\{next(group)}", target)
 
 
 @dataclass(frozen=True)
@@ -179,20 +179,21 @@ class Translation:
     unused: tuple[str, ...]
     unknown: tuple[str, ...]
 
-
-def recognise(state: StateDict) -> str | None:
-    """Which naming a state dict has; None for a network that is no DPT and no ViT."""
-    return next((name for name, naming in NAMINGS.items() if any(re.match(naming.mark, key) for key in state)), None)
+    @property
+    def encoder_only(self) -> bool:
+        """Whether that program has no decoder of ours."""
+        return self.naming in NAMINGS and NAMINGS[self.naming].encoder_only
 
 
 def has_stem(state: StateDict) -> bool:
+    """Whether there is a convolutional stem, in any naming."""
     return any(".stages." in key or ".stem." in key or key.startswith("stem.") for key in state)
 
 
 def to_ours(state: StateDict) -> Translation:
     """Recognise a state dict's naming and bring it to ours. No tensor is lost: each is renamed, unused or unknown."""
-    naming = recognise(state)
-    if naming is None:
+    recognised = (name for name, naming in NAMINGS.items() if any(re.match(naming.mark, key) for key in state))
+    if (naming := next(recognised, None)) is None:  # neither a DPT nor a ViT
         return Translation("unknown", {}, (), tuple(state))
     if naming == "huggingface":
         state = join_qkv(state)
@@ -211,11 +212,7 @@ def to_ours(state: StateDict) -> Translation:
 
 
 def from_ours(state: StateDict, naming: str) -> StateDict:
-    """Our names -> another naming's, tensor by tensor.
-
-    Raises:
-        ValueError: If a tensor has no name there.
-    """
+    """Our names -> another naming's, tensor by tensor; a ValueError names what has no place there."""
     rename = renamer(naming, has_stem(state), False)
     renamed = {key: rename(key) for key in state}
     if homeless := sorted(key for key, name in renamed.items() if name is None):
@@ -236,7 +233,8 @@ def join_qkv(state: StateDict) -> StateDict:
 
 
 def split_qkv(state: StateDict) -> StateDict:
-    out: dict[str, Tensor] = {}
+    """What `join_qkv` joined as three tensors again."""
+    out: StateDict = {}
     for key, value in state.items():
         if ".attention.attention.qkv." in key:
             for part, tensor in zip(("query", "key", "value"), value.chunk(3), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import isqrt
@@ -19,6 +19,7 @@ POSITIONS = "encoder.vit.pos_embed"
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """The shapes of tensors, by their names."""
     return {key: value.shape for key, value in state.items()}
 
 
@@ -29,7 +30,7 @@ def shapes_of(config: DPTConfig) -> dict[str, torch.Size]:
         return shapes(DPT(config).state_dict())
 
 
-def identify(given: Shapes) -> tuple[str, DPTConfig] | None:
+def identify(held: Shapes) -> tuple[str, DPTConfig] | None:
     """The one named DPT, and its read-out, that all these tensors belong to; None if there is none or several.
 
     Weights do not tell the read-outs "add" and "ignore" apart; "ignore" stands for both.
@@ -37,9 +38,9 @@ def identify(given: Shapes) -> tuple[str, DPTConfig] | None:
     candidates = {}
     for name, config in DPT_CONFIGS.items():
         for readout in ("ignore", "project"):  # the smaller set of tensors first
-            if name not in candidates and given.items() <= shapes_of(replace(config, readout=readout)).items():
+            if name not in candidates and held.items() <= shapes_of(replace(config, readout=readout)).items():
                 candidates[name] = replace(config, readout=readout)
-    return next(iter(candidates.items())) if given and len(candidates) == 1 else None
+    return next(iter(candidates.items())) if held and len(candidates) == 1 else None
 
 
 def block_of(key: str) -> int | None:
@@ -48,67 +49,66 @@ def block_of(key: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def blocks_in(given: Shapes) -> int:
+def blocks_in(keys: Iterable[str]) -> int:
     """How many transformer blocks tensors belong to."""
-    return max((block + 1 for key in given if (block := block_of(key)) is not None), default=0)
+    return max((block + 1 for key in keys if (block := block_of(key)) is not None), default=0)
 
 
-def grid_in(given: Shapes) -> int | None:
+def grid_in(held: Shapes) -> int | None:
     """Side of the square grid of positions; None if there is none or it is not square."""
-    positions = given[POSITIONS][1] - 1 if len(given.get(POSITIONS, ())) == 3 else -1
+    positions = held[POSITIONS][1] - 1 if len(held.get(POSITIONS, ())) == 3 else -1
     return isqrt(positions) if positions > 0 and isqrt(positions) ** 2 == positions else None
 
 
-def explain(config: DPTConfig, wanted: Shapes, given: Shapes, unknown: Sequence[str]) -> str:
+def explain(config: DPTConfig, wanted: Shapes, held: Shapes, unknown: Sequence[str]) -> str:
     """What differs, or nothing: first what the reader can act upon, then how many tensors of which part.
 
     Args:
         config: The network's.
         wanted: Its tensors.
-        given: Tensors of the file, under our names.
+        held: Tensors of the file, under our names.
         unknown: Keys of the file that have no name of ours.
     """
-    missing, surplus = sorted(wanted.keys() - given.keys()), sorted([*(given.keys() - wanted.keys()), *unknown])
-    wrong = sorted(key for key in wanted.keys() & given.keys() if wanted[key] != given[key])
+    missing, surplus = sorted(wanted.keys() - held.keys()), sorted([*(held.keys() - wanted.keys()), *unknown])
+    wrong = sorted(key for key in wanted.keys() & held.keys() if wanted[key] != held[key])
     if not (missing or surplus or wrong):
         return ""
-    if not wanted.keys() & given.keys():
+    if not wanted.keys() & held.keys():
         ours = surplus[0].startswith(("encoder.", "decoder."))
         hint = ", a student's; give its folder as the teacher" if ours else ""
         return f"no name in common, such as {surplus[0]}: this is a checkpoint of another architecture{hint}"
-    said = [advice] if (advice := advise(config, wanted, given)) else []
+    differences = [advice] if (advice := advise(config, wanted, held)) else []
     if wrong:
-        key = wrong[0]
-        expected, got = tuple(wanted[key]), tuple(given[key])
-        said.append(f"{len(wrong)} tensors of another shape, such as {key}: expected {expected}, got {got}")
+        sizes = f"expected {tuple(wanted[wrong[0]])}, got {tuple(held[wrong[0]])}"
+        differences.append(f"{len(wrong)} tensors of another shape, such as {wrong[0]}: {sizes}")
     if missing:
-        said.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
+        differences.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
     if surplus:
-        said.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
-    return "; ".join(said)
+        differences.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
+    return "; ".join(differences)
 
 
-def advise(config: DPTConfig, wanted: Shapes, given: Shapes) -> str | None:
+def advise(config: DPTConfig, wanted: Shapes, held: Shapes) -> str | None:
     """The one decision behind many differences, where there is one: name, read-out, hooks or grid."""
-    found = identify(given)
-    if found is not None and not given.items() <= wanted.items() and sizes(found[1]) != sizes(config):
-        whole = any(key.startswith("decoder.") for key in given)
-        return f"this {'file is a' if whole else 'is the encoder of a'} {found[0]}, give that name"
-    has = any(".readout." in key for key in given)
-    if has != (config.readout == "project") and any(".reassemble." in key for key in given):
+    named = identify(held)
+    if named is not None and not held.items() <= wanted.items() and named_sizes(named[1]) != named_sizes(config):
+        whole = any(key.startswith("decoder.") for key in held)
+        return f"this {'file is a' if whole else 'is the encoder of a'} {named[0]}, give that name"
+    has = any(".readout." in key for key in held)
+    if has != (config.readout == "project") and any(".reassemble." in key for key in held):
         return f"the file has readout={'project' if has else 'add or ignore'}, asked was {config.readout}"
-    last, tapped = blocks_in(given) - 1, blocks_in(wanted) - 1
+    last, tapped = blocks_in(held) - 1, blocks_in(wanted) - 1
     if last > tapped:
         return f"the file's last block is {last}, the last hook {tapped}: it was trained with other hooks"
     if -1 < last < tapped:
         return f"the file's last block is {last}, hook {tapped} is out of range"
-    grid = grid_in(given)
+    grid = grid_in(held)
     if grid is not None and grid != grid_in(wanted):
         return f"the file's position grid is {grid}x{grid}, give grid={grid}"
     return None
 
 
-def sizes(config: DPTConfig) -> tuple[object, ...]:
+def named_sizes(config: DPTConfig) -> tuple[object, ...]:
     """What tells the named networks apart, beside options of one of them."""
     return config.width, config.stem, tuple(config.channels), config.features, config.head_hidden
 

@@ -20,8 +20,8 @@ Output = Literal["metric", "relative"]
 class DepthModel(nn.Module):
     """A PyTorch module: image (B, 3, H, W), float RGB in [0, 1], any sides from `MIN_SIDE` -> depth (B, 1, H, W).
 
-    Normalisation is inside the model. It pads at the bottom and right to its stride, and cuts its depth back. Any other
-    module with these methods and attributes serves as well: the class itself is never asked for.
+    Normalisation is inside the model. It pads at the bottom and right to its stride, and cuts its depth back. A
+    module of your own with these methods and attributes may be a teacher or a student without being of this class.
 
     Attributes:
         feature_channels: Of the four maps that `encode` gives.
@@ -77,10 +77,11 @@ def no_autocast(device: str) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Put another module in the place of those inside `model` for which `replacement` gives one."""
+def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """Put another module in the place of those inside `model` for which `replacement` gives one; returns `model`."""
     for name, child in model.named_children():
         if (other := replacement(child)) is not None:
             setattr(model, name, other)
         else:
             replace_modules(child, replacement)
+    return model

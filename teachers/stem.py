@@ -130,6 +130,6 @@ class ResNetStem(nn.Module):
         return maps
 
 
-def fold_standardisation(model: nn.Module) -> None:
+def fold_standardisation(model: nn.Module) -> nn.Module:
     """Replace every weight-standardised convolution inside of a model by a plain one of the same outputs."""
-    replace_modules(model, lambda module: module.folded() if isinstance(module, StandardisedConv2d) else None)
+    return replace_modules(model, lambda module: module.folded() if isinstance(module, StandardisedConv2d) else None)

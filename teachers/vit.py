@@ -28,6 +28,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> the same shape."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each b h n d
         return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
@@ -49,6 +50,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> the same shape."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -123,6 +125,7 @@ class Readout(nn.Module):
         self.project = nn.Linear(2 * width, width) if kind == "project" else None
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, 1 + N, D) -> those of the patches, (B, N, D)."""
         patches, cls = tokens[:, 1:], tokens[:, :1]
         if self.project is not None:
             # Linear(cat[p, c]) without the concatenation: the class token's half is the same for every position.

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 StateDict = dict[str, Tensor]
+Json = dict[str, Any]  # an object of a JSON file, of which nobody knows what it holds until it is looked at
 
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict")
 PREFIXES = ("module.", "model.", "_orig_mod.")
@@ -38,30 +39,19 @@ def read_state_dict(path: str | Path) -> StateDict:
     """
     path = Path(path)
     if path.is_dir():
-        path = weights_in(path)
+        inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+        if not inside:
+            raise FileNotFoundError(f"no checkpoint at {path}: a folder must hold one of {', '.join(IN_FOLDERS)}")
+        path = inside[0]
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    if first_bytes(path, 1) == b"{":
-        return unwrap(read_shards(path), str(path))
-    return unwrap(read_file(path), str(path))
-
-
-def weights_in(folder: Path) -> Path:
-    """The file with the weights of a model's folder."""
-    for name in IN_FOLDERS:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"no checkpoint at {folder}: a folder must hold one of {', '.join(IN_FOLDERS)}")
-
-
-def first_bytes(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(count)
+        start = file.read(64)
+    return unwrap(read_shards(path) if start[:1] == b"{" else read_file(path, start), str(path))
 
 
-def read_file(path: Path) -> Any:
-    """What one file holds, in torch's zip, torch's older format or safetensors."""
-    start = first_bytes(path, 64)
+def read_file(path: Path, start: bytes) -> object:
+    """What one file holds, in torch's zip, torch's older format or safetensors; `start` are its first bytes."""
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path} is a git-lfs pointer, not the weights; fetch them with git lfs pull")
     try:
@@ -90,32 +80,35 @@ def read_shards(index: Path) -> StateDict:
         raise ValueError(f"{index} is not a readable checkpoint (JSON, no weight_map); give its folder") from error
     state: StateDict = {}
     for name in names:
-        if Path(name).name != name or not (index.parent / name).is_file():
+        shard = index.parent / name
+        if Path(name).name != name or not shard.is_file():
             raise FileNotFoundError(f"{index} names the shard {name}, which does not lie beside it; download it too")
-        state |= read_file(index.parent / name)
+        with shard.open("rb") as file:
+            start = file.read(64)
+        state |= named_tensors(read_file(shard, start), str(shard))
     if absent := sorted(places.keys() - state.keys()):
         raise ValueError(f"{index} names {len(absent)} tensors that its shards lack, such as {absent[0]}")
     return state
 
 
-def unwrap(loaded: Any, what: str) -> StateDict:
-    """The state dict inside what trainers save around it, with their key prefixes removed.
+def named_tensors(loaded: object, what: str) -> StateDict:
+    """The tensors of what was loaded, which must be a mapping from names to tensors; `what` was read, in words."""
+    entries = loaded.items() if isinstance(loaded, Mapping) else ()
+    tensors = {k: v for k, v in entries if isinstance(k, str) and isinstance(v, Tensor)}
+    if not tensors:
+        raise ValueError(f"{what} holds no weights, expected a state dict (a mapping from names to tensors)")
+    return tensors
 
-    Raises:
-        ValueError: If it holds no tensors by name; `what` was given, in words.
+
+def unwrap(loaded: object, what: str) -> StateDict:
+    """The state dict inside what trainers save around it; `what` was read, in words.
+
+    The prefixes that every key shares because a model was wrapped (DataParallel, compile, a trainer) are removed.
     """
     for key in WRAPPERS * 2:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    named = loaded.items() if isinstance(loaded, Mapping) else ()
-    tensors = {k: v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
-    if not tensors:
-        raise ValueError(f"{what} holds no weights, expected a state dict (a mapping from names to tensors)")
-    return strip_prefixes(tensors)
-
-
-def strip_prefixes(state: StateDict) -> StateDict:
-    """Without the prefixes that every key shares because a model was wrapped (DataParallel, compile, a trainer)."""
+    state = named_tensors(loaded, what)
     for prefix in PREFIXES * 2:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}

@@ -25,7 +25,7 @@ STRIP = 1 << 15  # values of one transform point that are worked on at a time, s
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
     """The matrices A (4, 6), G (6, 3), B (6, 6) of one axis, float64: y = A ((G g) * (B d)).
 
-    Toom and Cook: the outputs are coefficients of a product of polynomials, found from its values at `POINTS` and at
+    Toom and Cook: the outputs are coefficients of a product of polynomials, computed from its values at `POINTS` and at
     infinity. Rows of B are scaled to about 1 and those of G against them, which is exact by powers of two.
     """
     a, g, b = np.zeros((TILE, SIDE)), np.zeros((SIDE, KERNEL)), np.zeros((SIDE, SIDE))

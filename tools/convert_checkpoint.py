@@ -92,7 +92,7 @@ def whole(source: Path, translated: Translation, to: str) -> tuple[str, DPTConfi
     Raises:
         ValueError: If it is not complete, none that is known, or more than `to` can tell.
     """
-    if translated.naming in NAMINGS and NAMINGS[translated.naming].encoder_only:
+    if translated.encoder_only:
         raise ValueError(f"{source} holds an encoder alone; add --encoder-only")
     name, config = trained_config(source) or known_config(source, translated)
     shaped = config if config.readout == "project" else replace(config, readout="ignore")
@@ -117,7 +117,7 @@ def encoder(source: Path, translated: Translation, to: str) -> StateDict:
         raise ValueError(f"{source} holds another encoder: a DPT has no place for {first}")
     if "dist_token" in translated.unused:
         raise ValueError(f"{source} has a distillation token among its positions; load it with encoder_checkpoint")
-    parts = [f"blocks.{i}.{part}" for i in range(blocks_in(shapes(weights))) for part in BLOCK]
+    parts = [f"blocks.{i}.{part}" for i in range(blocks_in(weights)) for part in BLOCK]
     wanted = {f"encoder.vit.{part}{leaf}" for part in ("patch.", *parts) for leaf in ("weight", "bias")}
     wanted |= {"encoder.vit.cls_token", "encoder.vit.pos_embed"}
     if missing := sorted(wanted - weights.keys()):

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from distill.data import default_split
 from distill.data.kitti import drives
-from distill.data.nyu import camera, recordings
+from distill.data.nyu import recordings
 from distill.data.scenes.scene_dataset import Scene, kinect_like_holes, kitti_like_sparse, render
 from distill.errors import UserError
 from teachers.model import MIN_SIDE
@@ -66,7 +66,7 @@ def nyu_files(part: Part, number: int) -> Files:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SceneRecipe:
     """What makes scenes into frames of a data set."""
 
     kind: str  # of scene
@@ -86,7 +86,7 @@ class Recipe:
 
 
 RECIPES = {
-    "kitti": Recipe(
+    "kitti": SceneRecipe(
         kind="road",
         size=(375, 1242),
         camera=(721.5377, 609.5593, 172.854),  # the left colour camera on that date
@@ -95,19 +95,19 @@ RECIPES = {
         sense=lambda scene, seed: kitti_like_sparse(scene.depth, seed),
         files=kitti_files,
     ),
-    "nyu": Recipe(
+    "nyu": SceneRecipe(
         kind="room",
-        size=camera.FRAME,
-        camera=(camera.INTRINSICS[0, 0], camera.INTRINSICS[0, 2], camera.INTRINSICS[1, 2]),
-        depth_scale=camera.DEPTH_SCALE,
-        max_depth=camera.MAX_DEPTH,
+        size=recordings.FRAME,
+        camera=(recordings.INTRINSICS[0, 0], recordings.INTRINSICS[0, 2], recordings.INTRINSICS[1, 2]),
+        depth_scale=recordings.DEPTH_SCALE,
+        max_depth=recordings.MAX_DEPTH,
         sense=kinect_like_holes,
         files=nyu_files,
     ),
 }
 
 
-class Frame(NamedTuple):
+class WrittenFrame(NamedTuple):
     """One frame of a set: enough for any process to make it."""
 
     layout: str
@@ -117,7 +117,7 @@ class Frame(NamedTuple):
     size: tuple[int, int]
 
 
-def take(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+def take(frame: WrittenFrame) -> tuple[np.ndarray, np.ndarray]:
     """A frame's RGB image (H, W, 3), uint8, and the depth (H, W) that is measured of it, in metres, float32."""
     recipe = RECIPES[frame.layout]
     entropy = np.random.SeedSequence([frame.seed, PARTS.index(frame.part), frame.number])
@@ -141,7 +141,7 @@ def save(path: Path, picture: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def make_frame(output: Path, frame: Frame) -> str:
+def make_frame(output: Path, frame: WrittenFrame) -> str:
     """Write a frame's two files and return its line of the list."""
     recipe = RECIPES[frame.layout]
     files = recipe.files(frame.part, frame.number)
@@ -166,7 +166,7 @@ def write_set(
     if layout == "kitti":
         write_calibration(output / DATE / "calib_cam_to_cam.txt", size)
     counts: dict[Part, int] = {"train": train, "test": test}
-    frames = [Frame(layout, part, number, seed, size) for part in PARTS for number in range(counts[part])]
+    frames = [WrittenFrame(layout, part, number, seed, size) for part in PARTS for number in range(counts[part])]
     with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         lines = pool.map(make_frame, [output] * len(frames), frames)
         done = list(track(lines, "rendering", total=len(frames), console=Console(stderr=True)))

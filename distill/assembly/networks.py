@@ -10,7 +10,6 @@ from distill.errors import UserError
 from distill.inference.models import check_teacher_name, user_error
 from distill.method import LOSSES, METHODS, FixedGhost, Method
 from students import create_student, load_student
-from students.freezing import freeze
 from teachers import SHIPPED, DepthModel, FrozenTeacher, create_teacher, list_teachers
 
 
@@ -80,7 +79,7 @@ def build_student(config: Config, max_depth: float) -> DepthModel:
         options["invert"] = False
     try:
         student = create_student(wanted.backbone, **options)
-        freeze(student, wanted.frozen)
+        student.freeze(wanted.frozen)
         return student
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error

@@ -8,8 +8,7 @@ from distill.assembly.networks import is_folder
 from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
 from distill.data import DepthDataset, TrainingSet
-from distill.data.survey import Survey, check_apart, check_files, check_once
-from distill.data.truth import evenly
+from distill.data.survey import Survey, check_apart, check_files, check_once, evenly
 from distill.engine.processes import cores
 from distill.errors import UserError
 from distill.method import METHODS

@@ -20,7 +20,7 @@ from distill.inference.network import Network, eval_mode
 from distill.inference.panels import method_panels
 from distill.method import Method
 from distill.report import panel_strip
-from students import save_student
+from students import Student, save_student
 from teachers import FrozenTeacher
 
 
@@ -76,6 +76,7 @@ class Validation:
         if results is not None:
             metadata |= {"protocol": results.protocol.name, "fingerprint": results.protocol.fingerprint}
             metadata |= {"metrics": results.metrics}
+        assert isinstance(self.method.student, Student)  # any other could not be built again
         try:
             save_student(self.method.student, self.folder.student, metadata)
         except OSError as error:

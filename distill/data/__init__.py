@@ -6,14 +6,14 @@ from distill.data.files.pairs import Contents, PairDataset
 from distill.data.files.reading import DecodeError
 from distill.data.files.rgb_depth import FolderDataset, find_photographs
 from distill.data.kitti.drives import KittiDataset, kb_crop
-from distill.data.kitti.eigen import kitti_eigen_split
+from distill.data.kitti.listing import kitti_eigen_split
 from distill.data.loader import Loader
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border
 from distill.data.opening import DATA_SETS, TRUTHS, Source
 from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
+from distill.data.survey import check_truth
 from distill.data.training_set import EpochBatches, TrainingSet
-from distill.data.truth import check_truth
 from distill.data.views import InMemory, PartlyLabelled, Photographs, Subset, readable
 
 __all__ = [

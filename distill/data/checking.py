@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from distill.data.files.known_lists import UNKNOWN, nearest_list
 from distill.data.files.pairs import Contents, PictureReader
 from distill.data.kitti.drives import KB_CROP
-from distill.data.kitti.eigen import eigen_test_drives
+from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.recordings import FRAME
 from distill.data.opening import Source
-from distill.data.survey import Survey, copies, shared_images, shared_scenes
-from distill.data.truth import MIN_DEPTH, fitting_scale
+from distill.data.survey import MIN_DEPTH, Survey, fitting_scale, shared_images
 from distill.errors import UserError
+
+Report = dict[str, Any]  # in types that JSON knows
 
 SAMPLES = 32  # depth maps that are read of each half
 FEW = 5  # names that are listed
 NEAR = 0.02  # share of the cap within which depth is hardly all
 MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
+FRAME_SIZES: dict[
+    str, tuple[str, Callable[[tuple[int, int]], bool]]
+] = {  # sizes that a data set has: in words, and a test
+    "kitti": (f"at least {KB_CROP[0]}x{KB_CROP[1]}", lambda size: size[0] >= KB_CROP[0] and size[1] >= KB_CROP[1]),
+    "nyu": (f"{FRAME[0]}x{FRAME[1]}", lambda size: size == FRAME),
+}
 
 
 @dataclass(frozen=True)
@@ -31,16 +38,19 @@ class Half:
     seen: Survey
 
 
-def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
+def make_report(source: Source, halves: list[Half]) -> Report:
     """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known."""
-    report: dict[str, Any] = {"data": source.name, "root": str(source.root)}
+    report: Report = {"data": source.name, "root": str(source.root)}
     report["halves"] = {half.name: describe(half) for half in halves}
     problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half, source.name)]
     notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half, source.name)]
     if len(halves) == 2:
         train, test = (half.contents for half in halves)
-        scenes, images = shared_scenes(train, test), shared_images(train, test)
-        copied = copies(halves[0].seen, halves[1].seen)
+        images = shared_images(train, test)
+        scenes = sorted({pair.scene for pair in train.usable} & {pair.scene for pair in test.usable} - {""})
+        by_mark = {mark: path for path, mark in halves[0].seen.marks.items()}
+        copied = [(path, by_mark.get(mark, path)) for path, mark in halves[1].seen.marks.items()]
+        copied = [(path, copy) for path, copy in copied if copy != path]
         report["shared"] = {"images": len(images), "copies": len(copied), "scenes": scenes}
         if copied:
             notes.append(f"{len(copied)} test images have a copy in training: {copied[0][0]} is {copied[0][1]}")
@@ -53,7 +63,7 @@ def make_report(source: Source, halves: list[Half]) -> dict[str, Any]:
     return report | {"ok": not problems, "problems": problems, "notes": notes}
 
 
-def describe(half: Half) -> dict[str, Any]:
+def describe(half: Half) -> Report:
     """What is known of one half."""
     contents, seen = half.contents, half.seen
     return {
@@ -89,44 +99,29 @@ def problems_of(half: Half, dataset: str) -> Iterator[str]:
         yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
     if wrong := [one for one in seen.wrong if "cannot read" not in one]:
         yield f"{wrong[0]} (and {len(wrong) - 1} more of those looked at)" if len(wrong) > 1 else wrong[0]
-    yield from size_problems(half, dataset)
+    expected, fits = FRAME_SIZES.get(dataset, ("", lambda size: True))
+    if odd := {size: count for size, count in seen.sizes.items() if not fits(size)}:
+        height, width = min(odd)
+        name = contents.usable[seen.examples[height, width]].name
+        yield f"{sum(odd.values())} images are not {expected}, such as {name} of {height}x{width}: give whole frames"
     if half.name == "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: drop them"
     if contents.usable and not contents.images_only and not seen.wrong:
         yield from depth_problems(half)
 
 
-def size_problems(half: Half, dataset: str) -> Iterator[str]:
-    """Frames of a size that the data set does not have."""
-    fits = {
-        "kitti": (f"at least {KB_CROP[0]}x{KB_CROP[1]}", lambda h, w: h >= KB_CROP[0] and w >= KB_CROP[1]),
-        "nyu": (f"{FRAME[0]}x{FRAME[1]}", lambda h, w: (h, w) == FRAME),
-    }
-    expected, fit = fits.get(dataset, ("", lambda h, w: True))
-    odd = {size: count for size, count in half.seen.sizes.items() if not fit(*size)}
-    if odd:
-        height, width = min(odd)
-        name = half.contents.usable[half.seen.examples[height, width]].name
-        yield f"{sum(odd.values())} images are not {expected}, such as {name} of {height}x{width}: give whole frames"
-
-
 def depth_problems(half: Half) -> Iterator[str]:
-    """What is wrong with the sampled depth."""
-    depths, cap = half.seen.depths, half.contents.max_depth
+    """What is wrong with the sampled depth, and which scale would fit depth that lies beyond the cap."""
+    depths, cap, read = half.seen.depths, half.contents.max_depth, half.contents.read
     if depths is None:
         yield f"nothing is measured in any of {SAMPLES} depth maps: check that these are depth maps"
     elif depths.in_range == 0:
+        scale = read.depth_scale if isinstance(read, PictureReader) else None
+        hint = ""
+        if scale is not None and depths.nearest >= cap:
+            hint = f"; {fitting_scale(depths.farthest, scale, cap):g} units per metre would fit"
         span = f"{depths.nearest:.4g} to {depths.farthest:.4g} m"
-        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m{scale_hint(half)}"
-
-
-def scale_hint(half: Half) -> str:
-    """Which scale would fit depth that lies beyond the cap."""
-    depths, read = half.seen.depths, half.contents.read
-    scale = read.depth_scale if isinstance(read, PictureReader) else None
-    if depths is None or scale is None or depths.nearest < half.contents.max_depth:
-        return ""
-    return f"; {fitting_scale(depths.farthest, scale, half.contents.max_depth):g} units per metre would fit"
+        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m{hint}"
 
 
 def notes_on(half: Half, dataset: str) -> Iterator[str]:
@@ -135,7 +130,8 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
     part = {"train": "training", "test": "test"}.get(half.name, "")
     if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines, part)):
         yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
-    if half.name == "train" and (leaked := test_frames(contents)):
+    test_drives = eigen_test_drives()
+    if half.name == "train" and (leaked := sum(pair.scene in test_drives for pair in contents.usable)):
         yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
     if half.name != "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
@@ -152,9 +148,3 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         )
     if depths and 0 < depths.in_range < MOSTLY:
         yield f"only {depths.in_range:.0%} of the depth lies below {contents.max_depth:g} m: is the unit right?"
-
-
-def test_frames(contents: Contents) -> int:
-    """How many frames are from drives that Eigen's test frames are of."""
-    drives = eigen_test_drives()
-    return sum(pair.scene in drives for pair in contents.usable)

@@ -81,8 +81,8 @@ class Loader:
 
 def is_death(error: RuntimeError) -> bool:
     """Whether an error says that a worker has died."""
-    said = str(error)
-    return "DataLoader worker" in said and ("exited unexpectedly" in said or "killed by signal" in said)
+    message = str(error)
+    return "DataLoader worker" in message and ("exited unexpectedly" in message or "killed by signal" in message)
 
 
 @dataclass(frozen=True)

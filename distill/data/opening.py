@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from distill.data.files.list_files import Part
+from distill.data.files.list_files import Camera, Part
 from distill.data.files.pairs import Contents
-from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, Camera, find_folder, usual_folder_split
+from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, find_folder, usual_folder_split
 from distill.data.kitti.drives import find_kitti
 from distill.data.kitti.listing import EIGEN, SELECTION, usual_kitti_split
 from distill.data.nyu.halves import find_nyu, usual_nyu_split
@@ -49,13 +49,13 @@ class Source:
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")
-        given = self._resolved(split) if split else None
+        options = self._resolved(split) if split else None
         if self.name == "kitti":
-            found = given or usual_kitti_split(self.root, part) or f"eigen_{part}"
-            return find_kitti(self.root, found, self.truth)  # type: ignore[arg-type]
+            result = options or usual_kitti_split(self.root, part) or f"eigen_{part}"
+            return find_kitti(self.root, result, self.truth)  # type: ignore[arg-type]
         if self.name == "nyu":
-            return find_nyu(self.root, given or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
-        root, listed = (self.root, Path(given)) if given else usual_folder_split(self.root, part)
+            return find_nyu(self.root, options or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
+        root, listed = (self.root, Path(options)) if options else usual_folder_split(self.root, part)
         return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, listed, self.camera)
 
     def has_test_half(self) -> bool:

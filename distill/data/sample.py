@@ -48,10 +48,12 @@ class DepthDataset(Protocol):
 
     @property
     def without_truth(self) -> tuple[str, ...]:
+        """Names of frames that are left out for want of ground truth."""
         return () if self.contents is None else self.contents.without_truth
 
     @property
     def depth_scale(self) -> float:
+        """Units per metre of the depth maps."""
         return 1.0 if self.contents is None else self.contents.depth_scale
 
     def __len__(self) -> int: ...

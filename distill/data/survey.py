@@ -1,23 +1,26 @@
-"""What a half of a data set is like on this disk: which files cannot be read, their sizes and bits, how deep it is."""
+"""What a half of a data set is like on this disk, and the checks of its files and ground truth before a run."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from distill.data.files.pairs import Contents, Pair
-from distill.data.files.probe import Facts, probe_all
+from distill.data.files.pairs import Contents
+from distill.data.files.probe import Facts, Progress, probe_all
 from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset
-from distill.data.truth import MIN_DEPTH, evenly
 from distill.errors import UserError
 
+MIN_DEPTH = 1e-3  # metres; what is not farther counts as not measured, in training and in evaluation
 MOST_READ = 3  # suspicious pairs that are read for their message
+USUAL_SCALES = (100, 256, 1000, 5000, 10000)  # units per metre that depth PNGs come in
 
-Progress = Callable[[int, int], object]  # files done, of how many
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Survey:
     Args:
         files: How many files they are.
         faults: Why a file cannot be read, by path.
-        sizes: Height and width of the images, counted, where they are told quickly.
+        sizes: Height and width of the images, counted, where headers show them.
         bits: Bits of the depth maps, counted, likewise.
         examples: Which pair is the first of each size.
         marks: The mark of every image that can be read, by its path: copies share one.
@@ -60,42 +63,43 @@ class Survey:
 def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = None) -> Survey:
     """Look at the ends of every file that a data set consists of, and read `samples` of its depth maps."""
     pairs = contents.usable
-    paths = dict.fromkeys(path for pair in pairs for path in (pair.image, pair.depth) if path)
-    facts = probe_all(paths, (lambda done: progress(done, len(paths))) if progress else None)
+    facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth) if path), progress)
     sizes = [(index, size) for index, pair in enumerate(pairs) if (size := facts[pair.image].size)]
-    suspicious = [pair for pair in pairs if _is_suspicious(pair, facts)]
-    read, wrong = read_some(contents, [*suspicious[:MOST_READ], *evenly(pairs, samples)])
+    suspicious = [
+        pair
+        for pair in pairs
+        if pair.depth not in (None, pair.image) and _do_not_fit(facts[pair.image], facts[str(pair.depth)])
+    ]
+    maps: list[np.ndarray] = []
+    wrong: list[str] = []
+    for pair in {id(pair): pair for pair in (*suspicious[:MOST_READ], *evenly(pairs, samples))}.values():
+        try:
+            maps.append(contents.read(pair)[1])
+        except (DecodeError, UserError) as error:
+            wrong.append(str(error))
     return Survey(
-        files=len(paths),
+        files=len(facts),
         faults={path: fact.fault for path, fact in facts.items() if fact.fault},
         sizes=Counter(size for _, size in sizes),
         bits=Counter(bits for pair in pairs if pair.depth and (bits := facts[pair.depth].bits)),
         examples={size: index for index, size in reversed(sizes)},
         marks={pair.image: mark for pair in pairs if not pair.index and (mark := facts[pair.image].mark)},
         wrong=tuple(wrong),
-        depths=measure(read, contents.max_depth) if samples else None,
+        depths=measure(maps, contents.max_depth) if samples else None,
     )
 
 
-def _is_suspicious(pair: Pair, facts: dict[str, Facts]) -> bool:
-    """Whether a pair's depth is a picture, or of another size than its image."""
-    if pair.depth is None or pair.depth == pair.image or facts[pair.image].fault or facts[pair.depth].fault:
-        return False
-    image, depth = facts[pair.image], facts[pair.depth]
+def _do_not_fit(image: Facts, depth: Facts) -> bool:
+    """Whether readable depth is a picture, or of another size than its image."""
     picture = depth.channels is not None and (depth.bits, depth.channels) != (16, 1)
-    return picture or (image.size is not None and depth.size is not None and image.size != depth.size)
+    sizes_differ = image.size is not None and depth.size is not None and image.size != depth.size
+    return not (image.fault or depth.fault) and (picture or sizes_differ)
 
 
-def read_some(contents: Contents, pairs: Sequence[Pair]) -> tuple[list[np.ndarray], list[str]]:
-    """The depth maps of some pairs in metres, and why others cannot be used."""
-    read: list[np.ndarray] = []
-    wrong: list[str] = []
-    for pair in {id(pair): pair for pair in pairs}.values():
-        try:
-            read.append(contents.read(pair)[1])
-        except (DecodeError, UserError) as error:
-            wrong.append(str(error))
-    return read, wrong
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of some items, evenly spaced, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
 
 
 def measure(maps: Sequence[np.ndarray], max_depth: float) -> Depths | None:
@@ -113,6 +117,18 @@ def measure(maps: Sequence[np.ndarray], max_depth: float) -> Depths | None:
     )
 
 
+def fitting_scale(farthest: float, scale: float, max_depth: float) -> float:
+    """Units per metre at which a depth in metres, read at `scale`, would lie below the cap: a usual one if any."""
+    needed = scale * farthest / max_depth
+    return next((usual for usual in USUAL_SCALES if usual > needed), math.ceil(needed))
+
+
+def shared_images(train: Contents, test: Contents) -> list[str]:
+    """Names of the test images that are training images as well."""
+    seen = {(pair.image, pair.index) for pair in train.usable}
+    return [pair.name for pair in test.usable if (pair.image, pair.index) in seen]
+
+
 # -------------------------------------------------------------------------------------------------- before the training
 
 
@@ -125,19 +141,18 @@ def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | N
     Raises:
         UserError: If more are, or a depth map is none, or does not fit its image.
     """
-    contents = dataset.contents
-    if contents is None:
+    if dataset.contents is None:
         return None
-    found = survey(contents, progress=progress)
-    if found.wrong:
-        raise UserError(found.wrong[0])
-    if len(found.faults) > max_faults * len(dataset):
-        first = "; ".join(f"{path} ({why})" for path, why in sorted(found.faults.items())[:3])
+    seen = survey(dataset.contents, progress=progress)
+    if seen.wrong:
+        raise UserError(seen.wrong[0])
+    if len(seen.faults) > max_faults * len(dataset):
+        first = "; ".join(f"{path} ({why})" for path, why in sorted(seen.faults.items())[:3])
         raise UserError(
-            f"{len(found.faults)} samples cannot be read (more than data.max_faults allows), the first: {first}; "
+            f"{len(seen.faults)} samples cannot be read (more than data.max_faults allows), the first: {first}; "
             "repair or remove them, or raise data.max_faults"
         )
-    return found
+    return seen
 
 
 def check_apart(train: DepthDataset, test: DepthDataset) -> None:
@@ -160,19 +175,32 @@ def check_once(test: DepthDataset) -> None:
         )
 
 
-def shared_images(train: Contents, test: Contents) -> list[str]:
-    """Names of the test images that are training images as well."""
-    seen = {(pair.image, pair.index) for pair in train.usable}
-    return [pair.name for pair in test.usable if (pair.image, pair.index) in seen]
+def check_truth(dataset: DepthDataset, samples: int = 16) -> None:
+    """Refuse a set whose ground truth cannot be used, by a look at a few evenly spaced samples.
 
-
-def copies(train: Survey, test: Survey) -> list[tuple[str, str]]:
-    """Test images of which a copy under another path is among the training images: both paths."""
-    seen = {mark: path for path, mark in train.marks.items()}
-    pairs = ((path, seen.get(mark)) for path, mark in test.marks.items())
-    return [(path, copy) for path, copy in pairs if copy is not None and copy != path]
-
-
-def shared_scenes(train: Contents, test: Contents) -> list[str]:
-    """Drives and rooms that both halves show, sorted."""
-    return sorted({pair.scene for pair in train.usable} & {pair.scene for pair in test.usable} - {""})
+    A wrong depth scale shows itself here: if every value lies beyond the cap, the refusal names the scale that fits.
+    """
+    looked_at, cap = evenly(range(len(dataset)), samples), dataset.max_depth
+    seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} depth maps looked at)"
+    values, unread = [], []
+    for index in looked_at:
+        try:
+            sample = dataset[index]
+        except DecodeError as error:
+            unread.append(str(error))
+            continue
+        values.append(sample.depth[sample.valid])
+        if ((values[-1] > MIN_DEPTH) & (values[-1] < cap)).any():
+            return
+    if not values:
+        raise UserError(f"{seen}: {unread[0]}")
+    depth, expected = np.concatenate(values), f"expected depth between {MIN_DEPTH:g} and {cap:g} m"
+    if not (depth >= cap).any():
+        raise UserError(
+            f"{seen}: nothing is measured farther than {MIN_DEPTH:g} m, {expected}; check that these are depth maps"
+        )
+    scale = dataset.depth_scale
+    raise UserError(
+        f"{seen}: at {scale:g} units per metre it spans {depth.min():.4g} to {depth.max():.4g} m, {expected}; "
+        f"{fitting_scale(float(np.percentile(depth, 99)), scale, cap):g} units per metre would fit"
+    )

@@ -140,10 +140,12 @@ class EpochBatches:
 
     @property
     def photographs_per_epoch(self) -> int:
+        """Photographs that an epoch shows."""
         return round(self.count * self.share / (1 - self.share)) if self.photographs else 0
 
     @property
     def steps_per_epoch(self) -> int:
+        """Steps of an epoch, at least one."""
         return max((self.count + self.photographs_per_epoch) // self.batch_size, 1)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -25,7 +24,7 @@ class InMemory(DepthDataset):
         progress: Called after every sample with how many there are.
     """
 
-    def __init__(self, dataset: DepthDataset, workers: int, progress: Callable[[int], Any] | None = None) -> None:
+    def __init__(self, dataset: DepthDataset, workers: int, progress: Callable[[int], object] | None = None) -> None:
         self.max_depth = dataset.max_depth
         self.samples: list[Sample] = []
         source: Dataset[Sample] = dataset  # type: ignore[assignment]
@@ -42,7 +41,7 @@ class InMemory(DepthDataset):
         return self.samples[index]
 
 
-def as_is(sample: Any) -> Any:
+def as_is(sample: object) -> object:
     """Keep arrays as arrays, which a loader would turn into tensors."""
     return sample
 

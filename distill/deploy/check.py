@@ -31,12 +31,12 @@ class Deviation:
 
 @torch.inference_mode()
 def deviation(
-    given: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
+    options: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
 ) -> Deviation:
     """Compare two models on images (1, 3, H, W); a depth of another shape, or not finite, is infinitely wrong."""
     largest, total = 0.0, 0.0
     for image in images:
-        ours, theirs = given(image), expected(image)
+        ours, theirs = options(image), expected(image)
         if ours.shape != theirs.shape or not torch.isfinite(ours).all():
             return Deviation(float("inf"), float("inf"), len(images))
         size = theirs.abs()

@@ -56,7 +56,7 @@ def peak_growth(act: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _resident(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
-    if found is None:
+    result = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    if result is None:
         raise OSError(f"{STATUS} does not tell {name}")
-    return 1024 * int(found[1])
+    return 1024 * int(result[1])

@@ -56,21 +56,21 @@ def write_int8(
     quantiser, check = Quantiser(source, images), accuracy_check(subject, size)
     before = check(source) if check else None
     loss = added_error(check, before) if check and before else distance(source, images)
-    found, kept = quantise(quantiser, target, loss, TOLERANCE)
+    result, kept = quantise(quantiser, target, loss, TOLERANCE)
     if check and before:
         both = {"float": before, "int8": check(target)}
         rows = [Row(name, one.metrics, one.protocol.fingerprint) for name, one in both.items()]
         Console().print(
             results_table(rows, f"{check.protocol.name}, {len(before.images)} images at {size[0]}x{size[1]}")
         )
-        out.print(f"abs_rel changes by {100 * found:+.2f} %")
+        out.print(f"abs_rel changes by {100 * result:+.2f} %")
     else:
-        out.print(f"int8 differs from float by {100 * found:.2f} % on average on the images it was calibrated by")
+        out.print(f"int8 differs from float by {100 * result:.2f} % on average on the images it was calibrated by")
     if kept:
         out.print(f"kept in float, as 8 bits cost more than {100 * TOLERANCE:g} %: {', '.join(kept)}")
-    if found > TOLERANCE:
+    if result > TOLERANCE:
         out.print(f"that is more than {100 * TOLERANCE:g} %, whatever is kept in float")
-    return found <= TOLERANCE
+    return result <= TOLERANCE
 
 
 def added_error(check: AccuracyCheck, before: Evaluation) -> Callable[[Path], float]:

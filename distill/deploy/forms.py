@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from students.bins import AdaptiveBins
+from students.cnn import AdaptiveBins
 from students.lg_conv import LGConv
 from teachers.stem import fold_standardisation
 
@@ -74,13 +74,13 @@ def fold_norms(conv: LGConv) -> None:
 def norms_behind_lg_conv(model: nn.Module) -> dict[str, str]:
     """For the names of LG-Convs those of the BatchNorms that take their outputs, found by running the model once."""
     made: dict[int, tuple[str, Tensor]] = {}
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
 
     def after(name: str) -> Any:
         return lambda _module, _args, output: made.update({id(output): (name, output)})
 
     def before(name: str) -> Any:
-        return lambda _module, args: found.update({made[id(args[0])][0]: name} if id(args[0]) in made else {})
+        return lambda _module, args: result.update({made[id(args[0])][0]: name} if id(args[0]) in made else {})
 
     kinds = {name: module for name, module in model.named_modules() if isinstance(module, (LGConv, nn.BatchNorm2d))}
     inner = tuple(f"{name}." for name, module in kinds.items() if isinstance(module, LGConv))
@@ -94,7 +94,7 @@ def norms_behind_lg_conv(model: nn.Module) -> dict[str, str]:
         model(torch.zeros(1, 3, 32, 32))
     for hook in hooks:
         hook.remove()
-    return found
+    return result
 
 
 def scale_outputs(conv: Any, norm: Any) -> None:

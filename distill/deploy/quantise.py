@@ -49,12 +49,12 @@ class Quantiser:
     def parts(self) -> dict[str, list[str]]:
         """Names of the nodes of each part that this network has, in the order above; no node is in two."""
         left = [node.name for node in self.model.graph.node if node.op_type in KINDS]
-        found = {}
+        result = {}
         for part, start in PARTS:
             if mine := [name for name in left if name.startswith(start)]:
-                found[part] = mine
+                result[part] = mine
                 left = [name for name in left if not name.startswith(start)]
-        return found
+        return result
 
     def write(self, target: Path, kept: Sequence[str] = ()) -> None:
         """Write the file with 8-bit weights, a scale for each channel, and activations; `kept` nodes stay in float."""
@@ -101,9 +101,9 @@ def quantise(
         if best <= tolerance:
             break
         quantiser.write(target, [*nodes, *names])
-        found = loss(target)
-        if found < best:
-            best, kept, nodes = found, [*kept, part], [*nodes, *names]
+        result = loss(target)
+        if result < best:
+            best, kept, nodes = result, [*kept, part], [*nodes, *names]
     quantiser.write(target, nodes)
     return best, kept
 

@@ -67,13 +67,13 @@ def open_subject(name: str) -> Subject:
     return Subject(name, plain, recipe, load_config(written) if written.is_file() else None)
 
 
-def choose_size(subject: Subject, given: tuple[int, int] | None) -> tuple[int, int]:
+def choose_size(subject: Subject, options: tuple[int, int] | None) -> tuple[int, int]:
     """The size asked for, else that of the training images.
 
     Raises:
         UserError: If nothing tells.
     """
-    trained = given or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
+    trained = options or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
     if trained is None:
         raise UserError(f"{subject.name} does not say which size its images had: give --size HxW")
     return int(trained[0]), int(trained[1])
@@ -120,8 +120,8 @@ def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
         if len(images) == count:
             break
     if not images:
-        said = ", ".join(map(str, paths))
-        raise UserError(f"--images {said}: no image can be read there; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        message = ", ".join(map(str, paths))
+        raise UserError(f"--images {message}: no image can be read there; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
     return images
 
 

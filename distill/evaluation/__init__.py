@@ -1,13 +1,18 @@
 """How good a depth map is: the metrics of one image, the named protocols that decide what counts, and their mean."""
 
 from importlib import import_module
-from typing import Any
 
 from distill.evaluation.breakdown import error_bounds
 from distill.evaluation.metrics import LOWER_IS_BETTER, MEASURES, METRICS, depth_metrics, mean_absolute_error
-from distill.evaluation.paired import paired_bootstrap
 from distill.evaluation.protocols import PROTOCOLS, Protocol, SizeError
-from distill.evaluation.results import Results, common_images, image_values, read_results, student_result
+from distill.evaluation.results import (
+    Results,
+    common_images,
+    image_values,
+    paired_bootstrap,
+    read_results,
+    student_result,
+)
 from distill.evaluation.scores import Evaluation, ImageScore
 from distill.evaluation.scoring import Outcome, Predict, Prediction, gather, interleave, score_samples
 
@@ -46,7 +51,7 @@ MOVED = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, current = MOVED[name].partition(":")

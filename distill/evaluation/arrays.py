@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Array = Tensor | np.ndarray
+Array = Tensor | NDArray[np.generic]  # what callers may give
+# An array of NumPy's or a tensor, of which only what both can do is asked: types cannot say that two are of one kind.
+Values: TypeAlias = Any
 
 ON_CPU = frozenset({"cpu", "mps"})  # the second has no float64
 
 
-def as_array(values: Any) -> Any:
-    """What was given, an array or a tensor of any device and layout, as this package computes with it."""
+def as_array(values: Array) -> Values:
+    """An array or a tensor of any device and layout, as this package computes with it."""
     if isinstance(values, Tensor) and values.device.type not in ON_CPU:
         return values.detach()
     if isinstance(values, Tensor):
@@ -24,7 +27,7 @@ def as_array(values: Any) -> Any:
     return np.asarray(values)
 
 
-def as_map(values: Any, name: str) -> Any:
+def as_map(values: Array, name: str) -> Values:
     """A depth map (H, W) as float32; `name` is what a refusal calls it."""
     depth = as_array(values)
     if depth.ndim != 2:
@@ -32,8 +35,8 @@ def as_map(values: Any, name: str) -> Any:
     return depth.float() if isinstance(depth, Tensor) else depth.astype(np.float32, copy=False)
 
 
-def beside(values: Any, other: Any) -> Any:
-    """An array or a tensor where `other` lies, so that both can be computed with."""
+def beside(values: Values, other: Values) -> Values:
+    """Values where `other` lies, so that both can be computed with."""
     if isinstance(other, np.ndarray):
         return values.cpu().numpy() if isinstance(values, Tensor) else values
     if isinstance(values, np.ndarray):  # PyTorch takes no mirrored view and warns of one that is read-only
@@ -41,30 +44,22 @@ def beside(values: Any, other: Any) -> Any:
     return values.to(other.device)
 
 
-def library(values: Any) -> ModuleType:
-    """numpy or torch: whichever has the functions for this array. Only names that both have are used of it."""
+def library(values: Values) -> ModuleType:
+    """numpy or torch: whichever has the functions for these. Only names that both have are used of it."""
     return torch if isinstance(values, Tensor) else np
 
 
-def float64(values: Any) -> Any:
+def float64(values: Values) -> Values:
+    """The same values in float64, themselves where they are."""
     return values.double() if isinstance(values, Tensor) else values.astype(np.float64, copy=False)
 
 
-def as_integers(values: Any) -> Any:
-    return values.long() if isinstance(values, Tensor) else values.astype(np.int64)
-
-
-def flat_nonzero(values: Any) -> Any:
-    """Flat indices of what is not zero, int64 (N,), in order."""
-    return values.flatten().nonzero()[:, 0] if isinstance(values, Tensor) else np.flatnonzero(values)
-
-
-def total(values: Any) -> Any:
-    """The sum as a scalar of that library; of bool arrays, how many are True."""
+def total(values: Values) -> Values:
+    """The sum as a scalar of that library; of booleans, how many are True."""
     return np.count_nonzero(values) if values.dtype == np.bool_ else values.sum()
 
 
-def numbers(values: list[Any]) -> list[float]:
+def numbers(values: list[Values]) -> list[float]:
     """Scalars of either kind as Python's, in one transfer from the device."""
     if isinstance(values[0], Tensor):
         return torch.stack([value.double() for value in values]).tolist()

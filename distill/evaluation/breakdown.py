@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from distill.evaluation.arrays import as_integers, beside, library
+from distill.evaluation.arrays import Values, beside, library
 from distill.evaluation.pixels import Pixels
 
 NEAR_CAP = 15.0  # metres; a protocol whose cap is nearer is broken down like a room, any other like a street
@@ -30,7 +30,7 @@ def part_names(max_depth: float) -> list[str]:
     return [*(f"{near:g}-{far:g} m" for near, far in pairwise(distance_bounds(max_depth))), EDGES, ELSEWHERE]
 
 
-def depth_edges(truth: np.ndarray) -> np.ndarray:
+def depth_edges(truth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pixels of a true depth map, float32 (H, W), beside which another surface begins, bool (H, W).
 
     These are measured pixels around which, in a square of `EDGE_WINDOW`, the farthest measurement is more than
@@ -42,21 +42,21 @@ def depth_edges(truth: np.ndarray) -> np.ndarray:
     return measured & (cv2.dilate(truth, window) > EDGE_RATIO * nearest)
 
 
-def part_masks(judged: Pixels, edges: np.ndarray, max_depth: float) -> Any:
-    """Which of the judged pixels are in which part, bool (1 + parts, N): all of them first, then `part_names`.
+def part_masks(pixels: Pixels, edges: NDArray[np.bool_], max_depth: float) -> Values:
+    """Which pixels are in which part, bool (1 + parts, N): all of them first, then `part_names`.
 
     `edges` is a map of the frame, (H, W); distance is that of the truth.
     """
-    truth, at_edge = judged.target, beside(edges, judged.places).ravel()[judged.places]
+    truth, at_edge = pixels.target, beside(edges, pixels.places).ravel()[pixels.places]
     by_distance = [(truth > near) & (truth <= far) for near, far in pairwise(distance_bounds(max_depth))]
     return library(truth).stack([truth > 0, *by_distance, at_edge, ~at_edge])
 
 
-def error_counts(judged: Pixels) -> list[int]:
+def error_counts(pixels: Pixels) -> list[int]:
     """How many pixels have a relative error (p - t) / t in each of `BINS` bins, which `error_bounds` divides."""
-    xp = library(judged.pred)
-    bins = xp.clip(judged.pred / judged.target / STEP - (1 / STEP - BINS // 2), 0, BINS - 1)
-    return xp.bincount(as_integers(bins), minlength=BINS).tolist()
+    xp = library(pixels.pred)
+    bins = xp.clip(pixels.pred / pixels.target / STEP - (1 / STEP - BINS // 2), 0, BINS - 1)
+    return xp.bincount(xp.asarray(bins, dtype=xp.int64), minlength=BINS).tolist()
 
 
 def error_bounds() -> list[float]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from distill.evaluation.arrays import Array, as_array, beside, float64, library, numbers, total
+from distill.evaluation.arrays import Array, Values, as_array, beside, float64, library, numbers, total
 
 METRICS = ("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 MEASURES = (*METRICS, "mae")
@@ -51,7 +50,7 @@ def mean_absolute_error(pred: Array, target: Array, valid: Array) -> float:
     return measure(*_valid_pixels(pred, target, valid))["mae"]
 
 
-def measure(p: Any, t: Any) -> dict[str, float]:
+def measure(p: Values, t: Values) -> dict[str, float]:
     """`MEASURES` of predictions and truth in metres, both (N,), computed in float64 where they lie."""
     if not len(p):
         return dict.fromkeys(MEASURES, math.nan)
@@ -59,13 +58,13 @@ def measure(p: Any, t: Any) -> dict[str, float]:
     return _from_sums(numbers([sum(column) for column in zip(*sums, strict=True)]), len(p))
 
 
-def measure_parts(p: Any, t: Any, parts: Any) -> list[tuple[int, dict[str, float]]]:
+def measure_parts(p: Values, t: Values, parts: Values) -> list[tuple[int, dict[str, float]]]:
     """Pixels and `MEASURES` of several parts of an image at once.
 
     `parts` is bool (G, N), with at least one pixel; a pixel may be in several.
     """
     counts, xp = parts.sum(1).tolist(), library(p)
-    sums: Any = 0
+    sums: Values = 0
     for block, terms in _blocks(p, t):
         sums = sums + float64(parts[:, block]) @ xp.stack([float64(term) for term in terms]).T
     return [
@@ -74,7 +73,7 @@ def measure_parts(p: Any, t: Any, parts: Any) -> list[tuple[int, dict[str, float
     ]
 
 
-def _blocks(p: Any, t: Any) -> Iterator[tuple[slice, list[Any]]]:
+def _blocks(p: Values, t: Values) -> Iterator[tuple[slice, list[Values]]]:
     """The terms of some pixels after the other, on other devices than the CPU of all at once."""
     size = BLOCK if isinstance(p, np.ndarray) else len(p)
     with np.errstate(all="ignore"):
@@ -84,7 +83,7 @@ def _blocks(p: Any, t: Any) -> Iterator[tuple[slice, list[Any]]]:
             yield block, _terms(float64(p[block]), float64(t[block]), around)
 
 
-def _terms(p: Any, t: Any, around: Any) -> list[Any]:
+def _terms(p: Values, t: Values, around: Values) -> list[Values]:
     """What the metrics are sums of, each (N,); `around` is near the mean of g."""
     error, ratio = p - t, p / t
     relative, gap = ratio - 1, library(p).log(ratio)
@@ -112,7 +111,7 @@ def _from_sums(sums: list[float], count: int) -> dict[str, float]:
     return dict(zip(MEASURES, values, strict=True))
 
 
-def _valid_pixels(pred: Array, target: Array, valid: Array) -> tuple[Any, Any]:
+def _valid_pixels(pred: Array, target: Array, valid: Array) -> tuple[Values, Values]:
     """The valid pixels of both maps, where `pred` lies."""
     p = as_array(pred)
     t, mask = beside(as_array(target), p), beside(as_array(valid), p)

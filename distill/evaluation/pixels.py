@@ -1,23 +1,23 @@
-"""From the maps of one image to the pixels that are judged: two predictions made one, resized, placed and repaired.
+"""From the maps of one image to the pixels that count: two predictions made one, resized, placed and repaired.
 
-Every map stays where it lies: the truth is searched on the CPU, a GPU's prediction is only asked for the places found.
+Every map stays where it lies: the truth is searched on the CPU, a GPU's prediction is only asked for the places of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.evaluation.arrays import beside, float64, library
+from distill.evaluation.arrays import Values, beside, float64, library
 
 Window = tuple[slice, slice]
 
+INTERPOLATION = "bilinear"  # of a prediction of another resolution
 KB_SIZE = (352, 1216)  # the frame of the KITTI benchmark: bottom aligned, horizontally centred
 
 
@@ -31,10 +31,10 @@ class Pixels:
         broken: Which predictions were not finite before they were repaired, bool (N,).
     """
 
-    pred: Any
-    target: Any
-    places: Any
-    broken: Any
+    pred: Values
+    target: Values
+    places: Values
+    broken: Values
 
     @property
     def repaired(self) -> int:
@@ -43,6 +43,7 @@ class Pixels:
 
 
 def holds_kb(height: int, width: int) -> bool:
+    """Whether KITTI's 352x1216 cut fits into a frame."""
     return height >= KB_SIZE[0] and width >= KB_SIZE[1]
 
 
@@ -52,45 +53,39 @@ def kb_window(height: int, width: int) -> Window:
     return slice(top, height), slice(left, left + KB_SIZE[1])
 
 
-def merge(pred: Any, flipped: Any, tta: str, limits: tuple[float, float]) -> tuple[Any, Any]:
+def merge(pred: Values, flipped: Values, tta: str, limits: tuple[float, float]) -> tuple[Values, Values]:
     """A prediction and that of the mirrored image, both (H, W), as one; and where either was not finite, bool.
 
     Without the mirrored one, the first is all, and None stands for where it is not finite itself.
 
     "flip" cuts both to the limits, then averages (AdaBins); one NaN of the two makes the pixel NaN. "flip-plain"
     (MDE-Toolbox) is the same arithmetic; its NaN would drop the image from the mean, here it counts as the least depth.
-    "flip-edge" (NeWCRFs) blends without cutting first.
+    "flip-edge" (NeWCRFs) blends without cutting first: the mean gives way over the outer 10 % of the width to the
+    mirrored image's at the left, to the other at the right.
     """
     xp = library(pred)
     if flipped is None:
         return pred, None
     other = xp.fliplr(flipped)
     broken = ~(xp.isfinite(pred) & xp.isfinite(other))
-    if tta == "flip-edge":
-        return edge_blend(pred, other), broken
-    return 0.5 * (xp.clip(pred, *limits) + xp.clip(other, *limits)), broken
-
-
-def edge_blend(pred: Any, other: Any) -> Any:
-    """The mean of both (H, W), giving way over the outer 10 % of the width to `other` at the left, `pred` at the right.
-
-    The three terms stay apart: 0 * inf is NaN, so that an infinite pixel of either map ends as the least depth.
-    """
+    if tta != "flip-edge":
+        return 0.5 * (xp.clip(pred, *limits) + xp.clip(other, *limits)), broken
     x = beside(np.linspace(0, 1, pred.shape[-1], dtype=np.float32), pred)
-    left = 1 - library(x).clip(20 * (x - 0.05), 0, 1)
-    right = library(x).flip(left, (0,))
+    left = 1 - xp.clip(20 * (x - 0.05), 0, 1)
+    right = xp.flip(left, (0,))
     with np.errstate(invalid="ignore"):
-        return left * other + right * pred + (1 - left - right) * 0.5 * (pred + other)
+        # Three terms: 0 * inf is NaN, so that an infinite pixel of either map ends as the least depth.
+        return left * other + right * pred + (1 - left - right) * 0.5 * (pred + other), broken
 
 
-def resize(depth: Any, size: tuple[int, int], mode: str, align_corners: bool) -> Any:
+def resize(depth: Values, size: tuple[int, int], align_corners: bool) -> Values:
     """A map (h, w) at another resolution, (H, W), float32."""
     tensor = depth if isinstance(depth, Tensor) else torch.from_numpy(np.ascontiguousarray(depth))
-    larger = F.interpolate(tensor.float()[None, None], size=size, mode=mode, align_corners=align_corners)[0, 0]
+    larger = F.interpolate(tensor.float()[None, None], size=size, mode=INTERPOLATION, align_corners=align_corners)[0, 0]
     return beside(larger, depth)
 
 
-def take(depth: Any, places: Any, frame: tuple[int, int]) -> Any:
+def take(depth: Values, places: Values, frame: tuple[int, int]) -> Values:
     """A map's values at flat places of a frame; where it is KITTI's cut of that frame, 0 outside of the cut."""
     if depth.shape == frame:
         return depth.ravel()[places]
@@ -103,14 +98,14 @@ def take(depth: Any, places: Any, frame: tuple[int, int]) -> Any:
     return values
 
 
-def repair(values: Any, limits: tuple[float, float]) -> Any:
+def repair(values: Values, limits: tuple[float, float]) -> Values:
     """Depth cut to the limits as BTS does: below -> least, beyond and +inf -> largest, NaN -> least."""
     repaired = library(values).clip(values, *limits)
     repaired[repaired != repaired] = limits[0]  # faster than nan_to_num
     return repaired
 
 
-def median_ratio(pred: Any, target: Any) -> float:
+def median_ratio(pred: Values, target: Values) -> float:
     """The factor that gives predictions (N,) the truth's median (monodepth2); 1 where they have no positive one."""
     xp = library(pred)
     finite = pred[xp.isfinite(pred)]
@@ -119,4 +114,5 @@ def median_ratio(pred: Any, target: Any) -> float:
 
 
 def as_size(shape: Iterable[int]) -> str:
+    """A shape in words, such as 352x1216."""
     return "x".join(map(str, shape))

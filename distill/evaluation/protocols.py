@@ -1,6 +1,6 @@
-"""The rules under which a depth map is judged, each set with a name and a fingerprint.
+"""The rules by which a depth map is scored, each set with a name and a fingerprint.
 
-Two numbers can be compared only where the same pixels were judged in the same way. A `Protocol` holds everything that
+Two numbers can be compared only where the same pixels were scored in the same way. A `Protocol` holds everything that
 decides this, and `score` carries it out for one image. Everything happens in the coordinates of the full frame: the
 two KITTI conventions, `_full` and `_kb`, differ only in the rectangle whose fractions their crop takes.
 """
@@ -12,12 +12,12 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 from distill.errors import UserError, did_you_mean
-from distill.evaluation.arrays import Array, as_map, beside, flat_nonzero, library
+from distill.evaluation.arrays import Array, Values, as_map, beside, library
 from distill.evaluation.metrics import measure
 from distill.evaluation.pixels import (
+    INTERPOLATION,
     KB_SIZE,
     Pixels,
     Window,
@@ -32,32 +32,33 @@ from distill.evaluation.pixels import (
 )
 
 NUMBERS = "limits in float32, metrics in float64"
+# What is the same in every protocol, and was an option when the first fingerprints were published.
+SAME = {"interpolation": INTERPOLATION, "averaging": "mean of images"}
 NYU_SIZE = (480, 640)
 NYU_EIGEN: Window = (slice(45, 471), slice(41, 601))
 FRACTIONS = {  # of height, height, width, width
     "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
 }
-TTA = ("none", "flip", "flip-edge", "flip-plain")  # what is made of a second prediction, for the mirrored image
-OPTIONS: dict[str, tuple] = {  # what this code knows how to do; a new one comes with its branch below
+# What is made of a second prediction, for the mirrored image. "flip-plain" is "flip" by the name of another code base.
+TTA = ("none", "flip", "flip-edge", "flip-plain")
+OPTIONS: dict[str, tuple[object, ...]] = {  # what this code knows how to do; a new one comes with its branch below
     "crop": ("garg", "eigen", None),
     "frame": ("full", "kb", "cut"),
     "tta": TTA,
-    "interpolation": ("bilinear",),
     "align_corners": (False, True),
-    "averaging": ("mean of images",),
     "limits": ("strict", "inclusive"),
     "median_scaling": (False, True),
 }
 
 
 class SizeError(UserError, ValueError):
-    """A frame of a size that the protocol cannot judge."""
+    """A frame of a size that the protocol does not take."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How predictions of one data set are judged.
+    """How predictions of one data set are scored. The score of a data set is the mean over its images.
 
     Attributes:
         dataset: "kitti", "nyu", "scenes" or "folder". NYU's Eigen crop is a fixed window of 480x640.
@@ -65,11 +66,10 @@ class Protocol:
         max_depth: Cap in metres: beyond it the truth does not count and a prediction is cut.
         crop: Window that counts: "garg", "eigen", or None for the whole frame.
         frame: "full": the crop's fractions are taken of the whole frame; "kb": of its 352x1216 KITTI-benchmark cut;
-            "cut": the frames themselves are such cuts, and no others are judged.
+            "cut": the frames themselves are such cuts, and no others are taken.
         min_depth: Least depth in metres. The truth counts where min_depth < truth < max_depth, compared in float32.
         tta: What is made of a second prediction, for the mirrored image: `pixels.merge` tells the kinds apart.
-        interpolation, align_corners: How a prediction of another resolution is brought to the frame's.
-        averaging: The score of a data set is the mean over its images. Part of the fingerprint.
+        align_corners: How a prediction of another resolution is brought to the frame's, bilinearly.
         limits: "strict", or "inclusive": a truth on a limit counts (Depth-Anything-V2).
         median_scaling: Give each prediction the truth's median before it is cut to the limits (monodepth2).
 
@@ -85,16 +85,14 @@ class Protocol:
     frame: str = "full"
     min_depth: float = 1e-3
     tta: str = "none"
-    interpolation: str = "bilinear"
     align_corners: bool = False
-    averaging: str = "mean of images"
     limits: str = "strict"
     median_scaling: bool = False
 
     def __post_init__(self) -> None:
         for option, known in OPTIONS.items():
-            if (given := getattr(self, option)) not in known:
-                raise _unknown(option, given, known)
+            if (value := getattr(self, option)) not in known:
+                raise _unknown(option, value, known)
         for limit in ("min_depth", "max_depth"):
             object.__setattr__(self, limit, float(getattr(self, limit)))  # 80 and 80.0 share a fingerprint
         if not 0 < self.min_depth < self.max_depth < math.inf:
@@ -107,20 +105,25 @@ class Protocol:
             )
 
     @property
+    def settings(self) -> dict[str, object]:
+        """Everything that decides a number, by name."""
+        return asdict(self) | SAME
+
+    @property
     def fingerprint(self) -> str:
-        """12 hex digits that change with every field except the name."""
-        content = asdict(self)
+        """12 hex digits that change with every setting except the name."""
+        content = self.settings
         del content["name"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
-    def with_(self, **options: Any) -> Protocol:
+    def with_(self, **options: object) -> Protocol:
         """This protocol with some fields changed, and so with another fingerprint."""
         known = [field.name for field in fields(self)]
         for name in options:
             if name not in known:
                 raise _unknown("protocol option", name, known)
-        return replace(self, **options)
+        return replace(self, **options)  # type: ignore[arg-type]
 
     def input_window(self, height: int, width: int) -> Window:
         """The part of an image that a model is shown: KITTI's 352x1216 cut where it fits, else all of it."""
@@ -129,14 +132,14 @@ class Protocol:
         return slice(0, height), slice(0, width)
 
     def window(self, height: int, width: int) -> Window:
-        """The judged rectangle of a full frame, in its own pixels.
+        """The rectangle of a full frame that counts, in its own pixels.
 
         Raises:
-            SizeError: If frames of this size cannot be judged.
+            SizeError: If the protocol takes no frames of this size.
         """
         top, left = 0, 0
         if self.frame == "cut" and (height, width) != KB_SIZE:
-            raise SizeError(f"{self.name} judges frames cut to 352x1216, got {height}x{width}: use kitti_eigen_garg_kb")
+            raise SizeError(f"{self.name} takes frames cut to 352x1216, got {height}x{width}: use kitti_eigen_garg_kb")
         if self.frame == "kb":
             if not holds_kb(height, width):
                 full = self.name.replace("_kb", "_full")
@@ -147,13 +150,13 @@ class Protocol:
             return slice(top, top + height), slice(left, left + width)
         if self.dataset == "nyu" and self.crop == "eigen":
             if (height, width) != NYU_SIZE:
-                raise SizeError(f"{self.name} judges 480x640 frames, got {height}x{width}: resize them, or crop=None")
+                raise SizeError(f"{self.name} takes frames of 480x640, got {height}x{width}: resize them, or crop=None")
             return NYU_EIGEN
         r0, r1, c0, c1 = FRACTIONS[self.crop]
         rows = slice(top + int(r0 * height), top + int(r1 * height))  # int() truncates, as every reference does
         return rows, slice(left + int(c0 * width), left + int(c1 * width))
 
-    def places(self, target: Array) -> Any:
+    def places(self, target: Array) -> Values:
         """Where the pixels are that count, (N,): indices of the flattened map (H, W).
 
         They lie inside the window, and within the limits as float32 decides: 1/1000 is not above 0.001 there, but would
@@ -168,12 +171,12 @@ class Protocol:
             inside = (band >= self.min_depth) & (band <= self.max_depth)
         inside[:, : cols.start] = False
         inside[:, cols.stop :] = False
-        return flat_nonzero(inside) + rows.start * width
+        return library(inside).argwhere(inside.ravel())[:, 0] + rows.start * width
 
     def score(
         self, pred: Array, target: Array, flipped: Array | None = None, *, view: tuple[int, int] | None = None
     ) -> dict[str, float]:
-        """Judge the prediction of one image.
+        """The metrics of the prediction of one image.
 
         A prediction below min_depth counts as min_depth, one beyond max_depth or +inf as max_depth, NaN as min_depth.
 
@@ -192,9 +195,9 @@ class Protocol:
         Raises:
             ValueError: If a shape does not fit, or the protocol's TTA lacks `flipped`.
         """
-        judged = self.pixels(pred, target, flipped, view=view)
-        counts = {"pixels": len(judged.target), "repaired": judged.repaired}
-        return measure(judged.pred, judged.target) | counts
+        pixels = self.pixels(pred, target, flipped, view=view)
+        counts = {"pixels": len(pixels.target), "repaired": pixels.repaired}
+        return measure(pixels.pred, pixels.target) | counts
 
     def pixels(
         self,
@@ -205,9 +208,12 @@ class Protocol:
         view: tuple[int, int] | None = None,
         places: Array | None = None,
     ) -> Pixels:
-        """The pixels of one image that count, as `score` judges them; `places` spares finding them again."""
+        """The pixels of one image that count, as `score` takes them; `places` spares the search for them."""
         (depth, broken), truth = self.combined(pred, flipped, view), as_map(target, "target")
-        self._check_size(depth.shape, truth.shape)
+        cut = self.dataset == "kitti" and holds_kb(*truth.shape)
+        if depth.shape != truth.shape and not (cut and depth.shape == KB_SIZE):
+            sizes = f"pred is {as_size(depth.shape)}, but the frame is {as_size(truth.shape)}"
+            raise ValueError(f"{sizes}: give all of it{' or its 352x1216 cut' if self.dataset == 'kitti' else ''}")
         where = self.places(truth) if places is None else places
         t, where = beside(truth.ravel()[where], depth), beside(where, depth)
         p = take(depth, where, truth.shape)
@@ -218,18 +224,22 @@ class Protocol:
 
     def combined(
         self, pred: Array, flipped: Array | None = None, view: tuple[int, int] | None = None
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Values, Values]:
         """One depth map (H, W) in metres of what a model gave, and where it gave anything that was not finite.
 
         The second is None where that is where the map itself is not finite.
         """
         raw = as_map(pred, "pred")
         mirrored = None if flipped is None else beside(as_map(flipped, "flipped"), raw)
-        self._check_pair(raw, mirrored)
+        if mirrored is None and self.tta != "none":
+            raise ValueError(f"tta {self.tta!r} needs the prediction for the mirrored image as well: pass flipped")
+        if mirrored is not None and mirrored.shape != raw.shape:
+            sizes = f"{as_size(raw.shape)}, {as_size(mirrored.shape)}"
+            raise ValueError(f"pred and flipped must be of one size, got {sizes}")
         depth, broken = merge(raw, mirrored, self.tta, (self.min_depth, self.max_depth))
         if view is not None and depth.shape != view:  # at equal size 0 * inf would still turn inf into NaN
             broken = ~library(depth).isfinite(depth) if broken is None else broken
-            depth, broken = (resize(x, view, self.interpolation, self.align_corners) for x in (depth, broken))
+            depth, broken = (resize(x, view, self.align_corners) for x in (depth, broken))
         return depth, broken
 
     def describe(self) -> str:
@@ -241,21 +251,8 @@ class Protocol:
         corners = "on" if self.align_corners else "off"
         return (
             f"{self.ground_truth}; {crop} of {frame}; {self.min_depth:g} {less} truth {less} {self.max_depth:g} m; "
-            f"TTA {self.tta}{scaled}; {self.interpolation}, align_corners {corners}; {self.averaging}; {NUMBERS}"
+            f"TTA {self.tta}{scaled}; {SAME['interpolation']}, align_corners {corners}; {SAME['averaging']}; {NUMBERS}"
         )
-
-    def _check_pair(self, pred: Any, flipped: Any) -> None:
-        if flipped is None and self.tta != "none":
-            raise ValueError(f"tta {self.tta!r} needs the prediction for the mirrored image as well: pass flipped")
-        if flipped is not None and flipped.shape != pred.shape:
-            sizes = f"{as_size(pred.shape)}, {as_size(flipped.shape)}"
-            raise ValueError(f"pred and flipped must be of one size, got {sizes}")
-
-    def _check_size(self, given: tuple[int, ...], frame: tuple[int, ...]) -> None:
-        if given == frame or (self.dataset == "kitti" and given == KB_SIZE and holds_kb(*frame)):
-            return
-        also = " or its 352x1216 cut" if self.dataset == "kitti" else ""
-        raise ValueError(f"pred is {as_size(given)}, but the frame is {as_size(frame)}: give all of it{also}")
 
 
 class Protocols(dict[str, Protocol]):
@@ -265,17 +262,13 @@ class Protocols(dict[str, Protocol]):
         raise _unknown("protocol", name, self)
 
 
-def _named(*protocols: Protocol) -> Protocols:
-    return Protocols({protocol.name: protocol for protocol in protocols})
-
-
 _LIDAR = "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, Eigen test split"
 _SELECTION = (
     "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, 1000 validation crops of depth_selection"
 )
 _KINECT = "Kinect depth as measured, with holes, metres = PNG / 1000, Eigen test split"
 
-PROTOCOLS = _named(
+ALL = (
     Protocol("kitti_eigen_garg_full", "kitti", _LIDAR, 80, crop="garg"),
     Protocol("kitti_eigen_garg_kb", "kitti", _LIDAR, 80, crop="garg", frame="kb"),
     Protocol("kitti_eigen_crop_full", "kitti", _LIDAR, 80, crop="eigen"),
@@ -286,8 +279,9 @@ PROTOCOLS = _named(
     Protocol("scenes_room", "scenes", "rendered, exact", 10),
     Protocol("folder", "folder", "as given", 80),
 )
+PROTOCOLS = Protocols({protocol.name: protocol for protocol in ALL})
 
 
-def _unknown(what: str, given: object, known: Iterable[object]) -> UserError:
+def _unknown(what: str, value: object, known: Iterable[object]) -> UserError:
     names = [str(name) for name in known]
-    return UserError(f"unknown {what} {given!r}{did_you_mean(given, names)} (known: {', '.join(names)})")
+    return UserError(f"unknown {what} {value!r}{did_you_mean(value, names)} (known: {', '.join(names)})")

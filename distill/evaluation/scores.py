@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from distill.evaluation.breakdown import BINS, error_bounds, part_names
 from distill.evaluation.metrics import MEASURES
@@ -18,6 +18,14 @@ Size = tuple[int, int]
 class Part:
     """Some pixels of one image, such as the far ones: how many there are, and their metrics."""
 
+    pixels: int
+    metrics: dict[str, float]
+
+
+class PartMean(TypedDict):
+    """A part of all images: how many have such pixels, how many pixels these are, and the mean of their metrics."""
+
+    images: int
     pixels: int
     metrics: dict[str, float]
 
@@ -44,7 +52,7 @@ class Evaluation:
 
     Attributes:
         skipped: Names of images without a pixel of truth that counts.
-        faults: Names that could not be read. What stood in their place was not judged.
+        faults: Names that could not be read. What stood in their place has no score.
         seconds: Time spent in the model.
         input_size: (H, W) to which every image was resized for the model; None where none was.
     """
@@ -67,18 +75,20 @@ class Evaluation:
         return sum(image.repaired for image in self.images)
 
     @property
-    def breakdown(self) -> dict[str, dict[str, Any]]:
-        """By part: how many "images" have such pixels, how many "pixels" these are, and the mean "metrics" of these."""
-        names = part_names(self.protocol.max_depth)
-        found = {name: [image.parts[name] for image in self.images if name in image.parts] for name in names}
+    def breakdown(self) -> dict[str, PartMean]:
+        """The parts that any image has pixels of, by name."""
+        parts = {
+            name: [image.parts[name] for image in self.images if name in image.parts]
+            for name in part_names(self.protocol.max_depth)
+        }
         return {
             name: {
-                "images": len(given),
-                "pixels": sum(part.pixels for part in given),
-                "metrics": mean_of([part.metrics for part in given]),
+                "images": len(images),
+                "pixels": sum(part.pixels for part in images),
+                "metrics": mean_of([part.metrics for part in images]),
             }
-            for name, given in found.items()
-            if given
+            for name, images in parts.items()
+            if images
         }
 
     @property
@@ -90,12 +100,12 @@ class Evaluation:
         """The images with the largest abs_rel, worst first."""
         return sorted(self.images, key=lambda image: image.metrics["abs_rel"], reverse=True)[:count]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Everything, in types that JSON knows."""
         return {
             "protocol": self.protocol.name,
             "fingerprint": self.protocol.fingerprint,
-            "settings": asdict(self.protocol),
+            "settings": self.protocol.settings,
             "input_size": list(self.input_size) if self.input_size else None,
             "images": len(self.images),
             "skipped": len(self.skipped),

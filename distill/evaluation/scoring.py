@@ -8,9 +8,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.evaluation.arrays import Array
+from distill.evaluation.arrays import Array, Values
 from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
 from distill.evaluation.metrics import measure_parts
 from distill.evaluation.protocols import Protocol, SizeError
@@ -68,7 +69,7 @@ def score_samples(predict: Predict, samples: Iterable[Sample], protocols: Sequen
 
 
 def _score(
-    sample: Sample, prediction: Prediction, edges: np.ndarray, protocol: Protocol, places: np.ndarray
+    sample: Sample, prediction: Prediction, edges: NDArray[np.bool_], protocol: Protocol, places: Values
 ) -> ImageScore | None:
     """One image's score by one protocol; None where none of its pixels counts."""
     if not len(places):

@@ -171,9 +171,11 @@ class StoredPredictions:
         rows, cols = self.protocol.input_window(*frame)
         view = (rows.stop - rows.start, cols.stop - cols.start)
         if maps.shape[1:] not in (frame, view, self.size):
-            given, wanted = ("x".join(map(str, size)) for size in (maps.shape[1:], frame))
+            options, wanted = ("x".join(map(str, size)) for size in (maps.shape[1:], frame))
             also = f" or {view[0]}x{view[1]}" if view != frame else ""
-            raise UserError(f"{path} is {given}, but {sample.name} is {wanted}; expected a depth map of {wanted}{also}")
+            raise UserError(
+                f"{path} is {options}, but {sample.name} is {wanted}; expected a depth map of {wanted}{also}"
+            )
         if len(maps) < 2 and self.protocol.tta != "none":
             raise UserError(
                 f"{path} holds no prediction for the mirrored image, which --tta {self.protocol.tta} needs; leave "

@@ -7,13 +7,12 @@ from functools import partial
 
 from torch import Tensor
 
-from distill.method.acclimation import FeatureAcclimation
+from distill.method.acclimation import FeatureAcclimation, LossAttention
 from distill.method.affine import Alignment, average_alignment, fit_affine
-from distill.method.attention import LossAttention, normalised_entropy
-from distill.method.base import Guide, Method, StepResult, within
-from distill.method.features import DisDepth, FeatureDistillation
-from distill.method.ghost import FixedGhost, ghost_decode
-from distill.method.health import symptoms
+from distill.method.base import Guide, Method, StepResult, consult, within
+from distill.method.disdepth import DisDepth, FixedGhost, ghost_decode
+from distill.method.features import FeatureDistillation
+from distill.method.health import normalised_entropy, symptoms
 from distill.method.losses import attentive_kd_loss, silog_loss
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
 from distill.method.relative import ssi_loss, ssi_trim_loss
@@ -31,6 +30,7 @@ __all__ = [
     "StepResult",
     "attentive_kd_loss",
     "average_alignment",
+    "consult",
     "fit_affine",
     "ghost_decode",
     "normalised_entropy",

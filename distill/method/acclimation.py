@@ -1,16 +1,15 @@
-"""Feature acclimation: the teacher's maps, brought into the student's shape by a small transformer block (DisDepth)."""
+"""FAM and LAM (DisDepth): the teacher's maps in the student's shape, and how much each of their positions matters."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-
-def head_count(width: int, narrowest: int = 16) -> int:
-    """The most heads up to 8 that divide `width` and leave at least `narrowest` channels each."""
-    return next((h for h in (8, 4, 2) if width % h == 0 and width // h >= narrowest), 1)
+NARROWEST = 16  # channels of a head
+MEAN_FLOOR = 0.05  # where one position outshines all others, it must not take everything
 
 
 class WindowAttention(nn.Module):
@@ -22,7 +21,9 @@ class WindowAttention(nn.Module):
 
     def __init__(self, channels: int, window: int | None) -> None:
         super().__init__()
-        self.heads, self.window = head_count(channels), window
+        # Up to 8 heads, each with its share of at least `NARROWEST` channels.
+        self.heads = next((h for h in (8, 4, 2) if channels % h == 0 and channels // h >= NARROWEST), 1)
+        self.window = window
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
@@ -88,3 +89,43 @@ class FeatureAcclimation(nn.Module):
     def forward(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
         """Teacher's map (B, C_t, h, w) -> acclimated map (B, C_s, *size)."""
         return self.refine(self.align(teacher, size))
+
+
+class LossAttention(nn.Module):
+    """LAM: cross-attention of the mean of Z (the query) with each position of Z (the keys).
+
+        A = sigmoid(score) / mean over positions of sigmoid(score), clamped to [0, limit]
+
+    The ghost is fed A * Z while distillation pulls the student towards Z, so A must have mean 1; distillation weighs by
+    A^2, so A must be bounded. Keys have unit length, less their mean over positions: a score that all positions share
+    says nothing, but lets all of them sink to 0 together, where neither the ghost nor distillation sees the map.
+
+    Args:
+        channels: C, channels of Z.
+        limit: A_max, the largest importance of a position.
+    """
+
+    def __init__(self, channels: int, *, limit: float = 4.0) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.limit = limit
+
+    def scores(self, z: Tensor) -> Tensor:
+        """Scores (B, 1, H, W) of a map (B, C, H, W), in float32, with mean 0 over positions."""
+        query = self.query(z.mean(dim=(2, 3))).float()[:, :, None, None]
+        key = F.normalize(self.key(z).float(), dim=1, eps=1e-6)
+        key = key - key.mean(dim=(2, 3), keepdim=True)
+        # Not a matrix product, which autocast would take back to half precision.
+        return (query * key).sum(dim=1, keepdim=True)
+
+    def importance(self, scores: Tensor) -> Tensor:
+        """A of scores, both (B, 1, H, W)."""
+        share = torch.sigmoid(scores)
+        share = share / share.mean(dim=(2, 3), keepdim=True).clamp(min=MEAN_FLOOR)
+        return share.clamp(max=self.limit)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Z (B, C, H, W) -> A (B, 1, H, W) and Y = A * Z."""
+        attention = self.importance(self.scores(z))
+        return attention, attention.to(z.dtype) * z

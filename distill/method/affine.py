@@ -48,8 +48,8 @@ class Alignment:
 
     def __str__(self) -> str:
         """For people, in one line."""
-        said = f"depth = 1 / ({self.scale:.4g} * output + {self.shift:.4g}), the mean of {self.used} images"
-        return said + (f"; {self.left_out} left out, whose scale does not fit" if self.left_out else "")
+        words = f"depth = 1 / ({self.scale:.4g} * output + {self.shift:.4g}), the mean of {self.used} images"
+        return words + (f"; {self.left_out} left out, whose scale does not fit" if self.left_out else "")
 
 
 def average_alignment(fits: Sequence[tuple[float, float]]) -> Alignment:

@@ -35,6 +35,7 @@ class StepResult:
 
     @property
     def loss(self) -> Tensor:
+        """The whole loss."""
         return self.pixel_loss if self.image_loss is None else self.pixel_loss + self.image_loss
 
 
@@ -117,16 +118,24 @@ class Method(nn.Module):
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
+    """(H, W) of a batch."""
     return image.shape[-2], image.shape[-1]
 
 
 def require_features(guide: Guide) -> list[Tensor]:
+    """The teacher's four maps, which a method on features cannot do without."""
     if guide.features is None:
         raise ValueError("this method compares features and needs the teacher's four maps in its guide")
     return guide.features
 
 
 def require_depth(guide: Guide) -> Tensor:
+    """The teacher's depth, which a method on outputs cannot do without."""
     if guide.depth is None:
         raise ValueError("this method compares depth and needs the teacher's depth in its guide")
     return guide.depth
+
+
+def consult(teacher: DepthModel | None, method: Method, image: Tensor, valid: Tensor) -> Guide:
+    """`Method.consult`, by the name that 0.1.0 had for it."""
+    return method.consult(teacher, image, valid)

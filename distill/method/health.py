@@ -8,15 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.method.attention import normalised_entropy
-
 FOCUSED = 0.2  # LAM's coverage below which it has collapsed: few positions have all that its limit lets them have
 ALIKE = 0.99999  # normalised entropy of LAM above which it has
 FLAT = 0.01  # relative spread of a predicted depth map below which it is one plane
 OVERWHELMING = 100.0  # times the task's gradient
 FAINT = 0.05  # times the task's gradient, below which distillation changes nothing
 LOST = 2.0  # times the student's loss: a ghost worse than that has nothing to teach
-NOTHING = 1e-3  # a loss of which multiples say nothing
+NOTHING = 1e-3  # a loss of which multiples mean nothing
+
+
+def normalised_entropy(attention: Tensor) -> Tensor:
+    """Mean entropy of A over positions, from 0 (one position) to 1 (all alike); A is (B, 1, H, W), not negative."""
+    share = attention.flatten(1).float()
+    share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    count = torch.tensor(float(share.shape[1]), device=share.device)
+    return torch.special.entr(share).sum(dim=1).mean() / count.log().clamp(min=1e-12)
 
 
 @torch.no_grad()
@@ -51,49 +57,47 @@ class GradientProbe:
     def split(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The same map for the task and for distillation."""
         task, kd = x.view_as(x), x.view_as(x)
-        came: dict[str, Tensor] = {}
+        arrived: dict[str, Tensor] = {}
 
         def receive(branch: str, grad: Tensor) -> None:
-            came[branch] = grad.detach().float().flatten()
-            if len(came) == 2:
-                self._compare(name, came.pop("task"), came.pop("kd"))
+            arrived[branch] = grad.detach().float().flatten()
+            if len(arrived) == 2:
+                ours, theirs = arrived.pop("task"), arrived.pop("kd")
+                self.logs[f"kd_ratio_{name}"] = theirs.norm() / ours.norm().clamp(min=1e-20)
+                self.logs[f"kd_cosine_{name}"] = F.cosine_similarity(ours, theirs, dim=0, eps=1e-20)
 
         if x.requires_grad:
             task.register_hook(lambda grad: receive("task", grad))
             kd.register_hook(lambda grad: receive("kd", grad))
         return task, kd
 
-    def _compare(self, name: str, task: Tensor, kd: Tensor) -> None:
-        self.logs[f"kd_ratio_{name}"] = kd.norm() / task.norm().clamp(min=1e-20)
-        self.logs[f"kd_cosine_{name}"] = F.cosine_similarity(task, kd, dim=0, eps=1e-20)
-
 
 def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
-    """What is wrong with a run, by name, judged by one step's logs; empty where nothing is."""
-    found = {}
+    """What is wrong with a run, by name, as one step's logs show it; empty where nothing is."""
+    signs = {}
     for key, value in logs.items():
         kind, _, stride = key.rpartition("_")
         if kind == "lam_coverage" and value < FOCUSED:
-            found[key] = f"the loss attention at stride {stride} looks at almost nothing ({value:.0%} of the map)"
+            signs[key] = f"the loss attention at stride {stride} looks at almost nothing ({value:.0%} of the map)"
         if kind == "lam_entropy" and value > ALIKE and "kd" in logs:  # before distillation it may still be learning
-            found[key] = f"the loss attention at stride {stride} weighs all positions alike: it does nothing"
+            signs[key] = f"the loss attention at stride {stride} weighs all positions alike: it does nothing"
         if kind == "kd_ratio" and value > OVERWHELMING:
-            found[key] = (
+            signs[key] = (
                 f"distillation pulls {value:.0f} times as hard as the task at stride {stride}; lower method.kd_weight"
             )
     ratios = [value for key, value in logs.items() if key.startswith("kd_ratio_")]
     if ratios and max(ratios) < FAINT:
-        found["kd_ratio"] = (
+        signs["kd_ratio"] = (
             f"distillation pulls at most {max(ratios):.1%} as hard as the task at any stride: it changes nothing; "
             "raise method.kd_weight, or compare standardised maps (method.kd_normalise)"
         )
     # Before distillation FAM may still be learning.
     if "kd" in logs and logs.get("ghost", 0.0) > LOST * max(logs["task"], NOTHING):
         losses = f"loss {logs['ghost']:.1f} against {logs['task']:.1f}"
-        found["ghost"] = (
+        signs["ghost"] = (
             f"the teacher's maps give the student's decoder less than the student's own ({losses}): FAM has diverged; "
             "lower optim.fam_lr_share or set train.clip"
         )
     if logs.get("spread", 1.0) < FLAT:
-        found["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"
-    return found
+        signs["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"
+    return signs

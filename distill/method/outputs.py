@@ -17,6 +17,7 @@ class Supervised(Method):
     needs_teacher = False
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        """The task loss."""
         target, mask = fill_unlabelled(depth, valid, guide)
         pred = self.student(image)
         loss = self.task_loss(pred, target, mask)
@@ -33,6 +34,7 @@ class OutputDistillation(Method):
         self.weight = weight
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        """The task loss and the teacher's."""
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         task = self.task_loss(pred, target, mask)
@@ -47,6 +49,7 @@ class FillDistillation(Method):
     needs_depth = True
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
+        """The loss over every pixel."""
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))

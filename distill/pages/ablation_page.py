@@ -69,14 +69,14 @@ def as_csv(tables: Tables) -> str:
 
 
 def write_report(tables: Tables, path: Path, command: str) -> None:
-    given, lines = tables.preset, tables.lines
+    options, lines = tables.preset, tables.lines
     seeds = len({seed for line in lines for seed in line.results})
     images = max(len(one.images) for line in lines for one in line.results.values())
-    content = {"base": given.base, "rows": given.rows, "seeds": list(given.seeds)}
+    content = {"base": options.base, "rows": options.rows, "seeds": list(options.seeds)}
     differences = [table_section(heading, rows) for heading, rows in tables.sections()]
     write_page(
         path,
-        title=given.title,
+        title=options.title,
         lead=f"{len(lines)} rows, {seeds} {'seed' if seeds == 1 else 'seeds'}, {images} test images.",
         rows=tables.result_rows(),
         protocol=lines[0].protocol[0],
@@ -96,11 +96,11 @@ def plots(tables: Tables) -> list[str]:
         lines = {line.name: Marks(line.mean(metric), dots=tuple(line.values(metric))) for line in tables.lines}
         charts.append(dot_chart(lines, title=f"{metric} ({direction(metric)})"))
     for metric in SHOWN:
-        found = {name: one[metric] for name, one in tables.to_first.items() if one}
+        result = {name: one[metric] for name, one in tables.to_first.items() if one}
         first = tables.lines[0].name
-        marks = {first: Marks(0.0)} | {name: Marks(one.change, one.low, one.high) for name, one in found.items()}
+        marks = {first: Marks(0.0)} | {name: Marks(one.change, one.low, one.high) for name, one in result.items()}
         title = f"{metric}, difference to {first} ({direction(metric)})"
-        charts += [dot_chart(marks, title=title, zero=True)] if found else []
+        charts += [dot_chart(marks, title=title, zero=True)] if result else []
     return charts
 
 
@@ -118,9 +118,9 @@ def validation_charts(lines: Sequence[Line]) -> list[str]:
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean of several curves at the steps that all of them have."""
-    found = [dict(curve) for curve in curves]
-    steps = [step for step in found[0] if all(step in one for one in found)] if found else []
-    return [(step, statistics.fmean(one[step] for one in found)) for step in steps]
+    result = [dict(curve) for curve in curves]
+    steps = [step for step in result[0] if all(step in one for one in result)] if result else []
+    return [(step, statistics.fmean(one[step] for one in result)) for step in steps]
 
 
 def direction(metric: str) -> str:

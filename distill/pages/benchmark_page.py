@@ -172,6 +172,6 @@ def latency_charts(measured: Sequence[Measured]) -> list[str]:
     """A chart for each model: the median of every way, with a bar to its 90th percentile."""
     charts = []
     for one in measured:
-        marks = {way: Marks(found.median_ms, found.median_ms, found.p90_ms) for way, found in one.latency.items()}
+        marks = {way: Marks(result.median_ms, result.median_ms, result.p90_ms) for way, result in one.latency.items()}
         charts.append(dot_chart(marks, title=f"{Path(one.name).name}, ms (lower is better)"))
     return charts

@@ -102,19 +102,19 @@ def as_column(one: Evaluation) -> Column:
 
 def remarks(one: Evaluation) -> list[str]:
     """What was left out, what was repaired, and where to look first."""
-    found = []
+    result = []
     if one.skipped:
-        found.append(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
+        result.append(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
     if one.faults:
-        found.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
+        result.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
     if one.repaired:
-        found.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
+        result.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
     nearer, farther = (one.errors[i] / max(sum(one.errors), 1) for i in (0, -1))
     if max(nearer, farther) > LOST:
         side = "near" if nearer > farther else "far"
-        found.append(f"{max(nearer, farther):.0%} of pixels are predicted much too {side}: {UNITS}")
-    found.append(f"worst by abs_rel: {shorten(tuple(image.name for image in one.worst(3)))}")
-    return found
+        result.append(f"{max(nearer, farther):.0%} of pixels are predicted much too {side}: {UNITS}")
+    result.append(f"worst by abs_rel: {shorten(tuple(image.name for image in one.worst(3)))}")
+    return result
 
 
 def shorten(names: tuple[str, ...]) -> str:

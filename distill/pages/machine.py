@@ -23,8 +23,8 @@ def device_name(device: torch.device) -> str:
 
 def processor_name() -> str:
     """The processor's model where Linux tells it, and else what Python knows."""
-    told = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(), re.MULTILINE) if CPU_INFO.exists() else None
-    return told[1] if told else platform.processor() or "CPU"
+    message = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(), re.MULTILINE) if CPU_INFO.exists() else None
+    return message[1] if message else platform.processor() or "CPU"
 
 
 def environment(device: torch.device) -> dict[str, str]:

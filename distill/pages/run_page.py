@@ -66,17 +66,17 @@ def summarise(run: Run) -> list[ModelResult]:
     results: list[ModelResult] = []
     others: dict[str, Model] = {}
     if data.test is not None:
-        given = config, data, device
+        options = config, data, device
         if run.teacher is not None:
             name = f"teacher {Path(config.teacher.name).name}"
-            results.append(evaluate_model(name, run.teacher, *given, role="teacher"))
+            results.append(evaluate_model(name, run.teacher, *options, role="teacher"))
         student = load_student(run.folder.student).to(device)
-        results.append(evaluate_model(f"student {config.student.backbone}", student, *given))
+        results.append(evaluate_model(f"student {config.student.backbone}", student, *options))
         if isinstance(method, DisDepth) and run.teacher is not None:
             # FAM and LAM of the last step belong to the decoder of the last step.
             ghost = GhostModel(method, run.teacher, training_images(data.train, config.train.batch_size, device))
             others["ghost"] = ghost
-            results.append(evaluate_model("ghost", ghost, *given, role="ghost"))
+            results.append(evaluate_model("ghost", ghost, *options, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(run.folder.path / NAME, [one.as_dict() for one in results])
     write_report(run, results, *panels_of(run, results, others))
@@ -94,8 +94,8 @@ def panels_of(run: Run, results: Sequence[ModelResult], others: dict[str, Model]
     if data.test is None or not config.eval.pictures or (run.teacher is None and run.method.needs_teacher):
         return [], []
     chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
-    given = run.method, run.teacher, data.test, data.protocol, config.data.size
-    return method_panels(*given, chosen, others), method_panels(*given, worst, others)
+    options = run.method, run.teacher, data.test, data.protocol, config.data.size
+    return method_panels(*options, chosen, others), method_panels(*options, worst, others)
 
 
 def write_report(run: Run, results: Sequence[ModelResult], panels: list[Panel], worst: list[Panel]) -> None:

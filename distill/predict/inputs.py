@@ -43,7 +43,7 @@ def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
     Raises:
         UserError: If one does not exist, or a folder or glob holds none.
     """
-    found: dict[Path | int, Input] = {}
+    result: dict[Path | int, Input] = {}
     for word in words:
         path = Path(word)
         if path.is_dir():
@@ -58,8 +58,8 @@ def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
         else:
             raise UserError(f"no such input: {word}; give an image, a video, a folder, a glob or a camera's number")
         for source in sources:
-            found.setdefault(source.place, source)
-    return list(found.values())
+            result.setdefault(source.place, source)
+    return list(result.values())
 
 
 def _inside(root: Path, files: Iterable[Path], output: Path, otherwise: str) -> list[Input]:

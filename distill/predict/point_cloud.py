@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from distill.data.files.rgb_depth import Camera
+from distill.data.files.list_files import Camera
 
 USUAL_ANGLE = 60.0  # degrees from the left edge to the right one, of a camera of which nothing is known
 POINT = np.dtype([(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")])

@@ -58,6 +58,6 @@ class TruthFolder:
         except UserError as error:
             raise DecodeError(path, str(error).removeprefix(f"{path} is ")) from error
         if depth.shape != frame.image.shape[:2]:
-            given, wanted = ("x".join(map(str, size)) for size in (depth.shape, frame.image.shape[:2]))
-            raise DecodeError(path, f"it is {given}, but {frame.source} is {wanted} (height x width)")
+            options, wanted = ("x".join(map(str, size)) for size in (depth.shape, frame.image.shape[:2]))
+            raise DecodeError(path, f"it is {options}, but {frame.source} is {wanted} (height x width)")
         return depth

@@ -50,8 +50,8 @@ class Axis:
 
     def ticks(self, count: int) -> list[float]:
         """About `count` round numbers within the limits."""
-        found = _log_ticks(self.low, self.high, count) if self.log else []
-        return found or _linear_ticks(self.low, self.high, count)
+        result = _log_ticks(self.low, self.high, count) if self.log else []
+        return result or _linear_ticks(self.low, self.high, count)
 
 
 def line_chart(
@@ -271,17 +271,17 @@ def run_charts(records: Sequence[dict[str, Any]]) -> list[str]:
 
 def points_of(records: Iterable[dict[str, Any]], kind: str, name: str) -> list[Point]:
     """(step, value) in order of steps. A resumed run repeats some: what it recorded last counts."""
-    found = {}
+    result = {}
     for record in records:
         step, value = record.get("step"), record.get(name)
         if record.get("kind") == kind and _is_number(step) and _is_number(value):
-            found[float(step)] = float(value)  # type: ignore[arg-type]
-    return sorted(found.items())
+            result[float(step)] = float(value)  # type: ignore[arg-type]
+    return sorted(result.items())
 
 
 def _chart(series: Series, title: str, y_log: bool = False) -> str:
-    given = {name: points for name, points in series.items() if points}
-    return line_chart(given, title=title, y_log=y_log, size=CHART_SIZE) if given else ""
+    options = {name: points for name, points in series.items() if points}
+    return line_chart(options, title=title, y_log=y_log, size=CHART_SIZE) if options else ""
 
 
 def _is_number(value: object) -> bool:

@@ -32,9 +32,9 @@ def dot_chart(rows: Mapping[str, Marks], *, title: str, zero: bool = False) -> s
     """An SVG of one line a row, in their order; with `zero` the axis holds 0 and marks it."""
     rows = {name: marks for name, marks in rows.items() if math.isfinite(marks.value)}
     height = TOP + ROW_HEIGHT * len(rows) + BOTTOM
-    said = "; ".join(f"{name}: {marks.value:.4g}" for name, marks in rows.items()) or "no values"
+    message = "; ".join(f"{name}: {marks.value:.4g}" for name, marks in rows.items()) or "no values"
     body = _rows(rows, zero) if rows else text_at(WIDTH / 2, height / 2, "No finite values", "middle")
-    return chart_svg(title, said, (WIDTH, height), body)
+    return chart_svg(title, message, (WIDTH, height), body)
 
 
 def _rows(rows: Mapping[str, Marks], zero: bool) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.report.curves import CHART_SIZE, INK, chart_svg, text_at
-from distill.report.page import Section
+from distill.report.page import PageSection
 from distill.report.tables import ABSENT, LABELS, metric_text
 
 SHOWN = ("abs_rel", "rmse", "d1")
@@ -19,12 +19,12 @@ TOP, BOTTOM = 40, 40
 Breakdown = Mapping[str, Mapping[str, Any]]  # by part: "images", "pixels" and "metrics"
 
 
-def errors_section(parts: Breakdown, bounds: Sequence[float], pixels: Sequence[int], name: str) -> Section:
+def errors_section(parts: Breakdown, bounds: Sequence[float], pixels: Sequence[int], name: str) -> PageSection:
     """The part of a page that says where a model's errors are: `name` is the model's."""
     chart = error_chart(bounds, pixels, f"Relative error of {name}, pixels of all images")
     box = '<div class="scroll" tabindex="0" role="region" aria-label="Errors by distance and at depth edges">'
     html = f'{box}{breakdown_html(parts)}</div><div class="charts"><div>{chart}</div></div>'
-    return Section("errors", "Where the errors are", html)
+    return PageSection("errors", "Where the errors are", html)
 
 
 def breakdown_table(parts: Breakdown) -> Table:

@@ -23,7 +23,7 @@ WIDE = 1.9  # width by height from which only two pictures share a line
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of the page. `html` is finished and escaped; a section without any is left out."""
 
     anchor: str
@@ -41,7 +41,7 @@ def write_page(
     charts: Sequence[str],
     panels: Sequence[Panel] = (),
     worst: Sequence[Panel] = (),
-    more: Sequence[Section] = (),
+    more: Sequence[PageSection] = (),
     config_text: str = "",
     environment: Mapping[str, str] | None = None,
     command: str = "",
@@ -62,34 +62,34 @@ def write_page(
         ValueError: If two rows were measured by different protocols.
     """
     sections = [
-        Section("results", "Results", _results(rows, protocol, notes)),
+        PageSection("results", "Results", _results(rows, protocol, notes)),
         *more,
-        Section("pictures", "Pictures", "".join(map(_panel, panels))),
-        Section("worst", "Worst images", "".join(map(_panel, worst))),
-        Section(_anchor(curves), escape(curves), _charts(charts)),
-        Section("configuration", "Configuration", _folded("Resolved configuration", config_text)),
-        Section("environment", "Environment", _facts(environment or {})),
-        Section("reproduce", "Reproduce", _code(command, "Command")),
+        PageSection("pictures", "Pictures", "".join(map(_panel, panels))),
+        PageSection("worst", "Worst images", "".join(map(_panel, worst))),
+        PageSection(_anchor(curves), escape(curves), _charts(charts)),
+        PageSection("configuration", "Configuration", _folded("Resolved configuration", config_text)),
+        PageSection("environment", "Environment", _facts(environment or {})),
+        PageSection("reproduce", "Reproduce", _code(command, "Command")),
     ]
     _write_atomically(Path(path), _document(title, lead, [section for section in sections if section.html]))
 
 
-def table_section(heading: str, rows: Sequence[Row], notes: Iterable[str] = ()) -> Section:
+def table_section(heading: str, rows: Sequence[Row], notes: Iterable[str] = ()) -> PageSection:
     """A further table, with remarks below it; left out where it has no rows."""
     table = _scrolling(html_table(rows), heading) + _list("notes", map(escape, notes)) if rows else ""
-    return Section(_anchor(heading), escape(heading), table)
+    return PageSection(_anchor(heading), escape(heading), table)
 
 
-def chart_section(heading: str, charts: Iterable[str]) -> Section:
+def chart_section(heading: str, charts: Iterable[str]) -> PageSection:
     """Further SVGs of `line_chart` or `dot_chart`."""
-    return Section(_anchor(heading), escape(heading), _charts(charts))
+    return PageSection(_anchor(heading), escape(heading), _charts(charts))
 
 
 def _anchor(heading: str) -> str:
     return re.sub(r"\W+", "-", heading.lower()).strip("-")
 
 
-def _document(title: str, lead: str, sections: Iterable[Section]) -> str:
+def _document(title: str, lead: str, sections: Iterable[PageSection]) -> str:
     files = resources.files("distill.report")
     links, bodies = [], []
     for part in sections:

@@ -164,9 +164,9 @@ def difference_text(difference: float, low: float, high: float) -> str:
 
 def _grid(rows: Sequence[Row]) -> Grid:
     fingerprint = common_fingerprint(rows)
-    given = {name: None for row in rows for name in row.metrics}
-    known = [name for name in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER) if name in given]
-    metrics = known + [name for name in given if name not in known]
+    options = {name: None for row in rows for name in row.metrics}
+    known = [name for name in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER) if name in options]
+    metrics = known + [name for name in options if name not in known]
     extras = list({name: None for row in rows for name in row.extra})
     compared = [row for row in rows if row.fingerprint == fingerprint]
     best = {name: _best(name, compared) for name in metrics}

@@ -28,18 +28,18 @@ def result(finished):
 
 
 def test_a_trained_model_and_a_bare_configuration_stand_beside_each_other(benchmark, finished, config_file, capsys):
-    found = benchmark(finished, config_file)
-    assert [model["name"] for model in found["models"]] == [str(finished), str(config_file)]
-    trained, bare = found["models"]
+    results = benchmark(finished, config_file)
+    assert [model["name"] for model in results["models"]] == [str(finished), str(config_file)]
+    trained, bare = results["models"]
     assert trained["parameters"] == bare["parameters"] > 0
     assert trained["gflops"] == bare["gflops"] > 0
     assert [way["way"] for way in trained["ways"]] == ["fp32", "bf16"]
     assert all(way["p90_ms"] >= way["median_ms"] > 0 for way in trained["ways"])
-    assert (found["size"], found["batch"]) == ([32, 64], 1)
-    assert {"device", "PyTorch", "load"} <= found["device"].keys()
-    said = capsys.readouterr().out
-    assert "2 x multiply-accumulates" in said
-    assert "median ms" in said
+    assert (results["size"], results["batch"]) == ([32, 64], 1)
+    assert {"device", "PyTorch", "load"} <= results["device"].keys()
+    message = capsys.readouterr().out
+    assert "2 x multiply-accumulates" in message
+    assert "median ms" in message
 
 
 def test_a_teacher_by_name_needs_no_weights(benchmark):
@@ -47,9 +47,9 @@ def test_a_teacher_by_name_needs_no_weights(benchmark):
 
 
 def test_accuracy_is_taken_from_results_and_drawn_against_latency(benchmark, finished, result, tmp_path, capsys):
-    found = benchmark(finished, "--results", result, "--plot", tmp_path / "p.svg", "--csv", tmp_path / "t.csv")
+    results = benchmark(finished, "--results", result, "--plot", tmp_path / "p.svg", "--csv", tmp_path / "t.csv")
     (student,) = [row for row in json.loads(result.read_text()) if row["name"].startswith("student")]
-    assert found["models"][0]["accuracy"]["metrics"] == student["metrics"]
+    assert results["models"][0]["accuracy"]["metrics"] == student["metrics"]
     assert (tmp_path / "p.svg").read_text().startswith("<svg")
     assert (tmp_path / "t.csv").read_text().count("\n") == 3
     assert "abs_rel" in capsys.readouterr().out
@@ -57,16 +57,16 @@ def test_accuracy_is_taken_from_results_and_drawn_against_latency(benchmark, fin
 
 def test_the_page_shows_tables_plots_machine_and_command(benchmark, finished, result, tmp_path):
     page = tmp_path / "page.html"
-    found = benchmark(finished, "--results", result, "--report", page)
+    results = benchmark(finished, "--results", result, "--report", page)
     text = page.read_text()
-    latency = found["models"][0]["ways"][0]["median_ms"]
-    for said in (
+    latency = results["models"][0]["ways"][0]["median_ms"]
+    for message in (
         f"{latency:.1f}",
-        found["models"][0]["accuracy"]["fingerprint"],
+        results["models"][0]["accuracy"]["fingerprint"],
         "2 x multiply-accumulates",
         "PyTorch",
     ):
-        assert said in text
+        assert message in text
     assert f"distill benchmark {finished} --size 32x64" in text
     assert text.count("<svg") == 2
 
@@ -84,9 +84,9 @@ def test_without_a_model_the_papers_table_is_shown_beside_ours(tmp_path, monkeyp
 
 def test_the_papers_table_can_stand_above_a_models(benchmark, finished, monkeypatch, capsys):
     monkeypatch.setattr("distill.commands.benchmark.PAPER_ROWS", PAPER_ROWS[5:6])
-    found = benchmark(finished, "--paper")
-    assert [row["paper"]["params_m"] for row in found["paper"]] == [5.9]
-    assert [model["name"] for model in found["models"]] == [str(finished)]
+    results = benchmark(finished, "--paper")
+    assert [row["paper"]["params_m"] for row in results["paper"]] == [5.9]
+    assert [model["name"] for model in results["models"]] == [str(finished)]
     assert "5.90/5.89/5.8" in capsys.readouterr().out
 
 
@@ -102,7 +102,7 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere"], "no student in nowhere"),
         (["absent.yaml"], "no configuration at absent.yaml"),
@@ -118,9 +118,9 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
         (["RUN", "--size", "8x8"], "expected at least 32x32, got 8x8"),
     ],
 )
-def test_benchmark_refuses_in_one_line(refused, finished, result, tmp_path, words, said):
+def test_benchmark_refuses_in_one_line(refused, finished, result, tmp_path, words, message):
     other = json.loads(result.read_text())[-1] | {"fingerprint": "other"}
     (tmp_path / "other.json").write_text(json.dumps(other))
     places = {"RUN": finished, "RUN/student": finished / "student", "RESULT": result, "OTHER": tmp_path / "other.json"}
     line = refused("benchmark", *[places.get(word, word) for word in words])
-    assert said.replace("RUN", str(finished)) in line
+    assert message.replace("RUN", str(finished)) in line

@@ -50,8 +50,8 @@ def test_the_file_says_what_it_takes_gives_and_comes_from(exported, finished):
 def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_path, capsys):
     words = ["--output", str(tmp_path / "any.onnx"), "--size", "32x64", "--dynamic", "--licence", "mine"]
     assert main(["export", str(finished / "student"), *words]) == 0
-    said = capsys.readouterr().out
-    assert "on images of the run's training data: relative error at most" in said
+    message = capsys.readouterr().out
+    assert "on images of the run's training data: relative error at most" in message
     ours = OnnxModel(tmp_path / "any.onnx")
     assert ours.size is None
     assert ours.facts["licence"] == "mine"
@@ -77,7 +77,7 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere", "--output", "OUT.onnx"], "no student in nowhere"),
         (["RUN", "--output", "OUT.tflite"], "expected a name that ends with .onnx or .pt2"),
@@ -96,14 +96,14 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
         ),
     ],
 )
-def test_export_refuses_in_one_line(refused, finished, half, tmp_path, words, said):
+def test_export_refuses_in_one_line(refused, finished, half, tmp_path, words, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "broken.png").write_bytes(b"no picture")
     places = {"RUN/": f"{finished}/", "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
     places |= {"RUN": str(finished), "HALF": str(half)}
     for short, long in places.items():
         words = [word.replace(short, long, 1) if word.startswith(short) else word for word in words]
-    assert said in refused("export", *words)
+    assert message in refused("export", *words)
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -119,8 +119,8 @@ def half(tmp_path_factory):
 
 def test_a_missing_package_names_the_extra(refused, finished, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    said = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
-    assert "this needs onnxruntime: install it with pip install '.[export]'" in said
+    message = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
+    assert "this needs onnxruntime: install it with pip install '.[export]'" in message
 
 
 def test_images_that_are_named_check_the_file(finished, tmp_path, capsys):
@@ -140,6 +140,6 @@ def test_a_checkpoint_without_a_conversion_has_no_unit(invert, units):
 
 def test_published_weights_are_exported_in_metres(tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr(models, "open_model", lambda name, **given: asked.update(given) or torch.nn.Identity())
+    monkeypatch.setattr(models, "open_model", lambda name, **options: asked.update(options) or torch.nn.Identity())
     open_subject(f"dpt_hybrid:{tmp_path}/dpt_hybrid_nyu-2ce69ec7.pt")
     assert asked == {"scale": 3.05e-4, "shift": 0.1378, "invert": True}

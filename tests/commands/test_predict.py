@@ -11,7 +11,7 @@ from distill import load_model
 from distill.cli import main
 from distill.commands.predict import open_network
 from distill.data import to_tensor
-from distill.data.files.depth_files import encode_depth
+from distill.data.files.png import encode_depth
 from distill.data.files.reading import read_depth
 from distill.errors import UserError
 from distill.inference.models import trained_size
@@ -117,14 +117,14 @@ def test_a_broken_image_is_named_and_the_others_are_written(predict, streets, tm
     note = tmp_path / "note.txt"
     note.write_text("no picture")
     code, folder = predict(broken, streets / "image" / "test0.png", small, note, streets / "image" / "test1.png")
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 2
     assert names(folder) == ["test0.png", "test0_colour.png", "test1.png", "test1_colour.png"]
-    assert f"skipped: cannot read {broken}: the file is cut short" in said
-    assert f"skipped: cannot read {small}: 20x64 (height x width) is less than 32 pixels" in said
-    assert f"skipped: cannot read {note}" in said
-    assert "5 inputs, 3 of them with faults: 2 frames in" in said
-    assert "Traceback" not in said
+    assert f"skipped: cannot read {broken}: the file is cut short" in message
+    assert f"skipped: cannot read {small}: 20x64 (height x width) is less than 32 pixels" in message
+    assert f"skipped: cannot read {note}" in message
+    assert "5 inputs, 3 of them with faults: 2 frames in" in message
+    assert "Traceback" not in message
 
 
 def test_a_folder_gives_all_that_is_in_it_and_keeps_its_structure(predict, tmp_path):
@@ -167,9 +167,9 @@ def test_a_video_cut_short_gives_its_frames_and_is_named(predict, video, capfd):
     whole = video.read_bytes()
     video.write_bytes(whole[: len(whole) // 2])
     assert predict(video)[0] == 2
-    said = capfd.readouterr().err
-    assert f"cannot read {video}" in said
-    assert len(said.splitlines()) < 5  # none of FFmpeg's own
+    message = capfd.readouterr().err
+    assert f"cannot read {video}" in message
+    assert len(message.splitlines()) < 5  # none of FFmpeg's own
 
 
 def test_of_a_camera_so_many_frames_are_taken(predict, video, monkeypatch):
@@ -239,8 +239,8 @@ def refuse(inputs, output, suffixes=(".png", "_colour.png")):
 
 def test_two_inputs_of_one_name_are_refused(tmp_path):
     one, other = write_image(tmp_path / "a" / "1.png"), write_image(tmp_path / "b" / "1.jpg")
-    said = refuse([one, other], tmp_path / "out")
-    assert said.startswith(f"{one} and {other} would both write {tmp_path / 'out' / '1.png'}; give their folder")
+    message = refuse([one, other], tmp_path / "out")
+    assert message.startswith(f"{one} and {other} would both write {tmp_path / 'out' / '1.png'}; give their folder")
 
 
 def test_an_input_called_like_anothers_colour_picture_is_refused(tmp_path):
@@ -274,7 +274,7 @@ def test_an_image_named_twice_is_predicted_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["RUN", "absent.png"], "no such input: absent.png"),
         (["RUN", "EMPTY"], "no image or video in"),
@@ -290,7 +290,7 @@ def test_an_image_named_twice_is_predicted_once(tmp_path):
         (["RUN", "IMAGE", "--output", "IMAGE/out"], "cannot be written"),
     ],
 )
-def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words, said, monkeypatch):
+def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words, message, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the default folder is made before a model is looked for
     (tmp_path / "empty").mkdir()
     image = str(streets / "image" / "test0.png")
@@ -301,4 +301,4 @@ def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words
         "IMAGE": image,
         "IMAGE/out": f"{image}/out",
     }
-    assert said in refused("predict", *[places.get(word, word) for word in words])
+    assert message in refused("predict", *[places.get(word, word) for word in words])

@@ -87,9 +87,9 @@ def test_the_images_of_a_worker_that_died_are_read_again(numbered, deadly):
     batches = EpochBatches(count=9, batch_size=4, micro_batch=2, seed=1, total_steps=3)
     undisturbed = list(Loader(TrainingSet(numbered(9), AUGMENTATION, seed=1), batches, workers=0))
     with pytest.warns(UserWarning, match="a process that loads images died"):
-        found = list(Loader(TrainingSet(deadly(9, 1), AUGMENTATION, seed=1), batches, workers=2))
-    assert [batch.names for batch in found] == [batch.names for batch in undisturbed]
-    assert all((a.image == b.image).all() for a, b in zip(found, undisturbed, strict=True))
+        result = list(Loader(TrainingSet(deadly(9, 1), AUGMENTATION, seed=1), batches, workers=2))
+    assert [batch.names for batch in result] == [batch.names for batch in undisturbed]
+    assert all((a.image == b.image).all() for a, b in zip(result, undisturbed, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:a process that loads images died")

@@ -36,10 +36,10 @@ def folder(tmp_path, write_image):
 
 
 def test_every_image_below_a_folder_is_recognised_whatever_its_format_and_name(folder):
-    found = find_photographs(folder)
-    assert {pair.name for pair in found.usable} == set(SIZES)
-    assert found.images_only
-    assert all(pair.depth is None for pair in found.usable)
+    result = find_photographs(folder)
+    assert {pair.name for pair in result.usable} == set(SIZES)
+    assert result.images_only
+    assert all(pair.depth is None for pair in result.usable)
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path):
@@ -103,8 +103,8 @@ class Numbered:
 
 def mixed(count=6, photographs=5, share=0.5, **options):
     """Batches of a set of `count` images and so many photographs."""
-    given = {"batch_size": 4, "micro_batch": 2, "seed": 3, **options}
-    return EpochBatches(count, photographs=photographs, share=share, **given)
+    inputs = {"batch_size": 4, "micro_batch": 2, "seed": 3, **options}
+    return EpochBatches(count, photographs=photographs, share=share, **inputs)
 
 
 def indices(batches, epoch):

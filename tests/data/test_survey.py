@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from distill.data.checking import Half, make_report
 from distill.data.files.rgb_depth import FolderDataset, find_folder
+from distill.data.opening import Source
 from distill.data.sample import DepthDataset
-from distill.data.survey import check_apart, check_files, measure, shared_scenes, survey
+from distill.data.survey import check_apart, check_files, measure, survey
 from distill.data.views import Subset
 from distill.errors import UserError
 
@@ -85,9 +87,9 @@ def test_a_share_of_faults_is_borne(fill):
 
 
 def test_progress_is_reported(fill):
-    told = []
-    survey(find_folder(fill("abc"), max_depth=8), progress=lambda done, total: told.append((done, total)))
-    assert told == [(6, 6)]
+    message = []
+    survey(find_folder(fill("abc"), max_depth=8), progress=lambda done, total: message.append((done, total)))
+    assert message == [(6, 6)]
 
 
 def test_halves_that_share_images_are_refused(fill):
@@ -108,7 +110,8 @@ def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
         write_image(tmp_path / scene / "rgb_00001.jpg", GREY)
         write_image(tmp_path / scene / "sync_depth_00001.png", TWO_METRES)
     halves = [find_nyu(tmp_path, part) for part in ("train", "test")]
-    assert shared_scenes(*halves) == ["kitchen_0001"]
+    report = make_report(Source("nyu", tmp_path), [Half(half.source, half, survey(half)) for half in halves])
+    assert report["shared"]["scenes"] == ["kitchen_0001"]
 
 
 def test_a_data_set_that_is_none_of_files_is_left_alone():

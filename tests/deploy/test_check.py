@@ -12,16 +12,16 @@ def compared(error):
 
 
 def test_an_error_is_relative_to_the_depth_of_its_pixel():
-    found = compared([0.0, 0.0, 0.02, 0.0])
-    assert found.largest == pytest.approx(0.01, rel=1e-4)
-    assert found.mean == pytest.approx(0.0025, rel=1e-4)
-    assert not found.acceptable
+    result = compared([0.0, 0.0, 0.02, 0.0])
+    assert result.largest == pytest.approx(0.01, rel=1e-4)
+    assert result.mean == pytest.approx(0.0025, rel=1e-4)
+    assert not result.acceptable
 
 
 def test_rounding_at_an_output_of_0_is_no_failure():
-    found = compared([1e-6, -1e-6, 0.0, 0.0])
-    assert found.largest == pytest.approx(1e-6 / 0.04, rel=1e-4)
-    assert found.acceptable
+    result = compared([1e-6, -1e-6, 0.0, 0.0])
+    assert result.largest == pytest.approx(1e-6 / 0.04, rel=1e-4)
+    assert result.acceptable
 
 
 def test_an_error_at_an_output_of_0_is_one():

@@ -43,12 +43,12 @@ def test_metrics_before_and_after_stand_in_one_table(finished, tmp_path, capsys)
     shutil.copytree(finished, tmp_path / "run")
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8", "--dynamic"]
     assert main(["export", str(tmp_path / "run"), *words]) == 0
-    said = capsys.readouterr().out
-    (names,) = [line for line in said.splitlines() if "float" in line and "int8" in line]
-    (values,) = [line.split() for line in said.splitlines() if "abs_rel ↓" in line]
+    message = capsys.readouterr().out
+    (names,) = [line for line in message.splitlines() if "float" in line and "int8" in line]
+    (values,) = [line.split() for line in message.splitlines() if "abs_rel ↓" in line]
     assert names.index("float") < names.index("int8")
     assert float(values[4]) == pytest.approx(float(values[6]), rel=0.01)
-    assert "abs_rel changes by" in said
+    assert "abs_rel changes by" in message
 
 
 def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path):
@@ -56,9 +56,9 @@ def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path
     assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
     quantiser = Quantiser(exact, [IMAGE])
     losses = iter([0.5, 0.6, 0.3, 0.005])  # all in 8 bits; then three parts, of which the first does not help
-    found, kept = quantise(quantiser, tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
+    result, kept = quantise(quantiser, tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
     _, second, third = list(quantiser.parts())[:3]
-    assert (found, kept) == (0.005, [second, third])
+    assert (result, kept) == (0.005, [second, third])
     convs = {node.name: node.input[1] for node in onnx.load(tmp_path / "x.onnx").graph.node if node.op_type == "Conv"}
     floats = {name for part in (second, third) for name in quantiser.parts()[part]}
     assert {name for name, weight in convs.items() if "DequantizeLinear" not in weight} == floats & convs.keys()

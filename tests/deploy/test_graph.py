@@ -45,8 +45,8 @@ def any_size(student, tmp_path_factory):
 
 
 def test_one_file_takes_any_size_and_any_batch(student, any_size):
-    found = deviation(OnnxModel(any_size), student, [*images((32, 64), (45, 77)), torch.rand(3, 3, 40, 96)])
-    assert found.acceptable
+    result = deviation(OnnxModel(any_size), student, [*images((32, 64), (45, 77)), torch.rand(3, 3, 40, 96)])
+    assert result.acceptable
 
 
 def test_batchnorm_is_folded(any_size):
@@ -58,8 +58,8 @@ def test_batchnorm_is_folded(any_size):
 
 def test_preparing_leaves_the_model_as_it_was(student):
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    found = deviation(prepare(student), student, images((32, 64)))
-    assert found.acceptable
+    result = deviation(prepare(student), student, images((32, 64)))
+    assert result.acceptable
     assert student.state_dict().keys() == before.keys()
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
@@ -79,10 +79,10 @@ def test_a_dpt_gives_the_same_depth(options, size, tmp_path):
 
 
 def test_errors_are_relative_and_what_is_not_finite_is_no_success():
-    given = images((2, 2))
-    found = deviation(lambda x: x * 1.01, lambda x: x + 1 - 1, given)
-    assert found.largest == pytest.approx(0.01, rel=1e-2)
-    assert not found.acceptable
-    assert deviation(lambda x: x, lambda x: x, given) == Deviation(0, 0, 1)
-    assert not deviation(lambda x: x * float("nan"), lambda x: x, given).acceptable
-    assert not deviation(lambda x: x[..., :1], lambda x: x, given).acceptable
+    inputs = images((2, 2))
+    result = deviation(lambda x: x * 1.01, lambda x: x + 1 - 1, inputs)
+    assert result.largest == pytest.approx(0.01, rel=1e-2)
+    assert not result.acceptable
+    assert deviation(lambda x: x, lambda x: x, inputs) == Deviation(0, 0, 1)
+    assert not deviation(lambda x: x * float("nan"), lambda x: x, inputs).acceptable
+    assert not deviation(lambda x: x[..., :1], lambda x: x, inputs).acceptable

@@ -26,11 +26,11 @@ def clock(monkeypatch):
 
 def test_the_median_and_the_90th_percentile_are_those_of_the_measured_runs(clock):
     taken = iter([9.0] * WARMUP + [0.001 * i for i in range(1, 12)])
-    found = measure({"model": Call(lambda: clock.pass_by(next(taken)))}, runs=11)["model"]
-    assert found.median_ms == pytest.approx(6)
-    assert found.p90_ms == pytest.approx(10)
-    assert found.fps == pytest.approx(1000 / 6)
-    assert found.runs == 11
+    result = measure({"model": Call(lambda: clock.pass_by(next(taken)))}, runs=11)["model"]
+    assert result.median_ms == pytest.approx(6)
+    assert result.p90_ms == pytest.approx(10)
+    assert result.fps == pytest.approx(1000 / 6)
+    assert result.runs == 11
 
 
 def test_calls_take_turns_and_their_order_rotates(clock):
@@ -45,8 +45,8 @@ def test_calls_take_turns_and_their_order_rotates(clock):
 def test_a_slow_time_of_the_machine_spreads_over_all_calls(clock):
     """What is measured in turn sees the same machine: a drift leaves the ratio of two calls as it is."""
     calls = {name: Call(lambda cost=cost: clock.pass_by(cost * (1 + clock.now))) for name, cost in (("a", 1), ("b", 2))}
-    found = measure(calls, runs=3)
-    assert found["b"].median_ms > found["a"].median_ms
+    result = measure(calls, runs=3)
+    assert result["b"].median_ms > result["a"].median_ms
 
 
 def test_the_pause_between_calls_is_not_measured(clock):

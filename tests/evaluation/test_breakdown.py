@@ -11,7 +11,7 @@ from distill.evaluation.metrics import measure, measure_parts
 ROAD = PROTOCOLS["scenes_road"]
 
 
-def judged(pred, truth, protocol=ROAD):
+def counted(pred, truth, protocol=ROAD):
     return protocol.pixels(np.asarray(pred, np.float32), np.asarray(truth, np.float32))
 
 
@@ -43,7 +43,7 @@ def test_nothing_measured_has_no_edges():
 
 def test_every_pixel_is_in_one_distance_and_either_at_an_edge_or_not():
     truth = np.random.default_rng(0).uniform(0.5, 90, (30, 40)).astype(np.float32)
-    pixels = judged(truth, truth)
+    pixels = counted(truth, truth)
     whole, near, middle, far, edge, elsewhere = part_masks(pixels, depth_edges(truth), 80)
     assert part_names(80) == ["0-20 m", "20-50 m", "50-80 m", "depth edges", "elsewhere"]
     assert whole.all()
@@ -55,7 +55,7 @@ def test_every_pixel_is_in_one_distance_and_either_at_an_edge_or_not():
 def test_errors_are_counted_by_sign_and_size():
     truth = np.full((1, 7), 10, np.float32)
     pred = np.array([[10, 10.4, 9.9, 4, 80, 0, 14.4]])
-    counts = dict(zip([*error_bounds(), "beyond"], error_counts(judged(pred, truth)), strict=True))
+    counts = dict(zip([*error_bounds(), "beyond"], error_counts(counted(pred, truth)), strict=True))
     filled = {bound: count for bound, count in counts.items() if count}
     # Bins are named by their upper bound: 9.9 is within -5 %, a perfect pixel is the first of the positive ones.
     assert filled == {-0.45: 2, 0.0: 1, 0.05: 2, 0.45: 1, "beyond": 1}
@@ -64,19 +64,19 @@ def test_errors_are_counted_by_sign_and_size():
 def test_tensors_are_broken_down_as_arrays_are():
     rng = np.random.default_rng(1)
     truth = rng.uniform(1, 70, (20, 30)).astype(np.float32)
-    pixels = judged(truth * rng.uniform(0.5, 1.5, truth.shape), truth)
+    pixels = counted(truth * rng.uniform(0.5, 1.5, truth.shape), truth)
     tensors = type(pixels)(*(torch.from_numpy(x) for x in (pixels.pred, pixels.target, pixels.places, pixels.broken)))
     assert error_counts(tensors) == error_counts(pixels)
     edges = depth_edges(truth)
     masks = part_masks(pixels, edges, 80)
     assert np.array_equal(part_masks(tensors, edges, 80).numpy(), masks)
-    for (count, found), (same, expected) in zip(
+    for (count, measured), (same, expected) in zip(
         measure_parts(tensors.pred, tensors.target, torch.from_numpy(masks)),
         measure_parts(pixels.pred, pixels.target, masks),
         strict=True,
     ):
         assert count == same
-        assert found == pytest.approx(expected, rel=1e-12, nan_ok=True)
+        assert measured == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 def test_parts_are_measured_as_if_they_were_alone():
@@ -84,6 +84,6 @@ def test_parts_are_measured_as_if_they_were_alone():
     truth = rng.uniform(1, 70, 40_000).astype(np.float32)  # more than one block
     pred = (truth * rng.uniform(0.5, 1.5, truth.shape)).astype(np.float32)
     masks = np.stack([truth > 0, truth > 50, truth < 1, rng.random(truth.shape) < 0.1])
-    for mask, (count, found) in zip(masks, measure_parts(pred, truth, masks), strict=True):
+    for mask, (count, measured) in zip(masks, measure_parts(pred, truth, masks), strict=True):
         assert count == mask.sum()
-        assert found == pytest.approx(measure(pred[mask], truth[mask]), rel=1e-12, nan_ok=True)
+        assert measured == pytest.approx(measure(pred[mask], truth[mask]), rel=1e-12, nan_ok=True)

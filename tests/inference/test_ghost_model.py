@@ -55,8 +55,8 @@ def test_a_fixed_ghost_keeps_those_of_its_training(trio):
     method, teacher, images = trio
     fixed = copy.deepcopy(method)
     fixed.ghost = FixedGhost(copy.deepcopy(method.student))
-    judged = GhostModel(fixed, teacher, [images])
-    assert torch.equal(judged(images), fixed.explain(images, Guide(teacher.encode(images)))["ghost"])
+    scored = GhostModel(fixed, teacher, [images])
+    assert torch.equal(scored(images), fixed.explain(images, Guide(teacher.encode(images)))["ghost"])
 
 
 @pytest.mark.parametrize(("count", "size", "sizes"), [(5, 2, [2, 2]), (3, 8, [3]), (40, 2, [2] * MOST_BATCHES)])

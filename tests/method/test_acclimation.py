@@ -1,15 +1,22 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.method import FeatureAcclimation
-from distill.method.acclimation import WindowAttention, head_count
+from distill.method import FeatureAcclimation, LossAttention
+from distill.method.acclimation import WindowAttention
 
 
 def seeded(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def floats(*shape):
+    return seeded(*shape).float()
 
 
 def fam(teacher=6, student=32, **options):
@@ -83,17 +90,6 @@ def test_a_window_as_large_as_the_map_is_no_window():
     assert_close(attention(window=4)(x), attention(window=None)(x))
 
 
-def test_windows_are_treated_alike():
-    module, x = attention(window=4), seeded(1, 8, 8, 32)
-    assert_close(module(x)[:, 4:, :4], module(x[:, 4:, :4]))
-    assert_close(module(x.roll(4, dims=1)), module(x).roll(4, dims=1))
-
-
-def test_attention_knows_no_order_of_positions():
-    module, x = attention(window=None), seeded(1, 3, 5, 32)
-    assert_close(module(x.flip(1, 2)), module(x).flip(1, 2))
-
-
 def test_attention_is_the_softmax_formula_head_by_head():
     module, x = attention(window=None), seeded(1, 2, 3, 32)
     assert module.heads == 2
@@ -104,14 +100,7 @@ def test_attention_is_the_softmax_formula_head_by_head():
 
 @pytest.mark.parametrize(("width", "heads"), [(24, 1), (32, 2), (40, 2), (64, 4), (128, 8), (512, 8), (27, 1)])
 def test_heads_divide_the_width_and_have_16_channels_at_least(width, heads):
-    assert head_count(width) == heads
-
-
-def test_the_teachers_map_is_not_changed():
-    module, teacher = fam(window=4), seeded(1, 6, 5, 7)
-    before = teacher.clone()
-    module(teacher, (5, 7))
-    assert torch.equal(teacher, before)
+    assert WindowAttention(width, window=None).heads == heads
 
 
 def gflops(windows):
@@ -129,3 +118,90 @@ def test_windows_make_street_scenes_affordable():
     windowed, everywhere = gflops((8, 8, None, None)), gflops((None,) * 4)
     assert windowed < 6
     assert everywhere > 10 * windowed
+
+
+# ------------------------------------------------------------------------------------------------------- loss attention
+
+
+@pytest.fixture
+def lam():
+    torch.manual_seed(0)
+    return LossAttention(8)
+
+
+def with_scores(lam, query):
+    """An attention over one channel whose key is the sign of Z and whose query is `query`."""
+    module = LossAttention(1, limit=lam)
+    nn.init.ones_(module.key.weight)
+    nn.init.zeros_(module.key.bias)
+    nn.init.zeros_(module.query.weight)
+    nn.init.constant_(module.query.bias, query)
+    return module
+
+
+def test_importance_by_hand():
+    z = torch.tensor([2.0, -5.0]).view(1, 1, 1, 2)  # sigmoid(+-ln 3) is 3/4 and 1/4
+    attention, weighted = with_scores(4.0, math.log(3))(z)
+    assert_close(attention.flatten(), torch.tensor([1.5, 0.5]))
+    assert_close(weighted.flatten(), torch.tensor([3.0, -2.5]))
+
+
+def test_importance_has_one_channel_and_mean_1_in_every_image(lam):
+    attention, weighted = lam(floats(3, 8, 5, 7))
+    assert attention.shape == (3, 1, 5, 7)
+    assert weighted.shape == (3, 8, 5, 7)
+    assert_close(attention.mean(dim=(1, 2, 3)), torch.ones(3))
+    assert attention.std() > 0.01
+
+
+@pytest.mark.parametrize("limit", [1.2, 3.0])
+def test_importance_lies_between_0_and_the_limit(limit):
+    z = torch.full((1, 1, 4, 4), -1.0)
+    z[..., 0, 0] = 1
+    attention, _ = with_scores(limit, 9.0)(z)
+    assert attention.max().item() == pytest.approx(limit)
+    assert attention.min() >= 0
+
+
+@pytest.mark.parametrize("query", [-1e4, -40.0, 1e4])
+def test_scores_that_collapse_give_finite_importance_and_gradients(query):
+    module, z = with_scores(4.0, query), torch.ones(1, 1, 3, 3, requires_grad=True)
+    attention, weighted = module(z)
+    weighted.square().sum().backward()
+    assert torch.isfinite(attention).all()
+    assert attention.max() <= 4
+    assert torch.isfinite(z.grad).all()
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("score", [-30.0, 30.0])
+def test_a_score_that_all_positions_share_changes_nothing(score):
+    z = floats(1, 1, 5, 5).abs()  # every key is +1
+    attention, _ = with_scores(4.0, score)(z)
+    assert_close(attention, torch.ones(1, 1, 5, 5))
+
+
+def test_a_map_of_zeros_is_finite(lam):
+    z = torch.zeros(1, 8, 3, 3, requires_grad=True)
+    attention, weighted = lam(z)
+    weighted.sum().backward()
+    assert_close(attention, torch.ones(1, 1, 3, 3))
+    assert torch.isfinite(z.grad).all()
+
+
+def test_keys_have_unit_length_so_their_scale_does_not_matter(lam):
+    z = floats(1, 8, 4, 4)
+    before, _ = lam(z)
+    with torch.no_grad():
+        lam.key.weight *= 100
+        lam.key.bias *= 100
+    assert_close(lam(z)[0], before)
+
+
+def test_half_precision_lowers_the_map_and_not_the_importance(lam):
+    z = floats(2, 8, 5, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        attention, weighted = lam(z.bfloat16())
+    assert (attention.dtype, weighted.dtype) == (torch.float32, torch.bfloat16)
+    assert_close(attention.mean(dim=(1, 2, 3)), torch.ones(2))
+    assert_close(attention, lam(z)[0], rtol=0.02, atol=0)

@@ -21,8 +21,8 @@ def maps():
 def test_each_image_gets_the_scale_and_shift_it_was_made_with(maps):
     x, _, valid = maps
     scale, shift = torch.tensor([0.5, 2.0, -3.0]), torch.tensor([1.0, -4.0, 0.25])
-    found = fit_affine(x, scale.view(3, 1, 1, 1) * x + shift.view(3, 1, 1, 1), valid)
-    assert_close(found, (scale.double(), shift.double()))
+    fitted = fit_affine(x, scale.view(3, 1, 1, 1) * x + shift.view(3, 1, 1, 1), valid)
+    assert_close(fitted, (scale.double(), shift.double()))
 
 
 def test_the_fit_is_that_of_a_least_squares_solver(maps):
@@ -59,9 +59,9 @@ def test_float32_holds_a_small_signal_on_a_large_offset(maps):
 
 def test_half_precision_is_computed_in_float32(maps):
     x, y, valid = maps
-    found = fit_affine(x.half(), y.half(), valid)
-    assert found[0].dtype == torch.float32
-    assert_close(found, fit_affine(x.half().float(), y.half().float(), valid))
+    fitted = fit_affine(x.half(), y.half(), valid)
+    assert fitted[0].dtype == torch.float32
+    assert_close(fitted, fit_affine(x.half().float(), y.half().float(), valid))
 
 
 def test_a_constant_map_gives_the_mean_and_no_pixel_gives_nothing(maps):
@@ -77,16 +77,16 @@ def test_a_constant_map_gives_the_mean_and_no_pixel_gives_nothing(maps):
 
 
 def test_scale_and_shift_are_averaged():
-    found = average_alignment([(1.0, 0.1), (2.0, 0.2), (3.0, 0.6)])
-    assert (found.scale, found.shift, found.used, found.left_out) == pytest.approx((2.0, 0.3, 3, 0))
+    fitted = average_alignment([(1.0, 0.1), (2.0, 0.2), (3.0, 0.6)])
+    assert (fitted.scale, fitted.shift, fitted.used, fitted.left_out) == pytest.approx((2.0, 0.3, 3, 0))
 
 
 @pytest.mark.parametrize(
     "outlier", [(-5.0, 9.0), (0.0, 9.0), (math.nan, math.nan), (math.inf, 9.0), (50.0, -9.0), (0.05, 9.0)]
 )
 def test_a_sample_with_an_absurd_scale_is_left_out_and_counted(outlier):
-    found = average_alignment([(1.0, 0.1), outlier, (3.0, 0.3), (2.0, 0.5)])
-    assert (found.scale, found.shift, found.used, found.left_out) == pytest.approx((2.0, 0.3, 3, 1))
+    fitted = average_alignment([(1.0, 0.1), outlier, (3.0, 0.3), (2.0, 0.5)])
+    assert (fitted.scale, fitted.shift, fitted.used, fitted.left_out) == pytest.approx((2.0, 0.3, 3, 1))
 
 
 @pytest.mark.parametrize("fits", [[], [(-1.0, 0.0)], [(1.0, 0.0), (-1.0, 0.0)]])
@@ -96,5 +96,5 @@ def test_a_set_without_a_majority_of_positive_scales_is_refused(fits):
 
 
 def test_what_was_left_out_is_reported():
-    said = str(average_alignment([(1.0, 0.25), (1.0, 0.25), (-5.0, 9.0)]))
-    assert said == "depth = 1 / (1 * output + 0.25), the mean of 2 images; 1 left out, whose scale does not fit"
+    text = str(average_alignment([(1.0, 0.25), (1.0, 0.25), (-5.0, 9.0)]))
+    assert text == "depth = 1 / (1 * output + 0.25), the mean of 2 images; 1 left out, whose scale does not fit"

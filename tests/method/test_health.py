@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from distill.method.attention import LossAttention
+from distill.method import LossAttention, normalised_entropy
 from distill.method.health import GradientProbe, describe_attention, describe_depth, relative_change, symptoms
 
 HEALTHY = {
@@ -77,9 +79,9 @@ def test_a_healthy_run_has_no_symptoms():
     ],
 )
 def test_a_collapse_is_reported_in_words(key, value, words):
-    told = symptoms(HEALTHY | {key: value})
-    assert told.keys() == {key}
-    assert words in told[key]
+    signs = symptoms(HEALTHY | {key: value})
+    assert signs.keys() == {key}
+    assert words in signs[key]
 
 
 def test_an_attention_that_has_collapsed_is_reported():
@@ -110,6 +112,31 @@ def test_losses_of_almost_nothing_are_not_compared():
 
 @pytest.mark.parametrize(("ratios", "faint"), [((0.01, 0.04), True), ((0.01, 0.06), False)])
 def test_a_pull_that_changes_nothing_anywhere_is_reported(ratios, faint):
-    told = symptoms({"kd_ratio_4": ratios[0], "kd_ratio_8": ratios[1]})
-    assert told.keys() == ({"kd_ratio"} if faint else set())
-    assert not faint or "pulls at most 4.0% as hard as the task at any stride: it changes nothing" in told["kd_ratio"]
+    signs = symptoms({"kd_ratio_4": ratios[0], "kd_ratio_8": ratios[1]})
+    assert signs.keys() == ({"kd_ratio"} if faint else set())
+    assert not faint or "pulls at most 4.0% as hard as the task at any stride: it changes nothing" in signs["kd_ratio"]
+
+
+# -------------------------------------------------------------------------------------------------------------- entropy
+
+
+def test_entropy_is_1_for_uniform_and_0_for_one_position():
+    one = torch.zeros(2, 1, 3, 4)
+    one[..., 1, 2] = 12
+    assert normalised_entropy(torch.ones(2, 1, 3, 4)).item() == pytest.approx(1)
+    assert normalised_entropy(one).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_entropy_of_half_of_the_positions():
+    half = torch.tensor([2.0, 0, 2, 0]).view(1, 1, 2, 2)
+    assert normalised_entropy(half).item() == pytest.approx(math.log(2) / math.log(4))
+
+
+def test_entropy_of_a_batch_is_the_mean():
+    attention = torch.stack([torch.ones(1, 2, 2), torch.tensor([[[4.0, 0], [0, 0]]])])
+    assert normalised_entropy(attention).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("attention", [torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 2, 2)])
+def test_entropy_is_finite_where_it_means_nothing(attention):
+    assert torch.isfinite(normalised_entropy(attention))

@@ -46,22 +46,11 @@ def test_values_by_hand():
     assert LOSSES["eigen"](*gaps(1, 3)).item() == pytest.approx(5 - 0.5 * 4)
 
 
-def test_without_lam_it_is_rmse_in_log_space(depth):
-    pred = depth.flip(-1)
-    expected = (pred.log() - depth.log()).square().mean().sqrt()
-    assert_close(silog_loss(pred, depth, depth > 0, alpha=1.0, lam=0.0), expected)
-
-
 def test_a_global_scale_is_forgiven_by_lam_1_and_charged_by_less(depth):
     pred, valid = depth.flip(-1), depth > 0
     assert_close(silog_loss(3 * pred, depth, valid, lam=1.0), silog_loss(pred, depth, valid, lam=1.0))
     assert silog_loss(3 * depth, depth, valid, lam=1.0) < 1e-4
     assert silog_loss(3 * depth, depth, valid).item() == pytest.approx(10 * math.log(3) * math.sqrt(0.15))
-
-
-def test_swapping_prediction_and_target_changes_nothing(depth):
-    pred, valid = depth.flip(-1), depth > 0
-    assert_close(silog_loss(pred, depth, valid), silog_loss(depth, pred, valid))
 
 
 def test_it_is_one_value_over_the_pixels_of_the_batch():
@@ -79,15 +68,6 @@ def test_gradients_are_those_of_the_formula(depth, sqrt):
 
 
 # --------------------------------------------------------------------------------------------------------- silog, edges
-
-
-def test_invalid_pixels_get_no_gradient(depth):
-    pred = (2 * depth).requires_grad_()
-    depth[..., 0] = 0  # a sensor writes 0 where it saw nothing
-    silog_loss(pred, depth, depth > 0).backward()
-    assert torch.isfinite(pred.grad).all()
-    assert not pred.grad[..., 0].any()
-    assert pred.grad[..., 1:].all()
 
 
 @pytest.mark.parametrize("junk", [0.0, -1.0, math.nan, math.inf])
@@ -127,11 +107,6 @@ def test_a_scaled_prediction_under_lam_1_has_a_finite_gradient(depth):
     assert torch.isfinite(pred.grad).all()
 
 
-def test_one_valid_pixel_is_enough():
-    pred, target, valid = gaps(1)
-    assert silog_loss(pred, target, valid).item() == pytest.approx(10 * math.sqrt(0.15))
-
-
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-9])
 def test_predictions_below_the_least_depth_count_as_it(depth, value):
     pred = depth.flip(-1).clone()
@@ -163,16 +138,12 @@ def test_autocast_does_not_lower_the_precision(depth):
     assert torch.equal(loss, silog_loss(pred, target, valid))
 
 
-def test_float64_stays(depth):
-    assert silog_loss(depth, depth, depth > 0).dtype == torch.float64
-
-
 @pytest.mark.parametrize("broken", [0, 1, 2])
 def test_shapes_that_differ_are_refused(depth, broken):
-    given = [depth, depth, depth > 0]
-    given[broken] = given[broken][:, 0]
+    inputs = [depth, depth, depth > 0]
+    inputs[broken] = inputs[broken][:, 0]
     with pytest.raises(ValueError, match=r"pred, target and valid must share one shape, got \[\(2, "):
-        silog_loss(*given)
+        silog_loss(*inputs)
 
 
 # --------------------------------------------------------------------------------------------------------- attentive kd
@@ -187,18 +158,6 @@ def test_attentive_kd_by_hand():
     assert attentive_kd_loss(f, z).item() == pytest.approx((4 + 9) / 2)
     attention = torch.tensor([1.5, 0.5]).view(1, 1, 1, 2)
     assert attentive_kd_loss(f, z, attention).item() == pytest.approx((1.5**2 * 4 + 0.5**2 * 9) / 2)
-
-
-def test_attention_weighs_every_channel_alike():
-    attention = torch.tensor([1.5, 0.5]).view(1, 1, 1, 2)
-    f, z = maps(3, 1, 2, 2), maps(1, 4, 2, 0)
-    expected = (1.5**2 * 4 + 0.5**2 * 9 + 0 + 0.5**2 * 4) / 4
-    assert attentive_kd_loss(f, z, attention).item() == pytest.approx(expected)
-
-
-def test_attention_of_1_is_no_attention():
-    f, z = maps(3, 1), maps(1, 4)
-    assert attentive_kd_loss(f, z, torch.ones(1, 1, 1, 2)) == attentive_kd_loss(f, z)
 
 
 def test_only_the_student_learns_from_it():
@@ -228,13 +187,3 @@ def test_normalised_distillation_is_2_minus_twice_the_correlation():
     rows = [torch.stack([x[:, c].flatten() for x in (f, z)]) for c in range(2)]
     expected = 2 - 2 * sum(torch.corrcoef(pair)[0, 1] for pair in rows) / 2
     assert attentive_kd_loss(f, z, normalise=True).item() == pytest.approx(expected.item(), rel=1e-3)
-
-
-def test_normalised_distillation_ignores_scale_and_offset_of_either_map():
-    generator = torch.Generator().manual_seed(0)
-    f, z, gain = (torch.randn(shape, generator=generator) for shape in ((2, 3, 8, 8), (2, 3, 8, 8), (1, 3, 1, 1)))
-    attention = torch.rand(2, 1, 8, 8, generator=generator)
-    plain = attentive_kd_loss(f, z, attention, normalise=True)
-    assert_close(
-        attentive_kd_loss(5 * f + 2, z * gain.abs() * 30 - 1, attention, normalise=True), plain, rtol=1e-3, atol=0
-    )

@@ -11,7 +11,8 @@ from distill.data import Batch
 from distill.engine.step import Learner, run_step
 from distill.method import METHODS, FixedGhost, Guide, silog_loss, within
 from distill.method.base import StepResult, fill_unlabelled
-from distill.method.features import DisDepth, FeatureDistillation
+from distill.method.disdepth import DisDepth
+from distill.method.features import FeatureDistillation
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
 
 CHANNELS = (5, 7, 9, 11)
@@ -41,10 +42,10 @@ def part(names, *prefixes):
 
 
 def new(name, student, **options):
-    """A method by name, with what it must be told of the toy teacher."""
+    """A method by name, with what it needs to know of the toy teacher."""
     torch.manual_seed(0)
-    told = {"teacher_channels": CHANNELS} if METHODS[name].needs_features else {}
-    return METHODS[name](student, **told, **options)
+    needed = {"teacher_channels": CHANNELS} if METHODS[name].needs_features else {}
+    return METHODS[name](student, **needed, **options)
 
 
 # --------------------------------------------------------------------------------------------------------- every method
@@ -59,11 +60,7 @@ def test_a_step_gives_a_finite_loss_and_a_gradient_for_every_weight(name, any_st
     unreached = [key for key, p in method.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert unreached == []
     assert all(not value.requires_grad and torch.isfinite(value) for value in result.logs.values())
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_says_how_much_the_depth_of_an_image_varies(name, any_student, teacher, batch):
-    assert take(new(name, any_student), teacher, batch).logs["spread"] >= 0
+    assert result.logs["spread"] >= 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -176,7 +173,7 @@ def test_micro_batches_make_the_step_of_the_whole_batch(name, student, teacher, 
         run_step(sgd_learner(method, teacher), [Batch(*part, names=("",) * count) for part in parts], 0)
         stepped.append(method.state_dict())
     for key, value in stepped[0].items():
-        assert_close(stepped[1][key], value, rtol=1e-4, atol=1e-6, msg=lambda said, key=key: f"{key}: {said}")
+        assert_close(stepped[1][key], value, rtol=1e-4, atol=1e-6, msg=lambda message, key=key: f"{key}: {message}")
 
 
 def sgd_learner(method, teacher):
@@ -273,14 +270,7 @@ def test_output_distillation_adds_the_loss_against_the_teacher_over_every_pixel(
     assert_close(result.image_loss, 0.3 * silog_loss(pred, teacher(image), everywhere))
 
 
-def test_filling_takes_the_teacher_where_nothing_was_measured(student, teacher, batch):
-    image, depth, valid = batch
-    result = take(FillDistillation(student), teacher, batch)
-    filled = torch.where(valid, depth, teacher(image))
-    assert_close(result.loss, silog_loss(student(image), filled, torch.ones_like(valid)))
-
-
-def test_filling_takes_the_teacher_where_the_truth_is_out_of_range(student, teacher, batch):
+def test_filling_takes_the_teacher_where_nothing_was_measured_or_the_truth_is_out_of_range(student, teacher, batch):
     image, depth, valid = batch
     depth[:, :, :32] = 99  # beyond the student's 40 m
     result = take(FillDistillation(student), teacher, (image, depth, valid))
@@ -444,7 +434,7 @@ def test_what_attention_and_acclimation_do_is_logged_for_every_level(disdepth, t
 @pytest.mark.parametrize("name", ["feature", "disdepth"])
 def test_gradients_of_task_and_distillation_are_compared_during_backward(name, student, teacher, batch):
     method, maps = new(name, student, kd_weight=0.5), []
-    method.student.encoder[-1].register_forward_hook(lambda *given: maps.append(given[-1]))
+    method.student.encoder[-1].register_forward_hook(lambda *inputs: maps.append(inputs[-1]))
     result = take(method, teacher, batch)
     losses = (result.pixel_loss, result.image_loss)
     task, kd = (torch.autograd.grad(loss, maps[-1], retain_graph=True)[0] for loss in losses)

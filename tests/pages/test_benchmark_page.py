@@ -21,8 +21,10 @@ def shown(table):
 
 
 def measured(name, abs_rel=None, **milliseconds):
-    accuracy = None if abs_rel is None else Results(
-        "nyu_eigen", "abc", None, {"abs_rel": abs_rel, "rmse": 1.0, "d1": 0.5}, {}, {}
+    accuracy = (
+        None
+        if abs_rel is None
+        else Results("nyu_eigen", "abc", None, {"abs_rel": abs_rel, "rmse": 1.0, "d1": 0.5}, {}, {})
     )
     one = Measured(name, 7_950_000, 35.8, accuracy=accuracy)
     for way, taken in milliseconds.items():
@@ -45,10 +47,10 @@ def test_a_student_finds_its_row_of_the_paper_by_its_recipe_and_size():
 
 
 @pytest.mark.parametrize(
-    "given", [None, recipe(bins=64), recipe(width=64), recipe("efficientnet_b1"), recipe("dpt_base")]
+    "inputs", [None, recipe(bins=64), recipe(width=64), recipe("efficientnet_b1"), recipe("dpt_base")]
 )
-def test_a_model_that_the_paper_does_not_have_finds_none(given):
-    assert paper_row(given, KITTI) is None
+def test_a_model_that_the_paper_does_not_have_finds_none(inputs):
+    assert paper_row(inputs, KITTI) is None
 
 
 def test_a_size_that_the_paper_does_not_have_finds_none():
@@ -56,11 +58,11 @@ def test_a_size_that_the_paper_does_not_have_finds_none():
 
 
 def test_the_papers_table_has_all_three_figures_of_every_row():
-    said = shown(paper_table([(row, Cost(1.25, 2.5)) for row in PAPER_ROWS]))
-    assert said.count("/1.25 ") == said.count("/2.5 ") == len(PAPER_ROWS) == 10
-    assert "98.60/98.16/1.25" in said
-    assert "499.7/449.8/2.5" in said
-    assert "2 x multiply-accumulates" in said
+    message = shown(paper_table([(row, Cost(1.25, 2.5)) for row in PAPER_ROWS]))
+    assert message.count("/1.25 ") == message.count("/2.5 ") == len(PAPER_ROWS) == 10
+    assert "98.60/98.16/1.25" in message
+    assert "499.7/449.8/2.5" in message
+    assert "2 x multiply-accumulates" in message
 
 
 # ----------------------------------------------------------------------------------------------------- tables and files
@@ -70,10 +72,10 @@ def test_the_tables_show_the_models_and_what_they_cost():
     one = measured("b0", fp32=50.0, bf16=25.0)
     one.paper = PAPER_ROWS[3]
     assert "8.0 M, 35.7 GFLOPs" in shown(cost_table([one]))
-    said = shown(latency_table([one, measured("r18", 0.1, fp32=100.0)], "title"))
-    assert "b0 · bf16" in said
-    assert "40.0" in said  # frames per second of the 25 ms
-    assert "0.1000" in said
+    message = shown(latency_table([one, measured("r18", 0.1, fp32=100.0)], "title"))
+    assert "b0 · bf16" in message
+    assert "40.0" in message  # frames per second of the 25 ms
+    assert "0.1000" in message
 
 
 def test_the_record_has_every_way_also_the_one_that_did_not_work():

@@ -20,8 +20,8 @@ def test_the_breakdown_reads_alike_on_a_terminal_and_on_a_page():
             ("0-20 m", "2", "300", "0.05100", "0.9000", "0.9800"),
             ("depth <edges>", "1", "40", "0.2000", "–"),
         ):
-            (found,) = [one for one in re.split(r"\n|(?=depth)", text) if line[0] in one]
-            assert all(cell in found for cell in line)
+            (result,) = [one for one in re.split(r"\n|(?=depth)", text) if line[0] in one]
+            assert all(cell in result for cell in line)
 
 
 def bars(svg):

@@ -76,7 +76,7 @@ def test_everything_set_is_on_the_page(tmp_path):
     text, outline = written(tmp_path)
     alts = [image["alt"] for image in outline.all("img")]
     assert alts == [f"{label}, image {i}" for i in range(2) for label in ("Input", "Student")] + ["Input, image 9"]
-    for given in (
+    for options in (
         "A run",
         "It went well.",
         "nyu_eigen",
@@ -86,7 +86,7 @@ def test_everything_set_is_on_the_page(tmp_path):
         "distill train",
         "A remark.",
     ):
-        assert given in text
+        assert options in text
     assert len(outline.all("svg")) == 1
 
 

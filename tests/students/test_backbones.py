@@ -1,13 +1,16 @@
 """Every backbone that a student is known to work with. A new one is tested by being listed here."""
 
+from copy import deepcopy
+
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import students.backbone
 from students import LGConv, create_student
-from students.backbone import Backbone, load_plain
+from students.backbone import AnySizeBlock, Backbone, load_plain, take_any_size
 from students.lg_conv import wrap_lg_conv
 
 SMALL = {"pretrained": False, "width": 8, "bins": 8, "min_depth": 0.5, "max_depth": 10.0}
@@ -72,7 +75,7 @@ def started(request, tmp_path_factory):
 
 def test_a_student_starts_from_a_file_of_timms(started):
     whole, student = started
-    given = {key.replace("_", "."): value for key, value in whole.state_dict().items()}
+    inputs = {key.replace("_", "."): value for key, value in whole.state_dict().items()}
     new = {
         f"{name}.{key}"
         for name, module in student.encoder.net.named_modules()
@@ -81,7 +84,7 @@ def test_a_student_starts_from_a_file_of_timms(started):
         if not key.startswith("local.")
     }
     for key, value in student.encoder.net.state_dict().items():
-        assert key in new or torch.equal(value, given[key.replace(".local.", ".").replace("_", ".")]), key
+        assert key in new or torch.equal(value, inputs[key.replace(".local.", ".").replace("_", ".")]), key
 
 
 def test_every_weight_learns_from_an_image_of_odd_size(started):
@@ -116,18 +119,18 @@ def settled(net, images):
 
 def changes(net, images):
     """By how much each wrapped convolution's map differs from what the convolution alone gives of the same input."""
-    found = []
+    gaps = []
 
-    def compare(conv, given, out):
-        plain = conv.local(given[0])
-        found.append(float((out - plain).norm() / plain.norm()))
+    def compare(conv, inputs, out):
+        plain = conv.local(inputs[0])
+        gaps.append(float((out - plain).norm() / plain.norm()))
 
     hooks = [m.register_forward_hook(compare) for m in net.modules() if isinstance(m, LGConv)]
     with torch.no_grad():
         net(images)
     for hook in hooks:
         hook.remove()
-    return found
+    return gaps
 
 
 @pytest.mark.parametrize("name", [name for name, count in BACKBONES.items() if count])
@@ -136,6 +139,76 @@ def test_lg_conv_changes_every_map_by_a_twentieth_at_most_at_the_start(name):
     images = torch.randn(4, 3, 64, 96)
     net = timm.create_model(name, pretrained=False, features_only=True)
     wrap_lg_conv(settled(net, images))
-    found = [*changes(net.eval(), images), *changes(net.train(), images)]
-    assert len(found) == 2 * BACKBONES[name]
-    assert 0 < max(found) <= 0.05
+    gaps = [*changes(net.eval(), images), *changes(net.train(), images)]
+    assert len(gaps) == 2 * BACKBONES[name]
+    assert 0 < max(gaps) <= 0.05
+
+
+# ----------------------------------------------------------------------------------------------------------------- Swin
+
+
+SWIN = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 1, 2, 2)}
+
+
+def swin(**options):
+    torch.manual_seed(0)
+    options = {**SWIN, **options}
+    return timm.create_model("swin_tiny_patch4_window7_224", features_only=True, pretrained=False, **options).eval()
+
+
+@pytest.fixture
+def any_size():
+    net = swin(strict_img_size=False, always_partition=True)
+    take_any_size(net)
+    return net
+
+
+def test_where_windows_divide_every_map_it_is_timms_network_for_that_size(any_size):
+    image = torch.rand(1, 3, 448, 448)
+    with torch.no_grad():
+        maps, expected = any_size(image), swin(img_size=448)(image)
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected, strict=True))
+
+
+@pytest.mark.parametrize("size", [(96, 128), (120, 68)])
+def test_the_two_ends_of_an_image_are_no_neighbours(any_size, size):
+    """A window of 7 tokens, once shifted, sees at most 14 tokens of 4 pixels far."""
+    image = torch.rand(1, 3, *size)
+    for edge in ((slice(0, 8), slice(None)), (slice(None), slice(0, 8))):
+        changed = image.clone()
+        changed[..., edge[0], edge[1]] += 1
+        with torch.no_grad():
+            gap = (any_size(changed)[0] - any_size(image)[0]).abs().sum(dim=-1)[0]
+        end = gap[-2:] if edge[1] == slice(None) else gap[:, -2:]
+        assert gap.max() > 0
+        assert end.max() == 0
+
+
+def test_windows_meet_in_the_last_stage_too(any_size):
+    blocks = [block for block in any_size.modules() if isinstance(block, AnySizeBlock)]
+    assert [block.shift_size for block in blocks] == [(0, 0), (3, 3)] * 4
+
+
+def test_other_networks_are_left_alone():
+    net = timm.create_model("test_resnet", features_only=True)
+    kinds = [type(module) for module in net.modules()]
+    take_any_size(net)
+    assert [type(module) for module in net.modules()] == kinds
+
+
+def test_a_copy_is_a_network_of_its_own(any_size):
+    other, image = deepcopy(any_size), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = any_size(image)[0]
+        for parameter in other.parameters():
+            parameter.zero_()
+        assert torch.equal(any_size(image)[0], before)
+        assert not torch.equal(other(image)[0], before)
+
+
+def test_a_backbone_takes_swins_of_any_size(monkeypatch):
+    inputs = {}
+    monkeypatch.setattr(students.backbone, "fetch", lambda name, pretrained, **new: inputs.update(new) or swin())
+    net = students.backbone.create_timm("swin_large_patch4_window7_224", pretrained=False)
+    assert inputs == {"features_only": True, "strict_img_size": False, "always_partition": True}
+    assert any(isinstance(module, AnySizeBlock) for module in net.modules())

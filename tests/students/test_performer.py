@@ -23,8 +23,8 @@ def error(features, draws=8):
     """Mean relative error of the estimate with so many features, over some draws of them."""
     q, k, v = tokens(2, 3, 40, 16)
     exact = F.scaled_dot_product_attention(q, k, v)
-    found = [favor_attention(q, k, v, orthogonal_features(features, 16, seed(i)).double()) for i in range(draws)]
-    return sum(float((one - exact).norm() / exact.norm()) for one in found) / draws
+    estimates = [favor_attention(q, k, v, orthogonal_features(features, 16, seed(i)).double()) for i in range(draws)]
+    return sum(float((one - exact).norm() / exact.norm()) for one in estimates) / draws
 
 
 # ----------------------------------------------------------------------------------------------------------- directions
@@ -163,8 +163,8 @@ def test_features_are_kept_with_the_weights_but_do_not_learn(layer):
 
 
 @pytest.mark.parametrize(
-    ("heads", "features", "said"), [(5, 8, "heads=5 does not divide"), (3, 0, "at least 1, got 0")]
+    ("heads", "features", "message"), [(5, 8, "heads=5 does not divide"), (3, 0, "at least 1, got 0")]
 )
-def test_heads_and_features_that_do_not_fit_are_refused(heads, features, said):
-    with pytest.raises(ValueError, match=said):
+def test_heads_and_features_that_do_not_fit_are_refused(heads, features, message):
+    with pytest.raises(ValueError, match=message):
         PerformerAttention(12, heads, features)

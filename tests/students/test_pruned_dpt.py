@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from students import count_parameters, create_student
-from students.efficientnet_stem import EfficientNetStem
 from students.performer import PerformerAttention
-from teachers import DPT_CONFIGS, create_dpt
+from students.pruned_dpt import EfficientNetStem
+from teachers import DPT_CONFIGS
 from teachers.dpt import inner_size
 
 ATTENTIONS, STEMS = ("standard", "performer"), ("resnet50", "efficientnet_b0")
@@ -50,12 +50,6 @@ def test_each_of_the_36_has_the_blocks_up_to_its_last_hook_and_no_others(variant
     assert count_parameters(student) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_variant_a_has_less_than_half_the_weights_of_its_parent():
-    with torch.device("meta"):
-        whole, student = create_dpt("dpt_hybrid"), create_student("dpt_hybrid", heads=1, hooks=(0, 1))
-    assert count_parameters(student) < 0.45 * count_parameters(whole)
-
-
 @pytest.mark.parametrize("variant", MICRO, ids=str)
 def test_each_variant_takes_a_step_that_reaches_every_weight(micro, images, variant):
     student = micro(
@@ -93,7 +87,7 @@ def test_an_efficientnet_stem_gives_the_channels_and_grids_of_the_stem_it_replac
 
 def test_an_efficientnet_stem_sees_the_image_as_imagenet_taught_it(micro, images):
     stem, seen = micro(stem="efficientnet_b0").eval().encoder.stem, []
-    stem.backbone.net.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    stem.backbone.net.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     image = images(32, 32)
     stem(image * 2 - 1)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -153,7 +147,7 @@ def test_a_student_without_weights_starts_within_what_its_output_can_say(micro, 
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "said"),
+    ("name", "changes", "message"),
     [
         ("dpt_hybrid", {"hooks": (8, 12)}, r"hooks=\(8, 12\): dpt_hybrid has blocks 0 to 11 only"),
         ("dpt_micro", {"hooks": (3, 6)}, r"dpt_micro has blocks 0 to 5 only"),
@@ -185,9 +179,9 @@ def test_a_student_without_weights_starts_within_what_its_output_can_say(micro, 
         ("test_resnet", {"hooks": (0, 1)}, "test_resnet has no option hooks, which is a DPT's; its options are lg"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_would(name, given, said):
-    with torch.device("meta"), pytest.raises(ValueError, match=said):
-        create_student(name, **given)
+def test_what_does_not_fit_is_refused_with_what_would(name, changes, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        create_student(name, **changes)
 
 
 def test_every_parent_names_its_own_options_when_none_are_set():

@@ -23,9 +23,9 @@ def pruned(state):
     return lambda **options: create_student("dpt_micro", **{"checkpoint": state, **options})
 
 
-def refusal(**given):
+def refusal(**options):
     with pytest.raises(ValueError, match=r".") as refused:
-        create_student("dpt_micro", **given)
+        create_student("dpt_micro", **options)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -67,11 +67,11 @@ def test_other_heads_split_the_same_attention_weights(pruned):
 
 
 def test_the_report_says_in_one_line_what_moved(pruned):
-    said = str(pruned(heads=1, hooks=(0, 1)).inheritance)
-    assert "tensors inherited from the state dict, 8 resplit (encoder.vit.blocks 8), 48 dropped" in said
-    assert "attention is split into 1 instead of 5 heads" in said
-    assert "reassemble.0 reads block 0 instead of 3; reassemble.1 reads block 1 instead of 5" in said
-    assert "\n" not in said
+    message = str(pruned(heads=1, hooks=(0, 1)).inheritance)
+    assert "tensors inherited from the state dict, 8 resplit (encoder.vit.blocks 8), 48 dropped" in message
+    assert "attention is split into 1 instead of 5 heads" in message
+    assert "reassemble.0 reads block 0 instead of 3; reassemble.1 reads block 1 instead of 5" in message
+    assert "\n" not in message
 
 
 def test_a_student_without_a_checkpoint_has_nothing_to_report():
@@ -155,12 +155,12 @@ def test_the_meaning_of_the_output_can_be_set(pruned):
     assert not pruned(invert=False).config.invert
 
 
-@pytest.mark.parametrize("given", [{}, {"scale": 6.016e-5, "shift": 0.00579}, {"invert": True}])
-def test_published_weights_without_the_meaning_of_their_output_are_refused(given):
+@pytest.mark.parametrize("options", [{}, {"scale": 6.016e-5, "shift": 0.00579}, {"invert": True}])
+def test_published_weights_without_the_meaning_of_their_output_are_refused(options):
     with pytest.raises(
         ValueError, match=r"does not say what its raw output means: give scale, shift and invert \(DPT's"
     ):
-        create_student("dpt_hybrid", checkpoint={"weight": torch.zeros(1)}, **given)
+        create_student("dpt_hybrid", checkpoint={"weight": torch.zeros(1)}, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -179,8 +179,8 @@ def test_weights_of_another_architecture_are_refused(state):
 @pytest.mark.parametrize("value", [torch.tensor(float("nan")), torch.ones(1, 1, 160, dtype=torch.int8)])
 def test_weights_that_are_none_are_refused(state, value):
     spoilt = state | {"encoder.vit.cls_token": value.expand(1, 1, 160)}
-    said = "NaN or infinity" if value.is_floating_point() else "torch.int8, expected floating-point weights"
-    assert f"the state dict: encoder.vit.cls_token holds {said}" in refusal(checkpoint=spoilt)
+    message = "NaN or infinity" if value.is_floating_point() else "torch.int8, expected floating-point weights"
+    assert f"the state dict: encoder.vit.cls_token holds {message}" in refusal(checkpoint=spoilt)
 
 
 def test_a_folder_of_another_student_and_a_missing_file_are_refused(make_student, tmp_path):

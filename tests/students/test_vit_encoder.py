@@ -44,7 +44,7 @@ def assert_computes_what_timm_computes(student, name):
     mean, std = (torch.tensor(vit.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
     wanted = []
     for block in vit.blocks:
-        block.register_forward_hook(lambda block, given, out: wanted.append(out))
+        block.register_forward_hook(lambda block, inputs, out: wanted.append(out))
     tokens = torch.cat([vit.cls_token, vit.patch_embed((image - mean) / std)], dim=1)
     position = vit.pos_embed
     if position.shape[1] > tokens.shape[1]:  # one position more, of DeiT's second token
@@ -92,7 +92,7 @@ def test_it_is_saved_and_loaded_without_its_file(vit_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parent", "encoder", "said"),
+    ("parent", "encoder", "message"),
     [
         ("dpt_hybrid", TINY, "needs a DPT that works on the image itself, such as dpt_base"),
         ("dpt_base", "swin_tiny_patch4_window7_224", "it is a SwinTransformer; choose a plain ViT"),
@@ -102,8 +102,8 @@ def test_it_is_saved_and_loaded_without_its_file(vit_file, tmp_path):
         ("dpt_base", "vit_base_patch16_gap_224", "it lacks the class token"),
     ],
 )
-def test_what_cannot_be_an_encoder_is_refused(parent, encoder, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_an_encoder_is_refused(parent, encoder, message):
+    with pytest.raises(ValueError, match=message):
         create_student(parent, encoder=encoder)
 
 

@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 import teachers
@@ -62,12 +62,6 @@ def test_a_network_in_any_naming_loads_bit_for_bit(tmp_path, tiny_dpt, assert_sa
     assert_same(create_dpt(kind, path).state_dict(), state)
 
 
-@pytest.mark.parametrize("naming", ["ours", "original", "huggingface"])
-def test_prefixes_and_wrappers_of_trainers_are_no_hindrance(state, assert_same, naming):
-    wrapped = {"model": {f"module.{k}": v for k, v in from_ours(state, naming).items()}, "epoch": 3}
-    assert_same(create_dpt("hybrid", wrapped).state_dict(), state)
-
-
 def test_every_tensor_is_loaded_or_reported_as_unused(tiny_config, state):
     unused = {
         "pretrained.model.head.weight",
@@ -76,8 +70,8 @@ def test_every_tensor_is_loaded_or_reported_as_unused(tiny_config, state):
         "scratch.refinenet4.resConfUnit1.conv1.weight",
         "auxlayer.0.weight",
     }
-    given = from_ours(state, "original") | dict.fromkeys(unused, torch.ones(1))
-    report = load_checkpoint(DPT(tiny_config("hybrid")), given)
+    weights = from_ours(state, "original") | dict.fromkeys(unused, torch.ones(1))
+    report = load_checkpoint(DPT(tiny_config("hybrid")), weights)
     assert set(report.loaded) == state.keys()
     assert (set(report.unused), report.new) == (unused, ())
     assert f"loaded: {len(state)} tensors\nunused by design: 5 (" in str(report)
@@ -98,23 +92,13 @@ def test_weights_of_another_precision_load_as_float32(tmp_path, tiny_config, sta
 
 
 def test_a_loaded_network_can_train_without_touching_the_weights_it_was_set(state, images):
-    given = {k: v.clone() for k, v in state.items()}
-    model = create_dpt("hybrid", given)
+    weights = {k: v.clone() for k, v in state.items()}
+    model = create_dpt("hybrid", weights)
     assert all(p.requires_grad for p in model.parameters())
     model(images(32, 32)).square().sum().backward()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
     assert not torch.equal(model.encoder.vit.cls_token, state["encoder.vit.cls_token"])
-    assert all(torch.equal(given[k], v) for k, v in state.items())
-
-
-def test_a_teacher_does_not_follow_the_network_whose_weights_it_was_set(tiny_dpt, images):
-    source = tiny_dpt("hybrid", seed=1)
-    teacher = create_teacher("hybrid", source.state_dict())
-    before = teacher(images(32, 32))
-    with torch.no_grad():
-        for parameter in source.parameters():
-            parameter.zero_()
-    assert torch.equal(teacher(images(32, 32)), before)
+    assert all(torch.equal(weights[k], v) for k, v in state.items())
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -144,18 +128,12 @@ def test_a_missing_tensor_is_named(state):
     )
 
 
-@pytest.mark.parametrize("naming", ["ours", "original", "huggingface"])
-def test_half_a_checkpoint_is_refused(state, naming):
-    half = dict(list(from_ours(state, naming).items())[::2])
-    assert " tensors missing, such as " in refusal(half)
-
-
 @pytest.mark.parametrize(
     ("naming", "key"), [("ours", "encoder.vit.extra"), ("original", "scratch.refinenet1.resConfUnit1.bn1.weight")]
 )
 def test_an_unknown_tensor_is_named(state, naming, key):
-    said = refusal(from_ours(state, naming) | {key: torch.ones(1)})
-    assert f"does not fit: 1 unknown, such as {key} (1 in " in said
+    message = refusal(from_ours(state, naming) | {key: torch.ones(1)})
+    assert f"does not fit: 1 unknown, such as {key} (1 in " in message
 
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(state):
@@ -175,20 +153,20 @@ def test_the_name_of_another_network_is_reported(tiny_dpt, kind):
 
 @pytest.mark.parametrize(("file", "asked"), [("project", "add"), ("add", "project"), ("ignore", "project")])
 def test_weights_of_another_readout_are_refused_by_its_name(tiny_dpt, kind, file, asked):
-    given = tiny_dpt(kind, readout=file).state_dict()
+    weights = tiny_dpt(kind, readout=file).state_dict()
     seen = "project" if file == "project" else "add or ignore"
-    assert f"does not fit: the file has readout={seen}, asked was {asked}; " in refusal(given, kind, readout=asked)
+    assert f"does not fit: the file has readout={seen}, asked was {asked}; " in refusal(weights, kind, readout=asked)
 
 
 @pytest.mark.parametrize(
-    ("hooks", "said"),
+    ("hooks", "message"),
     [
         ((0, 7), "the file's last block is 2, hook 7 is out of range; "),
         ((0, 1), "the file's last block is 2, the last hook 1: it was trained with other hooks; "),
     ],
 )
-def test_hooks_that_the_file_was_not_trained_with_are_refused(state, hooks, said):
-    assert said in refusal(state, hooks=hooks)
+def test_hooks_that_the_file_was_not_trained_with_are_refused(state, hooks, message):
+    assert message in refusal(state, hooks=hooks)
 
 
 @pytest.mark.parametrize("heads", [0, 5, 32])
@@ -197,8 +175,8 @@ def test_heads_that_do_not_divide_the_width_are_refused(state, heads):
 
 
 def test_the_grid_of_the_file_is_reported(tiny_dpt):
-    said = refusal(tiny_dpt("hybrid", grid=6).state_dict())
-    assert "does not fit: the file's position grid is 6x6, give grid=6; 1 tensors of another shape" in said
+    message = refusal(tiny_dpt("hybrid", grid=6).state_dict())
+    assert "does not fit: the file's position grid is 6x6, give grid=6; 1 tensors of another shape" in message
     create_dpt("hybrid", tiny_dpt("hybrid", grid=6).state_dict(), grid=6)
 
 
@@ -211,8 +189,8 @@ def test_the_file_of_another_architecture_is_called_that(tmp_path):
 
 
 def test_a_cnn_student_is_sent_to_its_folder():
-    said = refusal({"encoder.net.conv1.weight": torch.ones(1), "decoder.final.bias": torch.ones(1)})
-    assert said.endswith("another architecture, a student's; give its folder as the teacher")
+    message = refusal({"encoder.net.conv1.weight": torch.ones(1), "decoder.final.bias": torch.ones(1)})
+    assert message.endswith("another architecture, a student's; give its folder as the teacher")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -231,13 +209,13 @@ def test_refused_weights_leave_a_model_as_it_was(tiny_dpt, state, assert_same):
     model = tiny_dpt("hybrid", seed=2)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for spoil in ("missing", "NaN"):
-        given = {k: v.clone() for k, v in state.items()}
+        weights = {k: v.clone() for k, v in state.items()}
         if spoil == "missing":
-            del given["encoder.vit.cls_token"]
+            del weights["encoder.vit.cls_token"]
         else:
-            list(given.values())[-1].fill_(float("nan"))
+            list(weights.values())[-1].fill_(float("nan"))
         with pytest.raises(ValueError, match=spoil):
-            load_checkpoint(model, given)
+            load_checkpoint(model, weights)
         assert_same(model.state_dict(), before)
 
 
@@ -326,7 +304,7 @@ def test_the_encoder_of_a_whole_network_serves_a_shallower_one(tiny_dpt, tiny_co
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda s: s.pop("cls_token"), "1 of 64 tensors missing, such as encoder.vit.cls_token"),
         (lambda s: s.update({"blocks.0.ls1.gamma": torch.ones(16)}), "1 unknown, such as blocks.0.ls1.gamma"),
@@ -334,12 +312,12 @@ def test_the_encoder_of_a_whole_network_serves_a_shallower_one(tiny_dpt, tiny_co
         (lambda s: s.update({"cls_token": torch.ones(1, 1, 24)}), "expected (1, 1, 16), got (1, 1, 24)"),
     ],
 )
-def test_another_encoder_is_refused(tiny_config, vit, spoil, said):
+def test_another_encoder_is_refused(tiny_config, vit, spoil, message):
     state = vit().state_dict()
     spoil(state)
     with pytest.raises(ValueError, match="the state dict as an encoder does not fit: ") as refused:
         load_encoder(DPT(tiny_config("plain")), state)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_encoder_of_another_network_is_named(tiny_dpt, tiny_config):
@@ -350,8 +328,3 @@ def test_an_encoder_of_another_network_is_named(tiny_dpt, tiny_config):
 def test_two_checkpoints_are_one_too_many(state):
     with pytest.raises(ValueError, match="checkpoint and encoder_checkpoint were both given"):
         create_dpt("hybrid", state, encoder_checkpoint=state)
-
-
-def test_weights_that_were_saved_again_are_the_same(tmp_path, state, assert_same):
-    path = save(create_dpt("hybrid", from_ours(state, "huggingface")).state_dict(), tmp_path / "a.safetensors")
-    assert_same(load_file(path), state)

@@ -3,10 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from teachers import DPT, DPT_CONFIGS, DPTConfig, create_dpt, create_teacher, list_teachers
-from teachers.dpt import DPTDecoder, init_output, inner_size, pad_to_stride
-from teachers.stem import StandardisedConv2d, fold_standardisation, same_padding
-from teachers.vit import Attention, Readout, ViT
+from teachers import DPT, DPT_CONFIGS, DPTConfig, create_dpt, create_teacher
+from teachers.dpt import DPTDecoder, init_output, inner_size
+from teachers.model import pad_to_stride
+from teachers.stem import StandardisedConv2d, fold_standardisation
+from teachers.vit import ViT
 
 KINDS = pytest.mark.parametrize("kind", ["hybrid", "plain"])
 
@@ -70,28 +71,16 @@ def test_a_reduced_image_is_never_smaller_than_32(tiny_dpt, images):
     assert tiny_dpt("plain", resolution_scale=0.25).encode(images(40, 256))[0].shape[-2:] == (8, 16)
 
 
-@KINDS
-def test_forward_is_decode_of_encode(tiny_dpt, images, kind):
-    model, image = tiny_dpt(kind), images(40, 64)
-    assert torch.equal(model(image), model.decode(model.encode(image), (40, 64)))
-
-
-@KINDS
-def test_a_batch_gives_what_its_images_give(tiny_dpt, images, kind):
-    model, image = tiny_dpt(kind), images(64, 32)
-    assert_close(model(image), torch.cat([model(image[:1]), model(image[1:])]), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "message"),
     [
         ((3, 64, 64), r"an image batch must be \(B, 3, H, W\), got \(3, 64, 64\)"),
         ((1, 4, 64, 64), r"must be \(B, 3, H, W\), got \(1, 4, 64, 64\)"),
         ((1, 3, 31, 64), r"at least 32 pixels, got \(31, 64\); enlarge the image"),
     ],
 )
-def test_other_shapes_are_refused(tiny_dpt, shape, said):
-    with pytest.raises(ValueError, match=said):
+def test_other_shapes_are_refused(tiny_dpt, shape, message):
+    with pytest.raises(ValueError, match=message):
         tiny_dpt("plain")(torch.zeros(shape))
 
 
@@ -106,15 +95,6 @@ def test_inversion_is_one_over_the_scaled_and_shifted_output(tiny_config):
     # 1 / (0.5 * 3 + 0.5), 1 / (0.5 * 0 + 0.5), and the floor of 1e-8 below it
     depth = to_depth(tiny_config, [3.0, 0.0, -1.0, -9.0], invert=True, scale=0.5, shift=0.5)
     assert_close(depth, torch.tensor([0.5, 2.0, 1e8, 1e8]))
-
-
-def test_the_published_scales_give_metres(tiny_config):
-    assert to_depth(tiny_config, [0.0], invert=True, scale=6.016e-5, shift=0.00579).item() == pytest.approx(172.7116)
-    assert to_depth(tiny_config, [0.0], invert=True, scale=3.05e-4, shift=0.1378).item() == pytest.approx(7.256894)
-
-
-def test_without_inversion_the_output_stays(tiny_config):
-    assert to_depth(tiny_config, [3.0, -2.0], scale=0.5, shift=0.5).tolist() == [3.0, -2.0]
 
 
 @pytest.mark.parametrize(
@@ -167,16 +147,6 @@ def test_it_runs_in_the_precision_it_is_set(tiny_dpt, images, kind, dtype):
     assert_close(raw.float(), exact, rtol=0, atol=(1e-5 if dtype == torch.float64 else 0.1) * exact.abs().max().item())
 
 
-@KINDS
-def test_depth_of_a_whole_network_obeys_its_limits(tiny_dpt, images, kind):
-    free = tiny_dpt(kind)(images(32, 64))
-    low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
-    limited = tiny_dpt(kind, min_depth=low, max_depth=high)
-    assert (limited.min_depth, limited.max_depth) == (low, high)
-    assert torch.equal(limited(images(32, 64)), free.clamp(low, high))
-    assert (tiny_dpt(kind).min_depth, tiny_dpt(kind).max_depth) == (None, None)
-
-
 def test_non_negative_rectifies_the_raw_output(tiny_dpt, images):
     free, rectified = tiny_dpt("plain"), tiny_dpt("plain", non_negative=True)
     middle = free(images(32, 64)).median()
@@ -198,33 +168,17 @@ def test_training_starts_near_the_wanted_depth(tiny_dpt, images, changes):
 # ---------------------------------------------------------------------------------------------------------- transformer
 
 
-def test_attention_is_the_softmax_formula_head_by_head():
-    torch.manual_seed(0)
-    layer, x = Attention(12, heads=3).double(), seeded(2, 5, 12, dtype=torch.float64)
-    q, k, v = layer.qkv(x).split(12, dim=-1)
-    heads = []
-    for part in (slice(0, 4), slice(4, 8), slice(8, 12)):
-        weights = (q[..., part] @ k[..., part].transpose(1, 2) / 2.0).softmax(dim=-1)
-        heads.append(weights @ v[..., part])
-    assert_close(layer(x), layer.proj(torch.cat(heads, dim=-1)))
-
-
 def test_heads_share_their_weights_and_only_split_them_differently(tiny_dpt, images):
     one, four = tiny_dpt("plain", heads=1), tiny_dpt("plain", heads=4)
     one.load_state_dict(four.state_dict())
     assert not torch.allclose(one(images(32, 32)), four(images(32, 32)))
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
-    with pytest.raises(ValueError, match="heads=5 does not divide the width 16; choose a divisor"):
-        Attention(16, heads=5)
-
-
 def test_another_attention_and_another_stem_take_the_place_of_the_own(tiny_config):
     class Mean(torch.nn.Module):
         def __init__(self, width, heads):
             super().__init__()
-            self.given = (width, heads)
+            self.sizes = (width, heads)
 
         def forward(self, tokens):
             return tokens.mean(dim=1, keepdim=True).expand_as(tokens)
@@ -237,19 +191,8 @@ def test_another_attention_and_another_stem_take_the_place_of_the_own(tiny_confi
     ]
     model = DPT(config, stem=stem, attention=Mean)
     assert model.encoder.stem is stem
-    assert [block.attn.given for block in model.encoder.vit.blocks] == [(16, 2)] * 3
+    assert [block.attn.sizes for block in model.encoder.vit.blocks] == [(16, 2)] * 3
     assert model(torch.rand(1, 3, 64, 32)).shape == (1, 1, 64, 32)
-
-
-@pytest.mark.parametrize("kind", ["project", "add", "ignore"])
-def test_readouts_follow_their_formula(kind):
-    torch.manual_seed(0)
-    readout, tokens = Readout(6, kind).double(), seeded(2, 5, 6, dtype=torch.float64)
-    patches, cls = tokens[:, 1:], tokens[:, :1].expand(-1, 4, -1)
-    expected = {"add": patches + cls, "ignore": patches}
-    if kind == "project":
-        expected["project"] = F.gelu(readout.project(torch.cat([patches, cls], dim=-1)))
-    assert_close(readout(tokens), expected[kind])
 
 
 def test_an_unknown_readout_is_refused(tiny_config):
@@ -305,27 +248,6 @@ def test_positions_are_used_as_they_are_on_their_own_grid_and_stretched_elsewher
 # ----------------------------------------------------------------------------------------------------------------- stem
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding"),
-    [(64, 7, 2, (2, 3)), (64, 3, 2, (0, 1)), (65, 3, 2, (1, 1)), (5, 3, 1, (1, 1))],
-)
-def test_padding_puts_the_odd_pixel_last(size, kernel, stride, padding):
-    assert same_padding(size, kernel, stride) == padding
-
-
-def test_standardised_filters_ignore_the_scale_and_offset_of_their_weights():
-    torch.manual_seed(0)
-    conv, x = StandardisedConv2d(3, 5, 3).double(), seeded(1, 3, 6, 6, dtype=torch.float64)
-    with torch.no_grad():
-        conv.weight.mul_(10)
-        before = conv(x)
-        conv.weight.mul_(100).add_(7)
-    weight = conv.effective_weight()
-    assert_close(weight.mean(dim=(1, 2, 3)), torch.zeros(5, dtype=torch.float64))
-    assert_close(weight.std(dim=(1, 2, 3), unbiased=False), torch.ones(5, dtype=torch.float64), rtol=1e-4, atol=0)
-    assert_close(conv(x), before, rtol=1e-4, atol=1e-4)
-
-
 def test_folding_standardised_convolutions_removes_them_and_changes_nothing(tiny_dpt, images):
     model, image = tiny_dpt("hybrid"), images(75, 64)
     before = model(image)
@@ -354,16 +276,10 @@ def test_every_listed_teacher_has_the_four_strides(name):
     assert [m.shape[1:] for m in maps] == [(c, *s) for c, s in zip(model.feature_channels, sides, strict=True)]
 
 
-def test_listed_teachers_are_sorted_names():
-    assert list_teachers() == ["dpt_base", "dpt_hybrid", "dpt_large", "dpt_micro"]
-
-
-def test_an_unknown_teacher_is_refused_with_the_nearest_name():
-    with pytest.raises(ValueError, match="unknown teacher 'dpt_hybird' .known: dpt_base, dpt_hybrid") as refusal:
+def test_an_unknown_teacher_is_refused_with_the_known_ones():
+    known = r"dpt_base, dpt_hybrid, dpt_large, dpt_micro, or a trained model's folder"
+    with pytest.raises(ValueError, match=rf"unknown teacher 'dpt_hybird' \(known: {known}\)"):
         create_teacher("dpt_hybird")
-    assert str(refusal.value).endswith(
-        "(known: dpt_base, dpt_hybrid, dpt_large, dpt_micro, or a trained model's folder)"
-    )
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():

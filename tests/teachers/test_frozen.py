@@ -123,5 +123,5 @@ def test_a_fingerprint_tells_weights_apart_and_not_where_they_lie():
 
 def test_a_teacher_is_known_by_the_weights_it_was_set_not_by_what_became_of_them():
     network = create_dpt("dpt_micro")
-    given = fingerprint(network)
-    assert FrozenTeacher(network).fingerprint == given
+    before = fingerprint(network)
+    assert FrozenTeacher(network).fingerprint == before

@@ -7,7 +7,6 @@ and conversions are checked in milliseconds; DPT-Hybrid itself once.
 import gzip
 import importlib.util
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -74,27 +73,12 @@ def teacher(recipe):
 
 
 def test_dpt_hybrid_is_the_published_network(teacher):
-    found = differences(teacher, CASE)
-    assert len(found) == 5
-    assert max(found) <= TOLERANCE
+    gaps = differences(teacher, CASE)
+    assert len(gaps) == 5
+    assert max(gaps) <= TOLERANCE
 
 
 @pytest.mark.parametrize("case", VARIANTS["cases"], ids=lambda case: case["name"])
 def test_every_readout_and_conversion_is_the_published_one(case, monkeypatch):
     monkeypatch.setitem(DPT_CONFIGS, case["model"], SMALL[case["model"]])
     assert max(differences(teacher_of(case, VARIANTS), case)) <= TOLERANCE
-
-
-def test_metric_conversion_is_that_of_the_published_checkpoints(teacher, recipe):
-    metric = create_teacher("dpt_hybrid", checkpoint=recipe, scale=6.016e-5, shift=0.00579, invert=True)
-    crop = image_of(CASE)[..., :64, :96]
-    expected = 1 / (6.016e-5 * teacher(crop) + 0.00579).clamp(min=1e-8)
-    torch.testing.assert_close(metric(crop), expected)
-
-
-def test_a_batch_gives_what_its_images_give(teacher):
-    pair = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    both, scale = teacher(pair), teacher(pair).abs().max()
-    alone = torch.cat([teacher(pair[:1]), teacher(pair[1:])])
-    assert (both - alone).abs().max() <= 1e-5 * scale
-    assert math.isfinite(float(scale))

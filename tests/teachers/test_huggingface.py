@@ -137,7 +137,7 @@ def test_the_published_networks_can_be_described():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"head_hidden": 16}, "its head has 32 hidden channels, this one 16"),
         ({"non_negative": False}, "its output is rectified, this one's is not"),
@@ -145,8 +145,8 @@ def test_the_published_networks_can_be_described():
         ({"stem": StemConfig((2, 2, 2), (64, 128, 256), 32, 16)}, "its stem has 16 groups in every norm"),
     ],
 )
-def test_a_network_that_transformers_does_not_have_is_refused(options, said):
+def test_a_network_that_transformers_does_not_have_is_refused(options, message):
     config = teachers.dpt_config("dpt_hybrid", **options)
     with pytest.raises(ValueError, match="Hugging Face's DPT cannot hold this network: ") as refused:
         describe(config)
-    assert said in str(refused.value)
+    assert message in str(refused.value)

@@ -29,20 +29,20 @@ def encoder_shapes(name):
 
 
 def test_every_tensor_of_the_published_file_has_its_place(published):
-    found = to_ours(published)
-    assert found.naming == "original"
-    assert shapes(found.weights) == shapes_of(DPT_CONFIGS["dpt_hybrid"])
-    assert found.unknown == ()
-    assert sorted(found.unused) == sorted(
+    translated = to_ours(published)
+    assert translated.naming == "original"
+    assert shapes(translated.weights) == shapes_of(DPT_CONFIGS["dpt_hybrid"])
+    assert translated.unknown == ()
+    assert sorted(translated.unused) == sorted(
         [f"pretrained.model.{part}.{leaf}" for part in ("head", "norm") for leaf in ("weight", "bias")]
         + [f"scratch.refinenet4.resConfUnit1.conv{n}.{leaf}" for n in (1, 2) for leaf in ("weight", "bias")]
     )
 
 
 def test_our_names_become_those_of_the_published_file(published):
-    found = to_ours(published)
-    assert shapes(from_ours(found.weights, "original")) == shapes(
-        {key: value for key, value in published.items() if key not in found.unused}
+    translated = to_ours(published)
+    assert shapes(from_ours(translated.weights, "original")) == shapes(
+        {key: value for key, value in published.items() if key not in translated.unused}
     )
 
 
@@ -58,21 +58,22 @@ def test_our_names_become_those_of_the_published_file(published):
 def test_every_tensor_of_a_timm_network_has_its_place(model, name, unused):
     with torch.device("meta"):
         state = timm.create_model(model, pretrained=False).state_dict()
-    found = to_ours(state)
-    assert (found.naming, found.unknown) == ("timm", ())
-    assert {key.split(".")[0] for key in found.unused} == unused
+    translated = to_ours(state)
+    assert (translated.naming, translated.unknown) == ("timm", ())
+    assert {key.split(".")[0] for key in translated.unused} == unused
     wanted = encoder_shapes(name)
-    assert found.weights.keys() == wanted.keys()
-    different = {key for key, value in found.weights.items() if value.shape != wanted[key]}
+    assert translated.weights.keys() == wanted.keys()
+    different = {key for key, value in translated.weights.items() if value.shape != wanted[key]}
     assert different == ({"encoder.vit.pos_embed"} if "dist_token" in unused else set())
-    assert shapes(from_ours(found.weights, "timm")) == shapes({k: v for k, v in state.items() if k not in found.unused})
+    kept = {key: value for key, value in state.items() if key not in translated.unused}
+    assert shapes(from_ours(translated.weights, "timm")) == shapes(kept)
 
 
 @pytest.mark.parametrize("model", ["vit_base_patch16_clip_224", "deit3_base_patch16_384"])
 def test_a_tensor_of_another_kind_of_vit_is_unknown_rather_than_dropped(model):
     with torch.device("meta"):
-        found = to_ours(timm.create_model(model, pretrained=False).state_dict())
-    assert any(part in found.unknown[0] for part in ("norm_pre", "ls1"))
+        translated = to_ours(timm.create_model(model, pretrained=False).state_dict())
+    assert any(part in translated.unknown[0] for part in ("norm_pre", "ls1"))
 
 
 @pytest.mark.parametrize("naming", [name for name in NAMINGS if not NAMINGS[name].encoder_only])
@@ -82,9 +83,9 @@ def test_names_of_a_whole_network_come_back(tiny_dpt, assert_same, naming, kind,
     state = tiny_dpt(kind, seed=1, readout=readout).state_dict()
     theirs = from_ours(state, naming)
     assert naming == "ours" or not theirs.keys() & state.keys()
-    found = to_ours(theirs)
-    assert (found.naming, found.unused, found.unknown) == (naming, (), ())
-    assert_same(found.weights, state)
+    translated = to_ours(theirs)
+    assert (translated.naming, translated.unused, translated.unknown) == (naming, (), ())
+    assert_same(translated.weights, state)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +93,9 @@ def test_names_of_a_whole_network_come_back(tiny_dpt, assert_same, naming, kind,
 )
 def test_names_of_an_encoder_come_back(tiny_dpt, assert_same, naming, kind):
     state = {k: v for k, v in tiny_dpt(kind, seed=1).state_dict().items() if k.startswith(ENCODER)}
-    found = to_ours(from_ours(state, naming))
-    assert (found.naming, found.unused, found.unknown) == (naming, (), ())
-    assert_same(found.weights, state)
+    translated = to_ours(from_ours(state, naming))
+    assert (translated.naming, translated.unused, translated.unknown) == (naming, (), ())
+    assert_same(translated.weights, state)
 
 
 # As the programs themselves name them: isl-org/DPT, Intel/dpt-*, Monocular-Depth-Estimation-Toolbox's dpt_vit-b16.
@@ -178,5 +179,5 @@ def test_a_tensor_without_a_name_elsewhere_is_refused(tiny_dpt):
 
 
 def test_a_network_of_another_kind_is_not_recognised():
-    found = to_ours({"conv1.weight": torch.ones(1), "layer1.0.bn1.bias": torch.ones(1)})
-    assert (found.naming, found.weights, len(found.unknown)) == ("unknown", {}, 2)
+    translated = to_ours({"conv1.weight": torch.ones(1), "layer1.0.bn1.bias": torch.ones(1)})
+    assert (translated.naming, translated.weights, len(translated.unknown)) == ("unknown", {}, 2)

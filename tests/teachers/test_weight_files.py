@@ -36,12 +36,6 @@ def test_a_format_is_seen_by_the_content_whatever_the_name(tmp_path, state, asse
     assert_same(read_state_dict(save(state, tmp_path / f"teacher{suffix}", form)), state)
 
 
-def test_the_forms_differ(tmp_path, state):
-    starts = [save(state, tmp_path / form, form).read_bytes()[:2] for form in FORMS]
-    assert starts[0] == b"PK"
-    assert len(set(starts)) == 3
-
-
 WRAPPINGS = {
     "state_dict": lambda s: {"state_dict": s, "epoch": 3},
     "model": lambda s: {"model": s, "optimizer": {"state": {0: torch.ones(1)}}},

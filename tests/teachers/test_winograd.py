@@ -23,8 +23,8 @@ def test_it_is_the_direct_convolution_at_every_size(size, strip, monkeypatch):
     monkeypatch.setattr(winograd, "STRIP", strip)
     x, weight, bias = seeded(2, 12, *size), seeded(8, 12, 3, 3), seeded(8)
     exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1).float()
-    for given in (x, x.to(memory_format=torch.channels_last)):
-        got = winograd_conv2d(given, transform_filters(weight), bias)
+    for ordered in (x, x.to(memory_format=torch.channels_last)):
+        got = winograd_conv2d(ordered, transform_filters(weight), bias)
         assert got.is_contiguous(memory_format=torch.channels_last)
         assert_close(got, exact, rtol=1e-5, atol=1e-5 * exact.abs().max().item())
 

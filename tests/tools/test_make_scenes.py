@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.data import KittiDataset, NyuDataset, default_split, kb_crop, mask_nyu_border
-from distill.data.nyu.camera import INTRINSICS
+from distill.data.nyu.recordings import INTRINSICS
 from distill.data.scenes.scene_dataset import render
 
 READERS = {"kitti": KittiDataset, "nyu": NyuDataset}
@@ -45,7 +45,7 @@ def contents(root):
 def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
     dataset = read(roots[layout], layout, part)
     for number in (0, len(dataset) - 1):
-        image, depth = tool.take(tool.Frame(layout, part, number, 3, SIZE))
+        image, depth = tool.take(tool.WrittenFrame(layout, part, number, 3, SIZE))
         sample = dataset[number]
         assert abs(sample.depth - depth).max() <= 0.5001 / dataset.depth_scale
         assert ((sample.depth == 0) == (depth == 0)).all()
@@ -57,7 +57,7 @@ def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
 def test_depth_is_the_scene_seen_by_the_recipe_s_camera(tool, layout, monkeypatch):
     seen = []
     monkeypatch.setattr(tool, "render", lambda *a, **k: seen.append(render(*a, **k)) or seen[-1])
-    _, depth = tool.take(tool.Frame(layout, "test", 1, 0, SIZE))
+    _, depth = tool.take(tool.WrittenFrame(layout, "test", 1, 0, SIZE))
     exact = seen[0].depth.numpy()
     assert ((depth == 0) | (depth == exact)).all()
     assert (seen[0].intrinsics.numpy() == tool.RECIPES[layout].intrinsics(SIZE)).all()

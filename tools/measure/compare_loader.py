@@ -58,8 +58,7 @@ BATCH = 4
 STAGES = ("read", "decode", "warp", "colour", "collate", "normalise")
 WATCHED = (
     (reading, "read_file", "read"),
-    (reading, "decode_colours", "decode"),
-    (reading, "decode_values", "decode"),
+    (reading, "decode", "decode"),
     (Augmentation, "move", "warp"),
     (Augmentation, "repaint", "colour"),
 )

@@ -42,20 +42,19 @@ class Finder:
         return " and ".join(f"{folder}/" if folder else "the root" for folder in folders) or "no known folder"
 
     def _names(self, base: str, inner: str) -> frozenset[str]:
+        """Names of the files in a folder, and of links that lead to one; none where there is no such folder."""
         if (base, inner) not in self._files:
-            self._files[base, inner] = frozenset(_files_in(str(Path(self.root, base, inner))))
+            folder = str(Path(self.root, base, inner))
+            try:
+                with os.scandir(folder) as entries:
+                    self._files[base, inner] = frozenset(entry.name for entry in entries if _is_file(entry))
+            except (FileNotFoundError, NotADirectoryError):
+                self._files[base, inner] = frozenset()
+            except OSError as error:
+                raise UserError(
+                    f"cannot look into {folder}: {error.strerror}; check its permissions and links"
+                ) from None
         return self._files[base, inner]
-
-
-def _files_in(folder: str) -> Iterator[str]:
-    """Names of the files in a folder, and of links that lead to one; nothing where there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if _is_file(entry))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise UserError(f"cannot look into {folder}: {error.strerror}; check its permissions and links") from None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -100,13 +99,9 @@ def check_root(root: Path, expected: str) -> None:
 
 def wrong_layout(root: Path, name: str, signs: Sequence[str], also: str = "") -> UserError:
     """The refusal of a root in which nothing is where it should be; `signs` is what may be expected in it."""
-    return UserError(
-        f"data root {root} does not have the {name} layout: it holds {holdings(root)}, expected "
-        f"{' or '.join(signs)}{also}; name the folder that holds them"
-    )
-
-
-def holdings(root: Path) -> str:
-    """What lies in a folder, in a few words."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+    holds = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+    return UserError(
+        f"data root {root} does not have the {name} layout: it holds {holds}, expected {' or '.join(signs)}{also}; "
+        "name the folder that holds them"
+    )

@@ -8,12 +8,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from distill.data.files.known_lists import KITTI_DRIVE
 from distill.errors import UserError
 
 Part = Literal["train", "test"]
+Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 SPLIT_FORM = (
     "'rgb_path depth_path [focal_px]', depth_path 'None' where there is no ground truth, 'rgb_path', or "
@@ -49,13 +50,13 @@ class SplitLine:
     """An image and its depth map, as paths below the root.
 
     `depth` is None where the list says that there is no ground truth, or says nothing of it: then `silent` is set, and
-    a data set that knows where depth maps lie may look for one. `camera` is (fx, fy, cx, cy) in pixels.
+    a data set that knows where depth maps lie may look for one.
     """
 
     image: str
     depth: str | None
     silent: bool = False
-    camera: tuple[float, float, float, float] | None = None
+    camera: Camera | None = None
 
 
 def default_split(root: str | os.PathLike[str], part: Part) -> Path:
@@ -94,21 +95,40 @@ def drive_frame(drive: str, number: int, camera: str = "02", *, truth: bool | No
 
 
 def _parse_line(line: str, where: str) -> SplitLine:
+    """A line of one to three columns: an image, its depth map, a focal length or another depth map."""
     if frame := DRIVE_FRAME.fullmatch(line):
         return drive_frame(frame[1], int(frame[2]), CAMERAS[frame[3] or "l"])
-    fields = line.split()
-    if COMMAS.match(fields[0]):
+    image, *more = line.split()
+    if COMMAS.match(image):
         raise UserError(f"{where}: '{line}' has commas between its columns: name the list .csv, or use spaces")
-    if not _well_formed(fields):
+    third_fits = len(more) < 2 or (_number(more[1]) or 0) > 0 or DENSE_FILE.search(more[1])
+    if (
+        len(more) > 2
+        or image == "None"
+        or not third_fits
+        or any(_number(path) is not None for path in (image, *more[:1]))
+    ):
         raise UserError(f"{where}: '{line}' is not a line of a list file, expected {SPLIT_FORM}")
-    return _checked_line(fields[0], fields[1] if len(fields) > 1 else "", where)
+    return _checked_line(image, more[0] if more else "", where)
 
 
-def _well_formed(fields: list[str]) -> bool:
-    """Whether these are one to three columns: an image, its depth map, a focal length or another depth map."""
-    if len(fields) > 3 or fields[0] == "None" or any(_number(field) is not None for field in fields[:2]):
-        return False
-    return len(fields) < 3 or (_number(fields[2]) or 0) > 0 or bool(DENSE_FILE.search(fields[2]))
+def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
+    rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), start=1) if any(row)]
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
+    columns: tuple[str, ...] = CSV_COLUMNS
+    if "image" in header or "rgb" in header:
+        columns = tuple("image" if name == "rgb" else name for name in header)
+        rows = rows[1:]
+    lines = []
+    for number, row in rows:
+        where, fields = f"{path}:{number}", {name: value.strip() for name, value in zip(columns, row, strict=False)}
+        camera = [_number(fields[name]) for name in CSV_COLUMNS[2:] if fields.get(name)]
+        if not fields.get("image") or None in camera or len(camera) not in (0, 4):
+            listed = ",".join(fields.values())
+            raise UserError(f"{where}: '{listed}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}")
+        known = cast(Camera, tuple(camera)) if camera else None
+        lines.append(_checked_line(fields["image"], fields.get("depth", ""), where, known))
+    return lines
 
 
 def _number(text: str) -> float | None:
@@ -119,9 +139,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _checked_line(
-    image: str, depth: str, where: str, camera: tuple[float, float, float, float] | None = None
-) -> SplitLine:
+def _checked_line(image: str, depth: str, where: str, camera: Camera | None = None) -> SplitLine:
     """A line whose paths stay below the root and stand in the right order."""
     for path in (image, depth):
         if ".." in path.split("/"):
@@ -130,24 +148,3 @@ def _checked_line(
         raise UserError(f"{where}: '{image}' looks like the depth map and '{depth}' like its image: put rgb first")
     known = None if depth in ("", "None") else depth.lstrip("/")
     return SplitLine(image.lstrip("/"), known, silent=depth == "", camera=camera)
-
-
-def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
-    rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), start=1) if any(row)]
-    header = [name.strip().lower() for name in rows[0][1]] if rows else []
-    columns: tuple[str, ...] = CSV_COLUMNS
-    if "image" in header or "rgb" in header:
-        columns = tuple("image" if name == "rgb" else name for name in header)
-        rows = rows[1:]
-    return [_parse_row(dict(zip(columns, row, strict=False)), f"{path}:{number}") for number, row in rows]
-
-
-def _parse_row(row: dict[str, str], where: str) -> SplitLine:
-    row = {name: value.strip() for name, value in row.items()}
-    given = [row[name] for name in CSV_COLUMNS[2:] if row.get(name)]
-    numbers = [number for number in map(_number, given) if number is not None]
-    if not row.get("image") or len(numbers) != len(given) or len(given) not in (0, 4):
-        said = ",".join(row.values())
-        raise UserError(f"{where}: '{said}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}")
-    camera = (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None
-    return _checked_line(row["image"], row.get("depth", ""), where, camera)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.data.files.reading import INTEGER_SCALE, read_image, read_pair
+from distill.data.files.reading import INTEGER_SCALE, read_depth, read_image
 from distill.data.sample import DepthDataset, Sample
 from distill.errors import UserError
 
@@ -42,10 +42,16 @@ class PictureReader:
     byte_scale: float | None = None
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        image = read_image(pair.image)
         if pair.depth is None:
-            image = read_image(pair.image)
             return image, np.zeros(image.shape[:2], np.float32)
-        return read_pair(pair.image, pair.depth, self.depth_scale, self.byte_scale)
+        depth = read_depth(pair.depth, self.depth_scale, self.byte_scale)
+        if image.shape[:2] != depth.shape:
+            raise UserError(
+                f"depth {pair.depth} is {depth.shape[0]}x{depth.shape[1]} but its image {pair.image} is {image.shape[0]}"
+                f"x{image.shape[1]} (height x width), expected one size: check that they belong together"
+            )
+        return image, depth
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,8 @@ class Contents:
         truth: Where the depth comes from, in words.
         max_depth: Cap of the ground truth in metres. It is not applied to the samples.
         pairs: The lines whose files are there; those without ground truth among them.
-        missing: Files that lines name and that are not there.
         read: Opens a pair.
+        missing: Files that lines name and that are not there.
         images_only: No ground truth is expected: the images are for a teacher's depth.
     """
 
@@ -72,12 +78,13 @@ class Contents:
     truth: str
     max_depth: float
     pairs: tuple[Pair, ...]
-    missing: tuple[str, ...]
     read: Read
+    missing: tuple[str, ...] = ()
     images_only: bool = False
 
     @property
     def lines(self) -> int:
+        """How many lines the list has."""
         return len(self.pairs) + len(self.missing)
 
     @property

@@ -13,8 +13,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,40 +25,13 @@ except ImportError:
 
 START, END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"  # the end is an empty chunk and its checksum
 HEADER = 33  # bytes up to the first chunk after the header
-CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette is of colours
 GREY16, COLOUR8 = (16, 0), (8, 2)  # bits and colour type of what is read here
+BYTES = {GREY16: 2, COLOUR8: 3}  # of a pixel
 ORIENTATION = b"eXIf"  # may turn the picture, which OpenCV knows how to do
 MOST = 65535  # of 16 bits
 LARGEST = 2**30  # bytes of rows; beyond, OpenCV's own limits decide
 LONGEST = 65535  # bytes in a block that is not compressed
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the first bytes of a PNG file tell."""
-
-    height: int
-    width: int
-    bits: int
-    kind: int
-    interlaced: bool
-
-    @property
-    def channels(self) -> int | None:
-        return CHANNELS.get(self.kind)
-
-    @property
-    def row(self) -> int:
-        """Bytes of a row, the first of which names its filter."""
-        return 1 + self.width * (self.channels or 0) * self.bits // 8
-
-
-def read_header(raw: bytes) -> Header | None:
-    """The header of a PNG file, None for other files and what is left of one."""
-    if len(raw) < HEADER or not raw.startswith(START):
-        return None
-    width, height, bits, kind, _, _, interlaced = struct.unpack(">IIBBBBB", raw[16:29])
-    return Header(height, width, bits, kind, bool(interlaced))
+SCALE, UNIT = b"depth_scale", b"depth_unit"  # keywords of text chunks
 
 
 def read(raw: bytes, kind: tuple[int, int]) -> np.ndarray | None:
@@ -68,28 +39,23 @@ def read(raw: bytes, kind: tuple[int, int]) -> np.ndarray | None:
 
     None for a file of another kind, a damaged one, and where the libraries are missing.
     """
-    header = read_header(raw)
-    if pyspng is None or header is None or (header.bits, header.kind) != kind:
+    if pyspng is None or len(raw) < HEADER or not raw.startswith(START) or ORIENTATION in raw[:4096]:
         return None
-    if header.interlaced or header.height * header.row > LARGEST or ORIENTATION in raw[:4096]:
+    width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", raw[16:29])
+    length = height * (1 + width * BYTES[kind])  # the first byte of a row names its filter
+    if (bits, colours) != kind or interlaced or length > LARGEST:
         return None
-    damaged: Any = (isal_zlib.error, RuntimeError)  # isal's type stub takes its class of errors for one of them
+    packed, inflater = compressed(raw), isal_zlib.decompressobj()
     try:
-        return _unfilter(header, raw)
-    except damaged:
+        rows = inflater.decompress(packed, length + 1)
+        if len(rows) != length or not inflater.eof:
+            return None
+        plain = stored(raw[len(START) : HEADER], rows, packed[-4:])
+        if kind == COLOUR8:
+            return pyspng.load(plain)
+    except (isal_zlib.error, RuntimeError):  # type: ignore[misc]  # isal's stub takes its class of errors for one
         return None
-
-
-def _unfilter(header: Header, raw: bytes) -> np.ndarray | None:
-    packed, length = compressed(raw), header.height * header.row
-    inflater = isal_zlib.decompressobj()
-    rows = inflater.decompress(packed, length + 1)
-    if len(rows) != length or not inflater.eof:
-        return None
-    plain = stored(raw[len(START) : HEADER], rows, packed[-4:])
-    if header.bits == 8:
-        return pyspng.load(plain)
-    table = np.frombuffer(rows, np.uint8).reshape(header.height, header.row)
+    table = np.frombuffer(rows, np.uint8).reshape(height, -1)
     if table[:, 0].any():
         return cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     return np.ascontiguousarray(table[:, 1:]).view(">u2").astype(np.uint16)  # KITTI's depth maps have no filters
@@ -116,9 +82,6 @@ def stored(header: bytes, rows: bytes, checksum: bytes) -> bytes:
     content = b"".join([*parts, checksum])
     sizes = struct.pack(">I", len(content) - 4), struct.pack(">I", isal_zlib.crc32(content))
     return b"".join([START, header, sizes[0], content, sizes[1], bytes(4), END])
-
-
-SCALE, UNIT = b"depth_scale", b"depth_unit"  # keywords of text chunks
 
 
 def depth_scale(raw: bytes) -> float | None:

@@ -11,18 +11,20 @@ from hashlib import blake2b
 from PIL import ExifTags, Image
 
 from distill.data.files import png
-from distill.data.files.reading import JPEG_END, JPEG_START, DecodeError, is_complete, jpeg_pixels, read_file
+from distill.data.files.reading import JPEG_END, JPEG_START, DecodeError, is_complete, jpeg_pixels, read_file, reason
 
 ENDS = 4096  # bytes looked at on either side
 THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
+
+Progress = Callable[[int, int], object]  # files done, of how many
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a file.
 
-    `size` is (height, width) in pixels; None where the format does not tell quickly. Files of one `mark` begin and end
-    with the same bytes, as copies do.
+    `size` is (height, width) in pixels; None of other formats than PNG and JPEG. Files of one `mark` begin and end with
+    the same bytes, as copies do.
     """
 
     fault: str | None = None
@@ -35,42 +37,30 @@ class Facts:
 def probe(path: str | os.PathLike[str]) -> Facts:
     """The facts of one file. `fault` says why it cannot be read."""
     try:
-        head, tail = _ends(path)
+        with open(path, "rb") as file:
+            head = file.read(ENDS)
+            file.seek(max(file.seek(0, os.SEEK_END) - ENDS, ENDS))
+            tail = file.read()
         if not head:
             return Facts(fault="the file is empty")
         return replace(_look(path, head, tail), mark=blake2b(head + tail, digest_size=12).digest())
+    except OSError as error:
+        return Facts(fault=reason(error))
     except DecodeError as error:
         return Facts(fault=error.why)
 
 
-def probe_all(paths: Iterable[str], progress: Callable[[int], object] | None = None) -> dict[str, Facts]:
-    """The facts of many files. `progress` is called with the number of files done."""
+def probe_all(paths: Iterable[str], progress: Progress | None = None) -> dict[str, Facts]:
+    """The facts of many files."""
     unique = list(dict.fromkeys(paths))
     portions = [unique[at : at + PORTION] for at in range(0, len(unique), PORTION)]
     facts: dict[str, Facts] = {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for portion, facts_of_it in zip(
-            portions, pool.map(lambda some: [probe(path) for path in some], portions), strict=True
-        ):
-            facts |= zip(portion, facts_of_it, strict=True)
+        for some in pool.map(lambda portion: {path: probe(path) for path in portion}, portions):
+            facts |= some
             if progress:
-                progress(len(facts))
+                progress(len(facts), len(unique))
     return facts
-
-
-def _ends(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(ENDS)
-            length = file.seek(0, os.SEEK_END)
-            if length <= ENDS:
-                return head, head
-            file.seek(max(length - ENDS, ENDS))
-            return head, file.read()
-    except FileNotFoundError:
-        raise DecodeError(path, "no such file") from None
-    except OSError as error:
-        raise DecodeError(path, error.strerror or str(error)) from None
 
 
 def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
@@ -78,10 +68,7 @@ def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
     if not head.startswith((png.START, JPEG_START)):
         return Facts()
     end, begin = (png.END, 0) if head.startswith(png.START) else (JPEG_END, jpeg_pixels(head))
-    if tail is head:
-        whole = is_complete(head)
-    else:
-        whole = (begin < len(head) and end in tail) or is_complete(read_file(path))
+    whole = (begin < len(head) and end in tail) or is_complete(read_file(path) if tail else head)
     try:
         with Image.open(path) as picture:
             width, height = picture.size

@@ -29,7 +29,7 @@ class DecodeError(Exception):
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as uint8 RGB (H, W, 3), turned upright where its EXIF tag says so."""
-    return decode_colours(read_file(path), path)
+    return decode(read_file(path), path, png.COLOUR8)
 
 
 def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_scale: float | None = None) -> np.ndarray:
@@ -47,87 +47,55 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
         UserError: If it is not a depth map.
     """
     if Path(path).suffix == ".npy":
-        raw = _load_array(path)
+        try:
+            raw = np.load(io.BytesIO(read_file(path)), allow_pickle=False).squeeze()  # a pickle would be code
+        except (ValueError, EOFError):
+            raise DecodeError(path, "not a NumPy array, or cut short") from None
     else:
         content = read_file(path)
-        raw, scale = decode_values(content, path), png.depth_scale(content) or scale
+        raw, scale = decode(content, path, png.GREY16), png.depth_scale(content) or scale
     raw = raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
     floating = raw.dtype in (np.float32, np.float64, np.float16)
     units = np.float32(scale or (FLOAT_SCALE if floating else INTEGER_SCALE))
-    if raw.dtype == np.uint8 and byte_scale:
+    if in_bytes := raw.dtype == np.uint8 and byte_scale is not None:
         units = np.float32(byte_scale)
-    elif raw.dtype != np.uint16 and not floating:
-        raise _not_depth(path, raw, units)
-    if raw.ndim != 2:
-        raise _not_depth(path, raw, units)
+    if raw.ndim != 2 or not (floating or in_bytes or raw.dtype == np.uint16):
+        channels = 1 if raw.ndim == 2 else raw.shape[2]
+        raise UserError(
+            f"{path} is a {8 * raw.dtype.itemsize}-bit picture with {channels} channel{'s' * (channels > 1)}, expected "
+            f"a 16-bit single-channel depth map: write metres x {units:g} as a uint16 PNG"
+        )
     if floating:
         raw = np.where(np.isfinite(raw) & (raw > 0), raw, 0)
     return np.divide(raw, units, dtype=np.float32)
-
-
-def _not_depth(path: str | os.PathLike[str], raw: np.ndarray, units: np.float32) -> UserError:
-    channels = 1 if raw.ndim == 2 else raw.shape[2]
-    return UserError(
-        f"{path} is a {8 * raw.dtype.itemsize}-bit picture with {channels} channel{'s' * (channels > 1)}, expected a "
-        f"16-bit single-channel depth map: write metres x {units:g} as a uint16 PNG"
-    )
-
-
-def _load_array(path: str | os.PathLike[str]) -> np.ndarray:
-    try:
-        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)  # a pickle would be code
-    except (ValueError, EOFError):
-        raise DecodeError(path, "not a NumPy array, or cut short") from None
-    return array.squeeze()
-
-
-def read_pair(
-    image_path: str, depth_path: str, scale: float | None = None, byte_scale: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) and its depth (H, W) in metres, as `read_image` and `read_depth` give them."""
-    image, depth = read_image(image_path), read_depth(depth_path, scale, byte_scale)
-    if image.shape[:2] != depth.shape:
-        raise UserError(
-            f"depth {depth_path} is {depth.shape[0]}x{depth.shape[1]} but its image {image_path} is "
-            f"{image.shape[0]}x{image.shape[1]} (height x width), expected one size: check that they belong together"
-        )
-    return image, depth
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The content of a file that is not empty."""
     try:
         raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DecodeError(path, "no such file") from None
     except OSError as error:
-        raise DecodeError(path, error.strerror or str(error)) from None
+        raise DecodeError(path, reason(error)) from None
     if not raw:
         raise DecodeError(path, "the file is empty")
     return raw
 
 
-def decode_colours(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:
-    """The uint8 RGB picture (H, W, 3) that a file's content holds."""
-    check_complete(raw, path)
-    fast = png.read(raw, png.COLOUR8)
-    return _decode(raw, path, cv2.IMREAD_COLOR_RGB) if fast is None else fast
+def reason(error: OSError) -> str:
+    """Why a file cannot be opened, in a few words."""
+    return "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
 
 
-def decode_values(raw: bytes, path: str | os.PathLike[str]) -> np.ndarray:
-    """The picture that a file's content holds, in its own type and number of channels."""
-    check_complete(raw, path)
-    fast = png.read(raw, png.GREY16)
-    return _decode(raw, path, cv2.IMREAD_UNCHANGED) if fast is None else fast
+def decode(raw: bytes, path: str | os.PathLike[str], kind: tuple[int, int]) -> np.ndarray:
+    """The picture that a file's content holds, of any format.
 
-
-def check_complete(raw: bytes, path: str | os.PathLike[str]) -> None:
-    """Refuse a file that was cut, before decoding: older OpenCV fills what is missing with grey and says nothing."""
-    if not is_complete(raw):
+    `png.COLOUR8` gives uint8 RGB (H, W, 3), `png.GREY16` the picture in its own type and number of channels.
+    """
+    if not is_complete(raw):  # older OpenCV fills what is missing with grey and says nothing
         raise DecodeError(path, "the file is cut short")
-
-
-def _decode(raw: bytes, path: str | os.PathLike[str], mode: int) -> np.ndarray:
+    if (values := png.read(raw, kind)) is not None:
+        return values
+    mode = cv2.IMREAD_COLOR_RGB if kind == png.COLOUR8 else cv2.IMREAD_UNCHANGED
     try:
         array = cv2.imdecode(np.frombuffer(raw, np.uint8), mode)
     except cv2.error as error:

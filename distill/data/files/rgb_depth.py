@@ -11,11 +11,9 @@ import numpy as np
 
 from distill.data.files.disk import Finder, check_root, walk, wrong_layout
 from distill.data.files.known_lists import UNKNOWN
-from distill.data.files.list_files import Part, SplitLine, default_split, read_split
+from distill.data.files.list_files import Camera, Part, SplitLine, default_split, read_split
 from distill.data.files.pairs import Contents, Pair, PairDataset, PictureReader, name_under
 from distill.errors import UserError
-
-Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
@@ -114,7 +112,6 @@ def find_photographs(folder: Path, root: Path | None = None, max_depth: float = 
         truth="none",
         max_depth=max_depth,
         pairs=tuple(Pair(name_under(root, path), path, None) for path in paths),
-        missing=(),
         read=PictureReader(None),
         images_only=True,
     )

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from distill.data.augment import Window
 from distill.data.files.disk import Finder, check_root, wrong_layout
 from distill.data.files.known_lists import KITTI_FRAME, check_belongs, frame_key, name_images
@@ -44,7 +42,7 @@ class KittiDataset(PairDataset):
 
     Args:
         root: The folder that holds the dates, such as `2011_09_26/`, or `raw/`, `raw_data/` or `input/` with them.
-        split: A list file, or the name of a list: one of `kitti_lists.EIGEN` or `kitti_lists.SELECTION`.
+        split: A list file, or the name of a list: one of `listing.EIGEN` or `listing.SELECTION`.
         truth: "annotated" or "velodyne". By default annotated depth, and the scans where a list leaves it open and
             there is no annotated depth at all.
     """
@@ -61,13 +59,13 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
     lines, source = kitti_lines(root, split)
     check_belongs("kitti", [line.image for line in lines], source)
     files = _Frames(root, truth or "annotated")
-    found = [files.find(line) for line in lines]
+    pairs = [files.find(line) for line in lines]
     open_to_scans = truth is None and (str(split) in EIGEN or any(line.silent for line in lines))
     if open_to_scans and not files.depths.hits:
         scans = _Frames(root, "velodyne")
         with_scans = [scans.find(line) for line in lines]
         if scans.depths.hits:
-            files, found = scans, with_scans
+            files, pairs = scans, with_scans
     if lines and not files.images.hits:
         raise wrong_layout(root, "KITTI", SIGNS, f"; none of the {len(lines)} images of {source} is in it")
     return Contents(
@@ -77,8 +75,8 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
         layout=files.layout,
         truth=TRUTHS[files.truth],
         max_depth=MAX_DEPTH,
-        pairs=tuple(pair for pair in found if isinstance(pair, Pair)),
-        missing=tuple(name for name in found if isinstance(name, str)),
+        pairs=tuple(pair for pair in pairs if isinstance(pair, Pair)),
+        missing=tuple(name for name in pairs if isinstance(name, str)),
         read=PictureReader(DEPTH_SCALE) if files.truth == "annotated" else ScanReader(),
         images_only=split == "selection_test",
     )
@@ -102,57 +100,40 @@ class _Frames:
             return line.image
         if depth is None and line.depth and self.truth == "annotated":
             return line.depth
-        scene = frame["scene"] if frame else ""
-        return Pair(self.name(line, image, frame), image or line.image, depth, intrinsics_of(image, frame), scene)
+        name, camera = name_under(self.root, image) if image else line.image, None
+        if frame and frame["camera"] == "02":  # the right camera has frames of the same number
+            name = str(frame_key(line.image))
+        if image and frame:
+            camera = camera_matrix(Path(image).parents[3], frame["camera"])
+        elif image:
+            camera = listed_matrix(Path(image).parents[1] / "intrinsics" / (Path(image).stem + ".txt"))
+        return Pair(name, image or line.image, depth, camera, frame["scene"] if frame else "")
 
     def find_depth(self, line: SplitLine, frame: re.Match[str] | None) -> str | None:
-        """The depth map that a line names, or else the one that belongs to its image."""
+        """The depth map that a line names, or else the one that belongs to its image by the archives' own names."""
+        date, _, drive = frame["scene"].partition("/") if frame else ("", "", "")
         if self.truth == "velodyne":
-            scan = f"{frame['scene']}/velodyne_points/data/{frame['number']}.bin" if frame else ""
-            return self.depths.find([scan]) if frame else None
-        date = frame["scene"].partition("/")[0] if frame else ""
-        if line.depth is None:
-            derived = truth_of(line.image, frame) if line.silent else None
-            return self.depths.find([derived], date=date) if derived else None
-        named = DEPTH_FILE.search(line.depth)
-        if named and frame and not _same_frame(frame, named):
-            raise UserError(f"'{line.image} {line.depth}': image and depth are of different frames; correct the list")
-        return self.depths.find([named[0] if named else line.depth], date=date)
-
-    def name(self, line: SplitLine, image: str | None, frame: re.Match[str] | None) -> str:
-        if frame and frame["camera"] == "02":  # the right camera has frames of the same number
-            return str(frame_key(line.image))
-        return name_under(self.root, image) if image else line.image
+            scan = [f"{frame['scene']}/velodyne_points/data/{frame['number']}.bin"] if frame else []
+            return self.depths.find(scan)
+        if line.depth:
+            named = DEPTH_FILE.search(line.depth)
+            if named and frame and named.groups() != (drive, frame["camera"], frame["number"]):
+                raise UserError(
+                    f"'{line.image} {line.depth}': image and depth are of different frames; correct the list"
+                )
+            return self.depths.find([named[0] if named else line.depth], date=date)
+        names = []
+        if line.silent and frame:
+            names = [f"{drive}/proj_depth/groundtruth/image_{frame['camera']}/{frame['number']}.png"]
+        elif line.silent and (selected := SELECTED.search(line.image)):
+            names = [f"{line.image[: selected.start()]}groundtruth_depth/{selected[1]}_groundtruth_depth_{selected[2]}"]
+        return self.depths.find(names, date=date)
 
     @property
     def layout(self) -> str:
-        """Where the files were found, in words."""
+        """Where the files lie, in words."""
         depth = "scans" if self.truth == "velodyne" else "depth"
         return f"KITTI frames in {self.images}, {depth} in {self.depths}"
-
-
-def _same_frame(image: re.Match[str], depth: re.Match[str]) -> bool:
-    same_drive = image["scene"].endswith("/" + depth["drive"])
-    return same_drive and all(image[key] == depth[key] for key in ("camera", "number"))
-
-
-def truth_of(image: str, frame: re.Match[str] | None) -> str | None:
-    """The path of the depth map that belongs to an image by the archives' own names, None for a foreign one."""
-    if frame:
-        drive = frame["scene"].rpartition("/")[2]
-        return f"{drive}/proj_depth/groundtruth/image_{frame['camera']}/{frame['number']}.png"
-    if selected := SELECTED.search(image):
-        return f"{image[: selected.start()]}groundtruth_depth/{selected[1]}_groundtruth_depth_{selected[2]}"
-    return None
-
-
-def intrinsics_of(image: str | None, frame: re.Match[str] | None) -> np.ndarray | None:
-    """The camera (3, 3) of an image, None where no calibration lies beside it."""
-    if image is None:
-        return None
-    if frame:
-        return camera_matrix(Path(image).parents[3], frame["camera"])
-    return listed_matrix(Path(image).parents[1] / "intrinsics" / (Path(image).stem + ".txt"))
 
 
 def kb_crop(sample: Sample) -> Sample:

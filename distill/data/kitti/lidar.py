@@ -92,8 +92,8 @@ class ScanReader:
         assert frame
         lidar = read_lidar(Path(pair.image).parents[3], frame["camera"])
         if image.shape[:2] != lidar.size:
-            given, whole = (f"{size[0]}x{size[1]}" for size in (image.shape, lidar.size))
-            raise UserError(f"{pair.image} is {given}, but scans are projected into whole frames of {whole}: unpack it")
+            size, whole = (f"{height}x{width}" for height, width in (image.shape[:2], lidar.size))
+            raise UserError(f"{pair.image} is {size}, but scans are projected into whole frames of {whole}: unpack it")
         return image, project(read_scan(pair.depth), lidar.projection, lidar.size)
 
 

@@ -12,21 +12,9 @@ from distill.data.files.disk import check_root, wrong_layout
 from distill.data.files.list_files import Part, default_split, read_split
 from distill.data.files.pairs import Contents, PairDataset
 from distill.data.nyu.labelled import LabelledDepth, find_h5, find_labelled, h5_folder, labelled_file
-from distill.data.nyu.recordings import (
-    DEPTH_SCALE,
-    FRAME,
-    INTRINSICS,
-    MAX_DEPTH,
-    MEASURED,
-    SIGNS,
-    TEST_FOLDER,
-    find_pictures,
-    scene_lines,
-)
+from distill.data.nyu.recordings import FRAME, MEASURED, SIGNS, find_pictures, scene_lines
 from distill.data.sample import Sample
 from distill.errors import UserError
-
-__all__ = ["DEPTH_SCALE", "FRAME", "INTRINSICS", "MAX_DEPTH", "TEST_FOLDER", "NyuDataset", "mask_nyu_border"]
 
 
 class NyuDataset(PairDataset):
@@ -74,8 +62,7 @@ def usual_nyu_split(root: Path, part: Part) -> Path | str | None:
 
 def has_half(root: Path, part: Part) -> bool:
     """Whether a half of the set lies here in any of the layouts."""
-    there = root.is_dir() and (next(scene_lines(root, part), None) or h5_folder(root, part) or labelled_file(root))
-    return bool(there)
+    return root.is_dir() and any((next(scene_lines(root, part), None), h5_folder(root, part), labelled_file(root)))
 
 
 def mask_nyu_border(sample: Sample) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,17 +50,9 @@ def extra(module: str) -> ModuleType:
 
 
 @lru_cache(maxsize=4)
-def _kept_open(path: str, process: int) -> Any:
-    """An open file of this process: an HDF5 handle does not survive a fork."""
+def _kept_open(path: str, process: int) -> Mapping[Any, np.ndarray]:
+    """An open file of this process, by names and references: an HDF5 handle does not survive a fork."""
     return extra("h5py").File(path, "r")
-
-
-def open_labelled(path: Path) -> Any:
-    """The labelled file, open."""
-    try:
-        return _kept_open(str(path), os.getpid())
-    except OSError as error:
-        raise UserError(f"{path} is not a whole HDF5 file ({error}): get it again") from None
 
 
 # ------------------------------------------------------------------------------------------------------- labelled file
@@ -73,15 +65,22 @@ def labelled_file(root: Path) -> Path | None:
 
 def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Contents:
     """The frames of a half of the labelled file, named by kind of room and number."""
-    file = open_labelled(path)
+    try:
+        file = _kept_open(str(path), os.getpid())
+    except OSError as error:
+        raise UserError(f"{path} is not a whole HDF5 file ({error}): get it again") from None
     lacking = [name for name in ("images", DEPTHS[depth]) if name not in file]
     if lacking:
         raise UserError(f"{path} has no {' and no '.join(lacking)}, expected NYU's labelled file: get it again")
     numbers, list_name = labelled_numbers(path, len(file["images"]), part)
-    kinds, scenes = labels(file, "sceneTypes", numbers), labels(file, "scenes", numbers)
+    labels = []
+    for key in ("sceneTypes", "scenes"):  # MATLAB's cell arrays of strings, which a file may lack
+        cells = np.asarray(file[key]).ravel() if key in file else None
+        texts = [() if cells is None else np.asarray(file[cells[number]]).ravel() for number in numbers]
+        labels.append(["".join(map(chr, text)) for text in texts])
     pairs = [
         Pair(f"{kind} {number:05d}", str(path), str(path), INTRINSICS, room(f"{scene}/image"), number)
-        for number, kind, scene in zip(numbers, kinds, scenes, strict=True)
+        for number, kind, scene in zip(numbers, *labels, strict=True)
     ]
     return Contents(
         root=path.parent,
@@ -91,7 +90,6 @@ def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Conte
         truth=f"{depth} depth",
         max_depth=MAX_DEPTH,
         pairs=tuple(pairs),
-        missing=(),
         read=LabelledReader(DEPTHS[depth]),
     )
 
@@ -117,14 +115,6 @@ def labelled_numbers(path: Path, count: int, part: Part) -> tuple[list[int], str
     return numbers, name_list(map(str, numbers))
 
 
-def labels(file: Any, key: str, numbers: list[int]) -> list[str]:
-    """The text of every frame in a MATLAB cell array of strings, "" where the file has none."""
-    if key not in file:
-        return [""] * len(numbers)
-    references = np.asarray(file[key]).ravel()
-    return ["".join(map(chr, np.asarray(file[references[number]]).ravel())) for number in numbers]
-
-
 @dataclass(frozen=True)
 class LabelledReader:
     """Reads one frame of the labelled file, which holds everything transposed. `key` names the depth."""
@@ -138,16 +128,11 @@ class LabelledReader:
             depth = np.ascontiguousarray(file[self.key][pair.index].T, dtype=np.float32)
         except (OSError, KeyError) as error:
             raise DecodeError(pair.image, " ".join(str(error).split())) from None
-        return blacken_border(image), depth
-
-
-def blacken_border(image: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) with the black border of BTS' copies, which all published results were made with."""
-    if image.shape[:2] != FRAME:
-        return image
-    bordered = np.zeros_like(image)
-    bordered[COLOURED] = image[COLOURED]
-    return bordered
+        if image.shape[:2] == FRAME:  # the black border of BTS' copies, which all published results were made with
+            bordered = np.zeros_like(image)
+            bordered[COLOURED] = image[COLOURED]
+            return bordered, depth
+        return image, depth
 
 
 def write_pictures(
@@ -160,10 +145,12 @@ def write_pictures(
     lines = []
     for pair in contents.usable:
         image, depth = contents.read(pair)
-        stem = stem_of(pair, part)
+        kind, _, number = pair.name.rpartition(" ")
+        # The recording where it is known, for the test half the kind of room as in its list.
+        scene = (pair.scene if part == "train" else "") or kind or "scene"
+        names = f"{scene}/rgb_{number}.jpg", f"{scene}/sync_depth_{number}.png"
         folder = output / PICTURE_FOLDERS[part]
-        (folder / stem).parent.mkdir(parents=True, exist_ok=True)
-        names = stem.format("rgb") + ".jpg", stem.format("sync_depth") + ".png"
+        (folder / scene).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / names[0]), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         cv2.imwrite(str(folder / names[1]), (depth * np.float32(DEPTH_SCALE)).astype(np.uint16))
         lines.append(f"{names[0]} {names[1]} {INTRINSICS[0, 0]}\n")
@@ -171,12 +158,6 @@ def write_pictures(
     listed = output / LIST_NAMES[0].format(part=part)
     listed.write_text("".join(lines), encoding="utf-8")
     return listed
-
-
-def stem_of(pair: Pair, part: Part) -> str:
-    """`kitchen_0004/{}_00002`: the recording where it is known, for the test half the kind of room as in its list."""
-    kind, _, number = pair.name.rpartition(" ")
-    return f"{(part == 'train' and pair.scene) or kind or 'scene'}/{{}}_{number}"
 
 
 # -------------------------------------------------------------------------------------------------- fast-depth's files
@@ -202,7 +183,6 @@ def find_h5(root: Path, folder: Path) -> Contents:
         truth="depth as stored",
         max_depth=MAX_DEPTH,
         pairs=tuple(pairs),
-        missing=(),
         read=read_h5,
     )
 

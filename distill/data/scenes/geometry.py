@@ -56,6 +56,7 @@ class Camera:
     size: tuple[int, int]
 
     def intrinsics(self) -> Tensor:
+        """The camera matrix (3, 3) in pixels, float64."""
         (u, v), f = self.centre_px, self.focal_px
         return torch.tensor([[f, 0.0, u], [0.0, f, v], [0.0, 0.0, 1.0]], dtype=torch.float64)
 

@@ -17,6 +17,7 @@ class Draw:
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return bool(self.rng.random() < probability)
 
     def whole(self, low: int, high: int) -> int:
@@ -33,6 +34,7 @@ class Draw:
 
 
 def scaled(colour: Vec, gain: float) -> Vec:
+    """A colour, lighter or darker."""
     return colour[0] * gain, colour[1] * gain, colour[2] * gain
 
 
@@ -42,12 +44,14 @@ def tint(colour: Vec, gain: float) -> Vec:
 
 
 def plain(draw: Draw, low: float = 0.05, high: float = 0.8, saturation: float = 0.5) -> Material:
+    """One colour, with a little noise."""
     scale = 2 ** draw(-1, 3)
     colour = draw.colour(low, high, saturation)
     return Material(colour, colour, noise=draw(0.1, 0.6), grain=(scale, scale))
 
 
 def bricks(draw: Draw) -> Material:
+    """Rows of bricks and their joints."""
     base, scale = draw.colour(0.1, 0.6), draw(0.7, 2.5)
     return Material(
         base,
@@ -76,6 +80,7 @@ def windows(draw: Draw, width: float, height: float) -> Material:
 
 
 def wood(draw: Draw) -> Material:
+    """Planks of one grain."""
     level = draw(0.08, 0.5)
     base = (level, level * draw(0.55, 0.85), level * draw(0.25, 0.6))
     return Material(
@@ -84,11 +89,13 @@ def wood(draw: Draw) -> Material:
 
 
 def tiles(draw: Draw) -> Material:
+    """Square tiles and their joints."""
     base, side = draw.colour(0.15, 0.8, 0.3), draw(0.15, 0.6)
     return Material(base, tint(base, draw(0.4, 1.5)), (side, side), (0.05, 0.05), 0, draw(0, 0.5), draw(0.05, 0.4))
 
 
 def wallpaper(draw: Draw) -> Material:
+    """Paper, plain or striped."""
     base, stripe = draw.colour(0.25, 0.8, 0.4), draw(0.1, 0.5)
     if draw.chance(0.4):
         return Material(base, base, noise=draw(0.05, 0.4), grain=(1.5, 1.5))

@@ -77,6 +77,7 @@ class Place:
     yaw: float
 
     def solid(self, shape: str, surface: Material, x: float, y: float, z: float, half: Vec) -> Solid:
+        """A box of the room's own coordinates."""
         c, s = float(np.cos(self.yaw)), float(np.sin(self.yaw))
         return Solid(shape, (self.spot[0] + c * x + s * z, -y, self.spot[1] - s * x + c * z), half, self.yaw, surface)
 
@@ -93,6 +94,7 @@ class Place:
 
 
 def cupboard(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A cupboard with doors."""
     tall = draw(0.7, min(2.2, high - 0.1))
     cells = (width / draw.whole(1, 3), tall / draw.whole(1, 4))
     if draw.chance(0.5):
@@ -104,6 +106,7 @@ def cupboard(draw: Draw, place: Place, width: float, high: float) -> list[Solid]
 
 
 def shelf(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A shelf with boards and books."""
     surface = wood(draw) if draw.chance(0.7) else plain(draw)
     tall, deep = draw(1.0, min(2.2, high - 0.1)), draw(0.25, 0.4)
     boards = draw.whole(3, 5)
@@ -120,6 +123,7 @@ def shelf(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
 
 
 def sofa(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A sofa with a back and two arms."""
     width = max(width, 0.9)
     cloth, seat = plain(draw, 0.05, 0.7, 0.8), draw(0.35, 0.5)
     if draw.chance(0.5):
@@ -131,17 +135,20 @@ def sofa(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
 
 
 def door(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A door, a little before the wall."""
     surface = plain(draw, 0.1, 0.8) if draw.chance(0.5) else wood(draw)
     return [place.box(surface, 0.9, (0.0, 2.05), (0.0, 0.06))]
 
 
 def window(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A window that may be bright."""
     pane = draw.colour(0.5, 0.95, 0.3)
     frame = Material(pane, draw.colour(0.2, 0.9, 0.1), (width / 2, 0.6), (0.1, 0.08), glow=draw(0, 1.2))
     return [place.box(frame, width, (0.9, draw(1.6, high - 0.15)), (0.0, 0.04))]
 
 
 def painting(draw: Draw, place: Place, width: float, high: float) -> list[Solid]:
+    """A picture on the wall."""
     low = draw(1.0, 1.5)
     canvas = Material(draw.colour(0.1, 0.8, 1), draw.colour(0.1, 0.8, 1), (0.3, 0.2), (0.4, 0.4), noise=1)
     return [place.box(canvas, width * 0.6, (low, low + draw(0.3, 0.8)), (0.0, 0.03))]
@@ -208,6 +215,7 @@ def on_the_floor(draw: Draw, place: Place) -> list[Solid]:
 
 
 def table(draw: Draw, place: Place) -> list[Solid]:
+    """A table on four legs."""
     width, deep, tall = draw(0.7, 1.8), draw(0.6, 1.0), draw(0.42, 0.8)
     surface = wood(draw) if draw.chance(0.7) else plain(draw)
     solids = [place.box(surface, width, (tall - 0.04, tall), (-deep / 2, deep / 2))]
@@ -223,6 +231,7 @@ def table(draw: Draw, place: Place) -> list[Solid]:
 
 
 def chair(draw: Draw, place: Place) -> list[Solid]:
+    """A chair with a back."""
     surface = wood(draw) if draw.chance(0.6) else plain(draw, 0.03, 0.7, 0.8)
     seat, wide = draw(0.42, 0.5), draw(0.36, 0.46)
     legs = [

@@ -23,6 +23,7 @@ def lattice(device: torch.device) -> Tensor:
 
 
 def cell_of(x: Tensor, y: Tensor) -> Tensor:
+    """The number of a cell of the noise, from its place."""
     return ((y.long() & 255) << 8) | (x.long() & 255)
 
 

@@ -98,6 +98,7 @@ def verge(draw: Draw) -> Material:
 
 
 def street_marks(draw: Draw, half_road: float) -> list[tuple[float, float, float, float]]:
+    """Painted lines: place across the road, width and length of a dash in metres, and how much of it is painted."""
     marks = []
     if draw.chance(0.75):
         marks.append((0.0, draw(0.1, 0.2), draw(4, 12), draw(0.3, 1)))
@@ -147,6 +148,7 @@ def house(draw: Draw, foot: Vec, size: Vec, yaw: float) -> list[Solid]:
 
 
 def tree(draw: Draw, x: float, floor: float, z: float) -> list[Solid]:
+    """A trunk and a crown."""
     trunk, wide = draw(1, 3.5), draw(1, 3)
     level = draw(0.03, 0.2)
     leaf = (level * draw(0.5, 1.6), level, level * draw(0.2, 0.7))
@@ -178,6 +180,7 @@ def cars(draw: Draw, ground: Ground, half_road: float) -> list[Solid]:
 
 
 def car(draw: Draw, x: float, floor: float, z: float, yaw: float) -> list[Solid]:
+    """A body, a cabin and wheels."""
     long, wide, dark = draw(1.8, 2.4), draw(0.8, 0.95), draw.colour(0.01, 0.05)
     paint = draw.colour(0.03, 0.8, 0.9)
     glass = Material(draw.colour(0.02, 0.15), paint, (long / 2, 2.0), (0.12, 0.0), jitter=0.6, noise=0.2)

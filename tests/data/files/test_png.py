@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distill.data.files import png
-from distill.data.files.reading import DecodeError, decode_colours, decode_values
+from distill.data.files.reading import DecodeError, decode
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 DEPTH = np.random.default_rng(1).integers(0, 65536, (24, 32), dtype=np.uint16)
@@ -44,12 +44,15 @@ def chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def decode(raw, like):
-    return (decode_colours if like.ndim == 3 else decode_values)(raw, "a.png")
+KINDS = {2: png.GREY16, 3: png.COLOUR8}
+
+
+def decoded(raw, like):
+    return decode(raw, "a.png", KINDS[like.ndim])
 
 
 def read(raw, like):
-    return png.read(raw, png.COLOUR8 if like.ndim == 3 else png.GREY16)
+    return png.read(raw, KINDS[like.ndim])
 
 
 needs_libraries = pytest.mark.skipif(png.pyspng is None, reason="pyspng or isal is not installed")
@@ -58,7 +61,7 @@ needs_libraries = pytest.mark.skipif(png.pyspng is None, reason="pyspng or isal 
 @pytest.mark.parametrize("array", [NOISE, DEPTH, NOISE[:1, :1], DEPTH[:1, :1]])
 @pytest.mark.parametrize("filters", [*FILTERS, (0, 0, 2, 4), (0, 1, 2, 3, 4)])
 def test_values_are_those_that_were_written(array, filters):
-    values = decode(encode(array, filters), array)
+    values = decoded(encode(array, filters), array)
     assert values.dtype == array.dtype
     assert np.array_equal(values, array)
 
@@ -74,7 +77,7 @@ def test_plain_files_are_read_here(array, filters):
 def test_the_libraries_may_be_missing(monkeypatch, array):
     monkeypatch.setattr(png, "pyspng", None)
     assert read(encode(array), array) is None
-    assert np.array_equal(decode(encode(array), array), array)
+    assert np.array_equal(decoded(encode(array), array), array)
 
 
 @pytest.mark.parametrize("array", [NOISE[..., 0], np.dstack([NOISE, NOISE[..., :1]]), NOISE.astype(np.uint16)])
@@ -82,7 +85,7 @@ def test_other_kinds_are_left_to_opencv(array):
     done, data = cv2.imencode(".png", array)
     assert done
     assert png.read(data.tobytes(), png.COLOUR8) is png.read(data.tobytes(), png.GREY16) is None
-    assert np.array_equal(decode_values(data.tobytes(), "a.png"), array)
+    assert np.array_equal(decode(data.tobytes(), "a.png", png.GREY16), array)
 
 
 def test_other_formats_are_left_to_opencv():
@@ -102,7 +105,7 @@ def test_rows_in_several_portions_are_one_stream():
     split = (
         raw[:33] + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", content[:100]) + chunk(b"IDAT", content[100:]) + raw[-12:]
     )
-    assert np.array_equal(decode(split, NOISE), NOISE)
+    assert np.array_equal(decoded(split, NOISE), NOISE)
 
 
 @pytest.mark.parametrize("array", [NOISE, DEPTH])
@@ -111,7 +114,7 @@ def test_a_cut_file_is_refused(array, keep):
     whole = encode(array)
     cut = whole[: keep if isinstance(keep, int) else int(keep * len(whole))]
     with pytest.raises(DecodeError, match="cut short"):
-        decode(cut, array)
+        decoded(cut, array)
 
 
 @pytest.mark.parametrize("array", [NOISE, DEPTH])
@@ -121,7 +124,7 @@ def test_damage_is_refused(array, filters):
     raw[len(raw) // 2] ^= 0xFF
     assert read(bytes(raw), array) is None
     with pytest.raises(DecodeError):
-        decode(bytes(raw), array)
+        decoded(bytes(raw), array)
 
 
 @pytest.mark.parametrize("width", [31, 33, 2**24, 2**31 - 1])
@@ -134,8 +137,8 @@ def test_a_header_that_does_not_suit_the_rows_is_not_believed(width):
 def test_every_real_file_is_the_same_to_opencv(sample_data):
     depths = [*sample_data.glob("kitti/data_depth_annotated/**/*.png"), *sample_data.glob("nyu/sync/basement*/*.png")]
     for path in depths:
-        assert np.array_equal(decode_values(path.read_bytes(), path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        assert np.array_equal(decode(path.read_bytes(), path, png.GREY16), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
     images = list(sample_data.glob("kitti/2011_09_26/**/*.png"))
     for path in images:
-        assert np.array_equal(decode_colours(path.read_bytes(), path), cv2.imread(str(path))[..., ::-1])
+        assert np.array_equal(decode(path.read_bytes(), path, png.COLOUR8), cv2.imread(str(path))[..., ::-1])
     assert (len(depths), len(images)) == (15, 7)

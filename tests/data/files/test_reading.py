@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.data.files.reading import DecodeError, read_depth, read_image, read_pair
+from distill.data.files.pairs import Pair, PictureReader
+from distill.data.files.reading import DecodeError, read_depth, read_image
 from distill.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -84,7 +85,7 @@ def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path, write_image)
     image = write_image(tmp_path / "image.png", NOISE)
     depth = write_image(tmp_path / "depth.png", np.ones((12, 16), np.uint16))
     with pytest.raises(UserError, match=r"depth.png is 12x16 but its image .*image.png is 24x32 \(height x width\)"):
-        read_pair(str(image), str(depth), 256)
+        PictureReader(256)(Pair("a", str(image), str(depth)))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -5,7 +5,7 @@ import pytest
 
 from distill.data.files.reading import DecodeError
 from distill.data.files.rgb_depth import FolderDataset, usual_folder_split
-from distill.data.truth import check_truth
+from distill.data.survey import check_truth
 from distill.errors import UserError
 
 GREY = np.full((4, 6, 3), 128, np.uint8)

@@ -6,7 +6,7 @@ import pytest
 from distill.data.files.list_files import default_split
 from distill.data.kitti.drives import KittiDataset, kb_crop
 from distill.data.kitti.lidar import camera_matrix
-from distill.data.truth import check_truth
+from distill.data.survey import check_truth
 from distill.errors import UserError
 
 DATE, DRIVE = "2011_09_26", "2011_09_26_drive_0001_sync"

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from distill.data.files.known_lists import name_list
 from distill.data.kitti.drives import KittiDataset, find_kitti, kb_crop
-from distill.data.kitti.listing import eigen_lines, usual_kitti_split
+from distill.data.kitti.listing import kitti_eigen_split, kitti_lines, usual_kitti_split
 from distill.data.opening import Source
 from distill.errors import UserError
 
 TEST_DRIVE = "2011_09_26/2011_09_26_drive_0048_sync"  # 22 frames; the first and last five have no official depth
+COUNTS = {"test": 697, "test_652": 652, "train": 23158, "trainval": 23488}  # and their numbers of frames
 SELECTED = "2011_09_26_drive_0002_sync_{kind}_0000000005_image_02.png"
 
 
@@ -38,20 +40,32 @@ def selection(tmp_path, write_image):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("name", "lines", "with_truth"),
-    [
-        ("eigen_train", 23158, 23158),
-        ("eigen_trainval", 23488, 23158),
-        ("eigen_test", 697, 652),
-        ("eigen_test_652", 652, 652),
-    ],
-)
-def test_generated_lists_know_which_frames_have_official_depth(name, lines, with_truth):
-    generated = list(eigen_lines(name))
-    assert len(generated) == lines
-    assert sum(line.depth is not None for line in generated) == with_truth
-    assert not any(line.silent for line in generated)
+@pytest.mark.parametrize("part", COUNTS)
+def test_a_generated_list_is_the_public_one(part):
+    lines = kitti_eigen_split(part)
+    assert len(lines) == len(set(lines)) == COUNTS[part]
+    assert name_list(lines).endswith(f", {COUNTS[part]}")
+
+
+def test_no_drive_is_both_in_training_and_test():
+    def drives(part):
+        return {line.split()[0] for line in kitti_eigen_split(part)}
+
+    assert not drives("trainval") & drives("test")
+
+
+def test_an_unknown_part_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="test_652"):
+        kitti_eigen_split("val")
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_generated_lists_know_which_frames_have_official_depth(part, tmp_path):
+    lines, _ = kitti_lines(tmp_path, f"eigen_{part}")
+    with_truth = COUNTS[{"test": "test_652", "trainval": "train"}.get(part, part)]
+    assert len(lines) == COUNTS[part]
+    assert sum(line.depth is not None for line in lines) == with_truth
+    assert not any(line.silent for line in lines)
 
 
 def test_a_test_drive_is_evaluated_on_without_any_list(eigen_drive):

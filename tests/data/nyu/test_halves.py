@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from distill.data.files.list_files import default_split
-from distill.data.nyu.halves import TEST_FOLDER, NyuDataset, mask_nyu_border, usual_nyu_split
-from distill.data.truth import check_truth
+from distill.data.nyu.halves import NyuDataset, mask_nyu_border, usual_nyu_split
+from distill.data.nyu.recordings import TEST_FOLDER
+from distill.data.survey import check_truth
 from distill.errors import UserError
 
 

@@ -75,11 +75,11 @@ def test_every_stage_takes_time_and_nothing_is_left_patched(tool, root):
     from distill.data import Augmentation
     from distill.data.files import reading
 
-    before = reading.read_file, reading.decode_colours, Augmentation.move
+    before = reading.read_file, reading.decode, Augmentation.move
     spent = tool.stages(tool.open_training_set("kitti", root, None), images=4)
     assert set(spent) == {"read", "decode", "warp", "colour", "collate", "normalise", "other"}
     assert all(milliseconds > 0 for milliseconds in spent.values())
-    assert (reading.read_file, reading.decode_colours, Augmentation.move) == before
+    assert (reading.read_file, reading.decode, Augmentation.move) == before
 
 
 def test_a_peer_that_is_not_there_is_refused(tool, root, monkeypatch, capsys):

@@ -1,0 +1,138 @@
+"""What every student is: a depth model that may learn in part, and goes to a folder or to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Self
+
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from safetensors.torch import save as to_bytes
+
+from students.card import model_card
+from teachers.model import DepthModel, Output
+from teachers.weight_files import Json
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+class Student(ModelHubMixin, DepthModel):
+    """A trainable depth model, with `save_pretrained`, `push_to_hub` and `from_pretrained`.
+
+    `from_pretrained` of any of these classes gives the student that the folder or repository holds.
+
+    Attributes:
+        recipe: How to build the network, as in `config.json`.
+        metadata: What is known of its training; of a loaded student what its folder says.
+        frozen: Names of its parts that do not learn.
+    """
+
+    output: Output = "metric"
+    recipe: Json
+    metadata: Json | None = None
+    frozen: tuple[str, ...] = ()
+
+    def freeze(self, parts: Sequence[str]) -> None:
+        """Let parts stay what they are: no gradients, eval mode for ever, the statistics of norms included.
+
+        Args:
+            parts: Names of its modules, such as "encoder" or "encoder.stem"; "" is all of it.
+
+        Raises:
+            ValueError: If it has no such part, or nothing is left that learns.
+        """
+        modules = dict(self.named_modules())
+        for name in parts:
+            if name not in modules:
+                known = ", ".join(key for key in modules if key and key.count(".") < 2)
+                raise ValueError(f"the student has no part {name!r} to freeze; it has {known}")
+            modules[name].requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ValueError(f"with {', '.join(map(repr, parts))} frozen nothing is left that learns; freeze less")
+        self.frozen = (*self.frozen, *parts)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or eval mode, which frozen parts do not leave."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_student(self, save_directory, self.metadata)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **model_kwargs: object,
+    ) -> Student:
+        if not Path(model_id).is_dir():
+            model_id = snapshot_download(
+                model_id,
+                allow_patterns=[WEIGHTS, CONFIG, CARD],
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        student: Student = import_module("students").load_student(model_id)  # which knows every kind
+        return student
+
+    def generate_model_card(self, *args: object, **kwargs: object) -> ModelCard:
+        """The same card as in the folder."""
+        return ModelCard(model_card(self.recipe, self.metadata or {}))
+
+
+def save_student(student: Student, folder: str | Path, metadata: Json | None = None) -> None:
+    """Write `model.safetensors`, `config.json` and the model card `README.md`, each whole or not at all.
+
+    Args:
+        student: A model of `create_student`.
+        metadata: Whatever should be known of its training; readable by people, ignored by `load_student`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
+    (folder / f"{WEIGHTS}.part").write_bytes(to_bytes(weights, metadata={"format": "pt"}))
+    config = {"format": 1, **student.recipe, "metadata": metadata or {}}
+    (folder / f"{CONFIG}.part").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / f"{CARD}.part").write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
+    for name in (WEIGHTS, CONFIG, CARD):
+        os.replace(folder / f"{name}.part", folder / name)
+
+
+def read_config(folder: str | Path) -> tuple[Path, Json]:
+    """The folder that holds a student's files (itself, or its `student/`) and the content of its `config.json`.
+
+    Raises:
+        FileNotFoundError: If neither holds one.
+        ValueError: If the file is not a student's.
+    """
+    folder = Path(folder)
+    places = [place for place in (folder / "student", folder) if (place / CONFIG).is_file()]
+    place = next((place for place in places if (place / WEIGHTS).is_file()), None)
+    if place is None:
+        raise FileNotFoundError(
+            f"no student in {folder}: expected {WEIGHTS} and {CONFIG} there or in its student/ folder"
+        )
+    try:
+        config: Json = json.loads((place / CONFIG).read_text())
+        if not (isinstance(config["student"], str) and isinstance(config["options"], dict)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{place / CONFIG} is not a student's configuration; write it again with save_student"
+        ) from error
+    return place, config
