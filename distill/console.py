@@ -30,7 +30,7 @@ def warn(message: object) -> None:
 
 
 class Update(Protocol):
-    """Moves a bar: `completed` is how far it is, `advance` how much farther, `total` its end, `description` its title."""
+    """Moves a bar: `completed` is how far it is, `advance` how much farther, `total` its end."""
 
     def __call__(
         self,

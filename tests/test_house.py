@@ -118,7 +118,7 @@ def several(names):
 
 
 def test_no_two_modules_share_a_name():
-    tests = [path for path in (ROOT / "tests").rglob("test_*.py")]
+    tests = list((ROOT / "tests").rglob("test_*.py"))
     modules = [(path.stem, str(path)) for path in [*FILES.values(), *tests] if path.stem != "__init__"]
     assert several(modules) == {}
 

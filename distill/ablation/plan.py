@@ -137,7 +137,7 @@ def reuse(runs: Sequence[PlannedRun], places: Sequence[Path]) -> int:
         other = finished.setdefault(key_of(load_config(path / CONFIG)), path)
         if results_of(other) != results_of(path):
             raise UserError(
-                f"{other} and {path} have one configuration and different results; give --reuse the folder of one of them"
+                f"{other} and {path} have one configuration and different results; give --reuse the folder of one"
             )
     taken = [(finished.get(key_of(run.config)), run.folder) for run in runs if not run.folder.exists()]
     pairs = [(source, target) for source, target in taken if source is not None]

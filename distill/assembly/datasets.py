@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from distill.assembly.preflight import preflight
 from distill.config import Config, DataConfig
@@ -32,6 +32,7 @@ from distill.data import (
     resize,
 )
 from distill.data.kitti.drives import SELECTED
+from distill.data.opening import Truth
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.method import METHODS
@@ -69,7 +70,7 @@ def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path |
 def source(data: DataConfig) -> Source:
     """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
-    return Source(data.name, data.root, data.truth, data.max_depth, data.depth_scale, data.camera)
+    return Source(data.name, data.root, cast(Truth | None, data.truth), data.max_depth, data.depth_scale, data.camera)
 
 
 @lru_cache(maxsize=4)

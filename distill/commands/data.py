@@ -14,8 +14,7 @@ from distill.console import progress_bar
 from distill.data import TRUTHS, Contents, Source
 from distill.data.checking import SAMPLES, Half, make_report
 from distill.data.files.list_files import Part
-from distill.data.nyu.labelled import LABELLED_FILES, labelled_file
-from distill.data.nyu.labelled import write_pictures
+from distill.data.nyu.labelled import LABELLED_FILES, labelled_file, write_pictures
 from distill.data.survey import survey
 from distill.errors import DONE, UserError
 from distill.files import write_json

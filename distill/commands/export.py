@@ -67,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
         part = Path(folder) / args.output.name
         exported = write(subject, args, size, part)
         measured = compare(exported, subject.model, images, args.dynamic)
-        out.print(
-            f"checked by {'ONNX Runtime' if args.output.suffix == '.onnx' else 'PyTorch'} on images {origin}: {measured}"
-        )
+        runtime = "ONNX Runtime" if args.output.suffix == ".onnx" else "PyTorch"
+        out.print(f"checked by {runtime} on images {origin}: {measured}")
         if not measured.acceptable:
             out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
             return FAILURE

@@ -30,7 +30,7 @@ WARMUP_BASE = 25.0  # epochs of the paper's training, of which `method.warmup_ep
 
 
 class SplitFiles(Section):
-    """Lists of the two halves of a data set: files, absolute or relative to `data.root`, or names (docs/reference/data.md)."""
+    """Lists of the two halves of a data set: files, also relative to `data.root`, or names (docs/reference/data.md)."""
 
     train: Path | None = None
     test: Path | None = None
@@ -195,7 +195,7 @@ class StudentConfig(Section):
         return self
 
     def options(self) -> dict[str, Any]:
-        """What `create_student` is given beside the name; a default that this kind of student does not know is left out."""
+        """What `create_student` takes beside the name, without defaults that this kind of student does not know."""
         known = {*options_for(self.backbone)} - ({"random_features"} if self.attention == "standard" else set())
         options = self.model_dump(exclude={"backbone", "align", "frozen"}, exclude_none=True)
         defaults = {key: StudentConfig.model_fields[key].default for key in options}
@@ -337,7 +337,7 @@ class Config(Section):
             waited, whole = f"{method.warmup_epochs:g} epochs", f"{steps / per_epoch:g}"
         if waiting >= steps and METHODS[method.name].needs_features and method.kd_weight > 0:
             raise UserError(
-                f"the warm-up of {waited.format(waiting)} is as long as the whole training of {whole}: nothing would be "
-                "distilled; lower method.warmup_epochs, or set method.warmup_steps"
+                f"the warm-up of {waited.format(waiting)} is as long as the whole training of {whole}: nothing would "
+                "be distilled; lower method.warmup_epochs, or set method.warmup_steps"
             )
         return waiting

@@ -49,14 +49,18 @@ class Source:
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")
-        options = self._resolved(split) if split else None
+        named: Path | str | None = None  # a list's name, or the path in the root at which it is missed
+        if split is not None and split.is_file():
+            named = split
+        elif split is not None:
+            named = str(split) if str(split) in NAMED_LISTS[self.name] else self.root / split
         if self.name == "kitti":
-            result = options or usual_kitti_split(self.root, part) or f"eigen_{part}"
-            return find_kitti(self.root, result, self.truth)  # type: ignore[arg-type]
+            listed = named or usual_kitti_split(self.root, part) or f"eigen_{part}"
+            return find_kitti(self.root, listed, self.truth)  # type: ignore[arg-type]
         if self.name == "nyu":
-            return find_nyu(self.root, options or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
-        root, listed = (self.root, Path(options)) if options else usual_folder_split(self.root, part)
-        return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, listed, self.camera)
+            return find_nyu(self.root, named or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
+        root, pairs = (self.root, Path(named)) if named else usual_folder_split(self.root, part)
+        return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera)
 
     def has_test_half(self) -> bool:
         """Whether there is a half to validate on where no list is named."""
@@ -66,9 +70,3 @@ class Source:
             return usual_folder_split(self.root, "test") != (self.root, None)
         usual = usual_kitti_split if self.name == "kitti" else usual_nyu_split
         return usual(self.root, "test") is not None
-
-    def _resolved(self, split: Path) -> Path | str:
-        """A list as a path that exists, its name, or the path in the root at which it is then missed."""
-        if split.is_file():
-            return split
-        return str(split) if str(split) in NAMED_LISTS[self.name] else self.root / split

@@ -89,7 +89,8 @@ def fit_sample(
     """Scale and shift of one training image, None where too little of it was measured."""
     batch = collate([samples.unvaried(index)]).to(device)
     low, high = student.min_depth, student.max_depth
-    assert low is not None and high is not None  # of every student
+    assert low is not None
+    assert high is not None
     valid = within(batch.depth, batch.valid, (low, high))
     if batch.faults or valid.sum() < MIN_PIXELS:
         return None

@@ -89,8 +89,8 @@ class Resumable:
         if saved.keys() != parts or saved["state"].keys() != asdict(self.state).keys():
             parts_there = ", ".join(sorted(saved))
             raise UserError(
-                f"the checkpoint holds {parts_there}, not what this version of distill continues from: another wrote it; "
-                "use that one, or choose another --output"
+                f"the checkpoint holds {parts_there}, not what this version of distill continues from: another wrote "
+                "it; use that one, or choose another --output"
             )
         for what, value in self.identity.items():
             if saved["identity"].get(what) != value:

@@ -1,1 +1,1 @@
-"""Depth for an image by whatever means: a model by its name, saved predictions, the ghost; on any number of processes."""
+"""Depth for an image by any means: a model by its name, saved predictions, the ghost; on several processes."""

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from distill.data import Sample
-from distill.data.files.png import encode_depth, encode_npy
 from distill.data.files.list_files import Camera
+from distill.data.files.png import encode_depth, encode_npy
 from distill.errors import UserError
 from distill.files import write_atomically
 from distill.inference.network import Model

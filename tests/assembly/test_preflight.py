@@ -2,8 +2,8 @@ import pytest
 
 from distill.assembly import preflight
 from distill.assembly.preflight import advise_schedule, advise_workers
-from distill.engine.processes import cores
 from distill.config import TrainConfig
+from distill.engine.processes import cores
 
 
 @pytest.fixture(autouse=True)

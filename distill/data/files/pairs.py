@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.reading import INTEGER_SCALE, read_depth, read_image
 from distill.data.sample import DepthDataset, Sample
 from distill.errors import UserError
@@ -47,9 +48,10 @@ class PictureReader:
             return image, np.zeros(image.shape[:2], np.float32)
         depth = read_depth(pair.depth, self.depth_scale, self.byte_scale)
         if image.shape[:2] != depth.shape:
+            sizes = [f"{height}x{width}" for height, width in (depth.shape, image.shape[:2])]
             raise UserError(
-                f"depth {pair.depth} is {depth.shape[0]}x{depth.shape[1]} but its image {pair.image} is {image.shape[0]}"
-                f"x{image.shape[1]} (height x width), expected one size: check that they belong together"
+                f"depth {pair.depth} is {sizes[0]} but its image {pair.image} is {sizes[1]} (height x width), expected "
+                "one size: check that they belong together"
             )
         return image, depth
 
@@ -61,24 +63,24 @@ class Contents:
     Args:
         root: The folder of the whole set.
         source: The list file, or in words what takes its place.
-        list_name: What the list is known as.
         layout: How the files lie, in words.
         truth: Where the depth comes from, in words.
         max_depth: Cap of the ground truth in metres. It is not applied to the samples.
         pairs: The lines whose files are there; those without ground truth among them.
         read: Opens a pair.
+        list_name: What the list is known as.
         missing: Files that lines name and that are not there.
         images_only: No ground truth is expected: the images are for a teacher's depth.
     """
 
     root: Path
     source: str
-    list_name: str
     layout: str
     truth: str
     max_depth: float
     pairs: tuple[Pair, ...]
     read: Read
+    list_name: str = UNKNOWN
     missing: tuple[str, ...] = ()
     images_only: bool = False
 
@@ -105,9 +107,8 @@ class Contents:
     @property
     def repeated(self) -> tuple[str, ...]:
         """Names of the usable pairs whose image came before."""
-        seen = Counter((pair.image, pair.index) for pair in self.usable)
-        again = (key for key, count in seen.items() for _ in range(count - 1))
-        return tuple(name_under(self.root, image) for image, _ in again)
+        keys = Counter((pair.image, pair.index) for pair in self.usable)
+        return tuple(name_under(self.root, image) for image, _ in (keys - Counter(set(keys))).elements())
 
     def first(self, count: int) -> Contents:
         """The first so many usable pairs."""
