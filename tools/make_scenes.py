@@ -30,7 +30,7 @@ from torch import Tensor
 
 from distill.data import default_split
 from distill.data.kitti import drives
-from distill.data.nyu import recordings
+from distill.data.nyu import labelled
 from distill.data.scenes.scene_dataset import Scene, kinect_like_holes, kitti_like_sparse, render
 from distill.errors import UserError
 from teachers.model import MIN_SIDE
@@ -61,7 +61,7 @@ def kitti_files(part: Part, number: int) -> Files:
 
 def nyu_files(part: Part, number: int) -> Files:
     room, frame = f"room_{FIRST[part] + number // FRAMES:04d}", f"{number % FRAMES:05d}"
-    folder = "sync" if part == "train" else recordings.TEST_FOLDER
+    folder = "sync" if part == "train" else labelled.TEST_FOLDER
     return Files(f"{room}/rgb_{frame}.jpg", f"{room}/sync_depth_{frame}.png", folder, folder)
 
 
@@ -97,10 +97,10 @@ RECIPES = {
     ),
     "nyu": SceneRecipe(
         kind="room",
-        size=recordings.FRAME,
-        camera=(recordings.INTRINSICS[0, 0], recordings.INTRINSICS[0, 2], recordings.INTRINSICS[1, 2]),
-        depth_scale=recordings.DEPTH_SCALE,
-        max_depth=recordings.MAX_DEPTH,
+        size=labelled.FRAME,
+        camera=(labelled.INTRINSICS[0, 0], labelled.INTRINSICS[0, 2], labelled.INTRINSICS[1, 2]),
+        depth_scale=labelled.DEPTH_SCALE,
+        max_depth=labelled.MAX_DEPTH,
         sense=kinect_like_holes,
         files=nyu_files,
     ),

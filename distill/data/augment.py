@@ -23,14 +23,18 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     if (height, width) == size:
         return sample
     shrinks = size[0] <= height and size[1] <= width
-    shape = (size[1], size[0])
+    shape, intrinsics = (size[1], size[0]), sample.intrinsics
+    if intrinsics is not None:
+        across, down = size[1] / width, size[0] / height
+        scaling = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
+        intrinsics = scaling @ intrinsics
     # NEAREST_EXACT, as plain NEAREST takes the pixel at floor(x / s), half a pixel off the image and the intrinsics.
     return replace(
         sample,
         image=cv2.resize(sample.image, shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
         depth=cv2.resize(sample.depth, shape, interpolation=cv2.INTER_NEAREST_EXACT),
         valid=cv2.resize(sample.valid.view(np.uint8), shape, interpolation=cv2.INTER_NEAREST_EXACT).view(bool),
-        intrinsics=_scaled(sample.intrinsics, size[1] / width, size[0] / height),
+        intrinsics=intrinsics,
     )
 
 
@@ -39,12 +43,6 @@ def cover(sample: Sample, size: tuple[int, int]) -> Sample:
     height, width = sample.depth.shape
     scale = max(size[0] / height, size[1] / width)
     return resize(sample, (max(round(height * scale), size[0]), max(round(width * scale), size[1])))
-
-
-def _scaled(intrinsics: np.ndarray | None, across: float, down: float) -> np.ndarray | None:
-    if intrinsics is None:
-        return None
-    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]]) @ intrinsics
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,8 @@ class Window:
             return np.ascontiguousarray(part[:, ::-1]) if self.mirrored else part
         height, width = array.shape[:2]
         from_rotated = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -self.angle_deg, 1.0)
-        if self.mirrored:
-            from_crop = np.array([[-1.0, 0, self.left + self.width - 1], [0, 1, self.top], [0, 0, 1]])
-        else:
-            from_crop = np.array([[1.0, 0, self.left], [0, 1, self.top], [0, 0, 1]])
+        step, start = (-1.0, self.left + self.width - 1) if self.mirrored else (1.0, self.left)
+        from_crop = np.array([[step, 0, start], [0, 1, self.top], [0, 0, 1]])
         matrix, size, flags = from_rotated @ from_crop, (self.width, self.height), interpolation | cv2.WARP_INVERSE_MAP
         if array.ndim == 2:
             return cv2.warpAffine(array, matrix, size, flags=flags, borderValue=0)

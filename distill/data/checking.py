@@ -10,7 +10,7 @@ from distill.data.files.known_lists import UNKNOWN, nearest_list
 from distill.data.files.pairs import Contents, PictureReader
 from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
-from distill.data.nyu.recordings import FRAME
+from distill.data.nyu.labelled import FRAME
 from distill.data.opening import Source
 from distill.data.survey import MIN_DEPTH, Survey, fitting_scale, shared_images
 from distill.errors import UserError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import threading
 import warnings
@@ -49,22 +50,22 @@ class Loader:
                     done, deaths = done + 1, 0
                 return
             except RuntimeError as error:
-                if not is_death(error):
+                message = " ".join(str(error).split())
+                if "DataLoader worker" not in message or not re.search("exited unexpectedly|killed by signal", message):
                     raise
                 deaths += 1
                 if deaths == MAX_DEATHS:
                     raise UserError(
-                        f"processes that load images died {deaths} times in a row ({' '.join(str(error).split())}): if "
+                        f"processes that load images died {deaths} times in a row ({message}): if "
                         f"memory was short, lower data.workers={self.workers}; data.workers=0 shows what else it was"
                     ) from error
                 warnings.warn("a process that loads images died; its images are read again", stacklevel=2)
 
     def _from(self, done: int) -> Iterator[Batch | UserError]:
         """Everything after the first `done` micro-batches."""
-        keys = _Keys(self.batches, done)
         loader: DataLoader[Sample] = DataLoader(
             _Reported(self.samples),
-            batch_sampler=keys,
+            batch_sampler=islice(self.batches, done, None),
             num_workers=self.workers,
             pin_memory=self.pin_memory,
             collate_fn=_collate,
@@ -79,28 +80,11 @@ class Loader:
         return iterator
 
 
-def is_death(error: RuntimeError) -> bool:
-    """Whether an error says that a worker has died."""
-    message = str(error)
-    return "DataLoader worker" in message and ("exited unexpectedly" in message or "killed by signal" in message)
-
-
 @dataclass(frozen=True)
-class _Keys:
-    """The keys of `batches` after the first `done` lists."""
-
-    batches: EpochBatches
-    done: int
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return islice(self.batches, self.done, None)
-
-
 class _Reported(Dataset):
     """Returns a `UserError` rather than raising it: raised in a worker it would arrive as a page of traceback."""
 
-    def __init__(self, samples: TrainingSet):
-        self.samples = samples
+    samples: TrainingSet
 
     def __getitem__(self, key: Key) -> Sample | UserError:
         try:

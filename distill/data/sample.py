@@ -39,8 +39,6 @@ class DepthDataset(Protocol):
     Attributes:
         max_depth: Cap of its ground truth in metres.
         contents: What its list of files stands for; None of a set that is not read from files.
-        without_truth: Names of frames that are left out for want of ground truth.
-        depth_scale: Units per metre of its depth maps, for messages.
     """
 
     max_depth: float
@@ -53,7 +51,7 @@ class DepthDataset(Protocol):
 
     @property
     def depth_scale(self) -> float:
-        """Units per metre of the depth maps."""
+        """Units per metre of the depth maps, for messages."""
         return 1.0 if self.contents is None else self.contents.depth_scale
 
     def __len__(self) -> int: ...

@@ -117,21 +117,18 @@ class EpochBatches:
                 f"micro_batch among {_divisors(self.batch_size)}"
             )
         if self._parts % self.world:
+            each, rest = divmod(self.batch_size, self.world)
+            smaller = f"set train.micro_batch={each} (or a divisor of it), " if not rest else ""
             raise UserError(
                 f"batch_size {self.batch_size} makes {self._parts} micro-batches of {self.micro_batch}, which "
-                f"{self.world} processes cannot share evenly: {self._remedy()}"
+                f"{self.world} processes cannot share evenly: {smaller}use {_divisors(self._parts)} processes, or a "
+                f"train.batch_size that is a multiple of {self.micro_batch * self.world}"
             )
 
     @property
     def _parts(self) -> int:
         """Micro-batches of one global batch."""
         return self.batch_size // self.micro_batch
-
-    def _remedy(self) -> str:
-        each, rest = divmod(self.batch_size, self.world)
-        smaller = f"set train.micro_batch={each} (or a divisor of it), " if not rest else ""
-        larger = self.micro_batch * self.world
-        return f"{smaller}use {_divisors(self._parts)} processes, or a train.batch_size that is a multiple of {larger}"
 
     @property
     def total(self) -> int:

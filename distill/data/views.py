@@ -28,8 +28,7 @@ class InMemory(DepthDataset):
         self.max_depth = dataset.max_depth
         self.samples: list[Sample] = []
         source: Dataset[Sample] = dataset  # type: ignore[assignment]
-        loader = DataLoader(source, batch_size=None, num_workers=workers, collate_fn=as_is, worker_init_fn=start_worker)
-        for sample in loader:
+        for sample in DataLoader(source, batch_size=None, num_workers=workers, worker_init_fn=start_worker):
             self.samples.append(sample)
             if progress:
                 progress(len(self.samples))
@@ -39,11 +38,6 @@ class InMemory(DepthDataset):
 
     def __getitem__(self, index: int) -> Sample:
         return self.samples[index]
-
-
-def as_is(sample: object) -> object:
-    """Keep arrays as arrays, which a loader would turn into tensors."""
-    return sample
 
 
 class Subset(DepthDataset):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.data import KittiDataset, NyuDataset, default_split, kb_crop, mask_nyu_border
-from distill.data.nyu.recordings import INTRINSICS
+from distill.data.nyu.labelled import INTRINSICS
 from distill.data.scenes.scene_dataset import render
 
 READERS = {"kitti": KittiDataset, "nyu": NyuDataset}

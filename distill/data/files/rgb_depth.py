@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.files.disk import Finder, check_root, walk, wrong_layout
-from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.list_files import Camera, Part, SplitLine, default_split, read_split
 from distill.data.files.pairs import Contents, Pair, PairDataset, PictureReader, name_under
 from distill.errors import UserError
@@ -87,7 +86,6 @@ def find_folder(
     return Contents(
         root=root,
         source=str(split_file or root),
-        list_name=UNKNOWN,
         layout="pairs of the same name" if split_file is None else "pairs of a list",
         truth="depth maps",
         max_depth=max_depth,
@@ -101,13 +99,10 @@ def find_photographs(folder: Path, root: Path | None = None, max_depth: float = 
     """Every image in and below a folder, without depth. Names are relative to `root`, by default the folder."""
     root = root or folder
     check_root(folder, "a folder of photographs")
-    paths = [str(path) for path in walk(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        raise UserError(f"no images in {folder}, expected files of the kinds {' '.join(sorted(IMAGE_SUFFIXES))}")
+    paths = _files(folder, IMAGE_SUFFIXES)
     return Contents(
         root=root,
         source=str(folder),
-        list_name=UNKNOWN,
         layout="images alone",
         truth="none",
         max_depth=max_depth,
@@ -135,12 +130,9 @@ def camera_matrix(camera: Camera | None) -> np.ndarray | None:
 def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path) -> list[SplitLine]:
     if image_folder is None:
         raise wrong_layout(root, "RGB-depth", SIGNS)
-    images, depths = _files_by_stem(image_folder, IMAGE_SUFFIXES), _files_by_stem(depth_folder, DEPTH_SUFFIXES)
-    if not images:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"no images in {image_folder}, expected files of the kinds {known}")
+    images, depths = _by_stem(image_folder, IMAGE_SUFFIXES), _by_stem(depth_folder, DEPTH_SUFFIXES)
     if not images.keys() & depths.keys():
-        some = next(iter(depths.values()), "no PNG at all")
+        some = next(iter(depths.values()))
         raise UserError(
             f"no image of {image_folder} has a depth map of its name: {next(iter(images))}.png is expected in "
             f"{depth_folder}, which holds {some}; give both the same names"
@@ -156,14 +148,21 @@ def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
     return there[0] if there else None
 
 
-def _files_by_stem(folder: Path, suffixes: set[str]) -> dict[str, str]:
-    """Every file of these kinds in and below a folder, by its relative path without the suffix."""
+def _files(folder: Path, suffixes: set[str]) -> list[str]:
+    """Every file of these kinds in and below a folder."""
+    files = [str(path) for path in walk(folder) if path.suffix.lower() in suffixes]
+    if not files:
+        what = "images" if suffixes == IMAGE_SUFFIXES else "depth maps"
+        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(suffixes))}")
+    return files
+
+
+def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, str]:
+    """The files of a folder by their relative paths without the suffix."""
     files: dict[str, str] = {}
-    for path in walk(folder):
-        if path.suffix.lower() not in suffixes:
-            continue
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    for path in _files(folder, suffixes):
+        stem = Path(path).relative_to(folder).with_suffix("").as_posix()
         if stem in files:
             raise UserError(f"{files[stem]} and {path} have one name, expected one file per name: rename one")
-        files[stem] = str(path)
+        files[stem] = path
     return files

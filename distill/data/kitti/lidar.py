@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,18 +16,6 @@ CAMERAS_FILE, LIDAR_FILE = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
 POINT_BYTES = 16  # x, y, z in metres and the reflectance, as float32
 
 
-@dataclass(frozen=True)
-class Lidar:
-    """How points of the lidar reach a rectified camera.
-
-    `projection` (3, 4) takes homogeneous lidar coordinates in metres to (u * z, v * z, z), with z the depth in metres
-    and pixels counted from 1, as in KITTI's files. `size` is the height and width of the frames.
-    """
-
-    projection: np.ndarray
-    size: tuple[int, int]
-
-
 @lru_cache(maxsize=256)
 def camera_matrix(date: Path, camera: str) -> np.ndarray | None:
     """The float64 3x3 matrix of a rectified camera, "02" or "03", in pixels of its full frame; None without a file."""
@@ -37,8 +24,11 @@ def camera_matrix(date: Path, camera: str) -> np.ndarray | None:
 
 
 @lru_cache(maxsize=256)
-def read_lidar(date: Path, camera: str) -> Lidar:
-    """The lidar of a date, as seen by one of its cameras.
+def read_lidar(date: Path, camera: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """How points of a date's lidar reach a rectified camera: a projection (3, 4), and the frames' height and width.
+
+    It takes homogeneous lidar coordinates in metres to (u * z, v * z, z), with z the depth in metres and pixels counted
+    from 1, as in KITTI's files.
 
     Raises:
         UserError: If one of the two calibration files is missing or incomplete.
@@ -50,7 +40,7 @@ def read_lidar(date: Path, camera: str) -> Lidar:
     rectify[:3, :3] = read_numbers(cameras, "R_rect_00", 9).reshape(3, 3)  # all cameras share the frame of the first
     projection = read_numbers(cameras, f"P_rect_{camera}", 12).reshape(3, 4)
     width, height = read_numbers(cameras, f"S_rect_{camera}", 2).round().astype(int)
-    return Lidar(projection @ rectify @ to_camera, (int(height), int(width)))
+    return projection @ rectify @ to_camera, (int(height), int(width))
 
 
 def listed_matrix(path: Path) -> np.ndarray | None:
@@ -90,11 +80,13 @@ class ScanReader:
             return image, np.zeros(image.shape[:2], np.float32)
         frame = KITTI_FRAME.search(Path(pair.image).as_posix())
         assert frame
-        lidar = read_lidar(Path(pair.image).parents[3], frame["camera"])
-        if image.shape[:2] != lidar.size:
-            size, whole = (f"{height}x{width}" for height, width in (image.shape[:2], lidar.size))
-            raise UserError(f"{pair.image} is {size}, but scans are projected into whole frames of {whole}: unpack it")
-        return image, project(read_scan(pair.depth), lidar.projection, lidar.size)
+        projection, whole = read_lidar(Path(pair.image).parents[3], frame["camera"])
+        if image.shape[:2] != whole:
+            sizes = [f"{height}x{width}" for height, width in (image.shape[:2], whole)]
+            raise UserError(
+                f"{pair.image} is {sizes[0]}, but scans are projected into whole frames of {sizes[1]}: unpack it"
+            )
+        return image, project(read_scan(pair.depth), projection, whole)
 
 
 def read_scan(path: str) -> np.ndarray:

@@ -46,7 +46,7 @@ class Solid(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Camera:
+class Pinhole:
     """A pinhole camera: position in the world, rotation from camera to world, focal length and centre in pixels."""
 
     position: Vec
@@ -69,7 +69,7 @@ class Camera:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Camera-to-world rotation (3, 3) from angles in radians: right, up and clockwise are positive."""
+    """Pinhole-to-world rotation (3, 3) from angles in radians: right, up and clockwise are positive."""
     (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (yaw, pitch, roll))
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     tilt = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -161,7 +161,7 @@ def corners(solids: list[Solid], margin: float = 0.0) -> np.ndarray:
     return np.stack([c * x + s * z, y, c * z - s * x], -1) + np.array([s.centre for s in solids]).reshape(-1, 1, 3)
 
 
-def screen_rects(points: np.ndarray, camera: Camera) -> list[Rect | None]:
+def screen_rects(points: np.ndarray, camera: Pinhole) -> list[Rect | None]:
     """For each convex hull of points (N, P, 3), the image rectangle that holds it; None where it is out of view."""
     local = (points - np.array(camera.position)) @ camera.rotation
     first, second = np.triu_indices(local.shape[1], 1)
@@ -182,25 +182,7 @@ def screen_rects(points: np.ndarray, camera: Camera) -> list[Rect | None]:
     ]
 
 
-def trace(camera: Camera, rays: Tensor, solids: list[Solid]) -> tuple[Tensor, Tensor]:
-    """The nearest hit of every ray: z-depth (H, W), +inf without any, and the solid's index (H, W), -1 without any."""
-    depth = torch.full_like(rays[0], torch.inf)
-    index = torch.full_like(depth, -1, dtype=torch.int64)
-    origin = torch.tensor(camera.position, dtype=torch.float32, device=rays.device)[:, None, None]
-    for number, (solid, rect) in enumerate(zip(solids, screen_rects(corners(solids), camera), strict=True)):
-        if solid.shape == "inside":
-            rect = (slice(None), slice(None))
-        if rect is None:
-            continue
-        near, far = intersect(origin, rays[:, *rect], solid)
-        hit = far if solid.shape == "inside" else near
-        closer = (near <= far) & (hit > NEAR) & (hit < depth[rect])
-        depth[rect] = torch.where(closer, hit, depth[rect])
-        index[rect] = torch.where(closer, number, index[rect])
-    return depth, index
-
-
-def light_reaching(camera: Camera, points: Tensor, solids: list[Solid], light: Vec, distant: bool) -> Tensor:
+def light_reaching(camera: Pinhole, points: Tensor, solids: list[Solid], light: Vec, distant: bool) -> Tensor:
     """The share of a light that reaches each point (3, H, W): 0 in a solid's shadow, 1 in the open.
 
     `light` is the direction towards a distant light, or the position of a near one.
@@ -227,7 +209,7 @@ def light_reaching(camera: Camera, points: Tensor, solids: list[Solid], light: V
     return lit
 
 
-def openness(camera: Camera, points: Tensor, solids: list[Solid], reach: float = 0.3) -> Tensor:
+def openness(camera: Pinhole, points: Tensor, solids: list[Solid], reach: float = 0.3) -> Tensor:
     """How much ambient light (H, W) arrives: less within about `reach` metres of a solid's foot."""
     open_ = torch.ones_like(points[0])
     for solid, rect in zip(solids, screen_rects(corners(solids, 2 * reach), camera), strict=True):

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from distill.data.sample import DepthDataset, Sample
-from distill.data.scenes.geometry import trace
-from distill.data.scenes.layout import MAX_DEPTH, add_ground
-from distill.data.scenes.materials import Draw
+from distill.data.scenes.layout import MAX_DEPTH, Draw
 from distill.data.scenes.rooms import interior
-from distill.data.scenes.shading import photograph, shade
+from distill.data.scenes.shading import photograph, shade, trace
 from distill.data.scenes.streets import street
 
 
@@ -58,8 +57,7 @@ def render(
         focal, centre = float(intrinsics[0, 0]), (float(intrinsics[0, 2]), float(intrinsics[1, 2]))
         layout.camera = replace(layout.camera, focal_px=focal, centre_px=centre)
     rays = layout.camera.rays(device)
-    depth, index = trace(layout.camera, rays, layout.solids)
-    depth, index = add_ground(layout, rays, depth, index)
+    depth, index = trace(layout, rays)
     # Beyond some kilometres the ground is a line of haze; without end its texture would overflow.
     index = torch.where(depth < 5000, index, -1)
     light, grazing = shade(layout, rays, depth, index)
@@ -89,13 +87,9 @@ def kitti_like_sparse(depth: Tensor, seed: int) -> Tensor:
 def kinect_like_holes(scene: Scene, seed: int) -> Tensor:
     """What a structured-light sensor would measure of a scene (H, W): nothing at edges, on dark or grazing surfaces."""
     depth = scene.depth
-    jump = torch.zeros_like(depth)
-    for axis in (0, 1):
-        step = depth.diff(dim=axis).abs()
-        shape = list(depth.shape)
-        shape[axis] = 1
-        edge = step.new_zeros(shape)
-        jump = torch.maximum(jump, torch.maximum(torch.cat([step, edge], axis), torch.cat([edge, step], axis)))
+    around = pad(depth[None], (1, 1, 1, 1), mode="replicate")[0]
+    neighbours = torch.stack([around[2:, 1:-1], around[:-2, 1:-1], around[1:-1, 2:], around[1:-1, :-2]])
+    jump = (neighbours - depth).abs().amax(0)
     chance = torch.from_numpy(np.random.default_rng([3, seed]).random(depth.shape, dtype=np.float32)).to(depth.device)
     faint = scene.grazing * (0.1 + scene.image.mean(0)) < 0.1 * chance + 0.01
     speckle = chance > 0.97

@@ -7,7 +7,7 @@ import pytest
 from distill.data.files.known_lists import check_belongs, frame_key, list_digest, name_images, name_list, nearest_list
 from distill.data.files.list_files import read_split
 from distill.data.kitti.listing import kitti_eigen_split
-from distill.data.nyu.recordings import nyu_labelled_split
+from distill.data.nyu.labelled import nyu_labelled_split
 from distill.errors import UserError
 
 # The list files that go with the real samples, and what they are.

@@ -129,7 +129,7 @@ def test_real_scans_are_projected_as_elsewhere(sample_data, name):
 
 
 def test_the_real_calibration_is_that_of_the_object_frames(sample_data):
-    lidar = read_lidar(sample_data / "kitti/2011_09_26", "02")
+    projection, size = read_lidar(sample_data / "kitti/2011_09_26", "02")
     expected = object_projection(sample_data / "kitti/object/training/calib/000001.txt")
-    assert lidar.size == (375, 1242)
-    assert np.allclose(lidar.projection, expected, rtol=1e-6)
+    assert size == (375, 1242)
+    assert np.allclose(projection, expected, rtol=1e-6)

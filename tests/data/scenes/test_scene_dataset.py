@@ -1,14 +1,13 @@
 import re
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from distill.data.scenes.geometry import Camera, Material, Solid, corners, intersect, rotation, screen_rects, trace
-from distill.data.scenes.layout import Ground, Layout, add_ground
+from distill.data.scenes.geometry import Material, Pinhole, Solid, corners, intersect, rotation, screen_rects
+from distill.data.scenes.layout import Ground, Layout
 from distill.data.scenes.scene_dataset import SCENE_KINDS, SceneDataset, kinect_like_holes, kitti_like_sparse, render
-from distill.data.scenes.surfaces import surface_at
+from distill.data.scenes.shading import surface_at, trace
 
 LIMITS = {"road": 80.0, "room": 10.0}
 kinds = pytest.mark.parametrize("kind", list(SCENE_KINDS))
@@ -24,7 +23,7 @@ def one_thread():
 
 
 def camera(size=(48, 64), position=(0.0, -1.5, 0.0), turn=(0.0, 0.0, 0.0)):
-    return Camera(position, rotation(*turn), 50.0, (31.5, 23.5), size)
+    return Pinhole(position, rotation(*turn), 50.0, (31.5, 23.5), size)
 
 
 def solid(shape, centre, half, yaw=0.0):
@@ -98,8 +97,7 @@ def test_an_untilted_camera_sees_the_ground_at_height_times_focal_over_rows():
     eye = camera()
     land = Ground(20.0, 0.0, 0.0, 0.0, 0.0, [], [], (1.0, 1.0, 1.0))
     rays = eye.rays()
-    depth, index = trace(eye, rays, [])
-    depth, index = add_ground(Layout(eye, 80.0, ground=land), rays, depth, index)
+    depth, index = trace(Layout(eye, 80.0, ground=land), rays)
     rows = torch.arange(24, 48)
     torch.testing.assert_close(depth[24:], (1.5 * 50 / (rows - 23.5))[:, None].expand(24, 64))
     assert torch.isinf(depth[:24]).all()
@@ -111,7 +109,7 @@ def test_a_hill_bends_the_ground_at_its_crest_without_a_crack(slope, crest):
     eye = camera(size=(480, 64))
     land = Ground(crest, slope, 0.0, 0.0, 0.0, [], [], (1.0, 1.0, 1.0))
     rays = eye.rays()
-    depth, _ = add_ground(Layout(eye, 80.0, ground=land), rays, *trace(eye, rays, []))
+    depth, _ = trace(Layout(eye, 80.0, ground=land), rays)
     seen = torch.isfinite(depth)
     height = (rays[1] * depth - 1.5)[seen]
     expected = -slope * (depth[seen] - crest).clamp(min=0)
@@ -122,7 +120,7 @@ def test_a_hill_bends_the_ground_at_its_crest_without_a_crack(slope, crest):
 
 def test_a_wall_face_on_has_one_depth_however_far_off_the_axis():
     eye = camera()
-    depth, index = trace(eye, eye.rays(), [solid("box", (0.0, -1.5, 6.0), (9.0, 9.0, 1.0))])
+    depth, index = trace(Layout(eye, 80.0, [solid("box", (0.0, -1.5, 6.0), (9.0, 9.0, 1.0))]), eye.rays())
     torch.testing.assert_close(depth, torch.full((48, 64), 5.0))
     assert (index == 0).all()
 
@@ -130,7 +128,7 @@ def test_a_wall_face_on_has_one_depth_however_far_off_the_axis():
 @pytest.mark.parametrize("turn", [(0.3, 0.0, 0.0), (0.0, 0.2, 0.0), (0.2, -0.3, 0.1)])
 def test_depth_lies_along_the_axis_of_a_turned_camera(turn):
     eye = camera(turn=turn)
-    depth, _ = trace(eye, eye.rays(), [solid("inside", (0.0, -1.5, 0.0), (5.0, 5.0, 5.0))])
+    depth, _ = trace(Layout(eye, 80.0, [solid("inside", (0.0, -1.5, 0.0), (5.0, 5.0, 5.0))]), eye.rays())
     v, u = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
     seen = torch.stack([(u - 31.5) / 50 * depth, (v - 23.5) / 50 * depth, depth])  # back-projected by the intrinsics
     world = torch.einsum("ij,jhw->ihw", torch.tensor(rotation(*turn), dtype=torch.float32), seen)
@@ -183,7 +181,7 @@ def test_a_roof_is_narrow_at_its_ridge():
 def test_the_nearest_of_several_solids_is_seen():
     eye = camera()
     walls = [solid("box", (0.0, -1.5, z), (9.0, 9.0, 0.5)) for z in (8.0, 4.0, 6.0)]
-    depth, index = trace(eye, eye.rays(), walls)
+    depth, index = trace(Layout(eye, 80.0, walls), eye.rays())
     assert (index == 1).all()
     torch.testing.assert_close(depth, torch.full((48, 64), 3.5))
 
@@ -208,7 +206,7 @@ def test_normals_point_out_of_every_shape_towards_the_camera():
     eye = camera(size=(47, 63), position=(0.0, 0.0, 0.0))
     for shape, expected in (("box", (0, 0, -1)), ("ellipsoid", (0, 0, -1)), ("cylinder", (0, 0, -1))):
         body = solid(shape, (0.01, 0.01, 5.0), (1.0, 1.0, 1.0))
-        depth, index = trace(eye, eye.rays(), [body])
+        depth, index = trace(Layout(eye, 80.0, [body]), eye.rays())
         surface = surface_at(Layout(eye, 10.0, [body]), eye.rays(), depth.clamp(max=100), index)
         torch.testing.assert_close(surface.normal[:, 23, 31], torch.tensor(expected).float(), atol=0.06, rtol=0)
         torch.testing.assert_close(surface.normal.norm(dim=0), torch.ones(47, 63))
@@ -313,14 +311,3 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
     for refused in (lambda: render("sea", 0), lambda: SceneDataset("sea", 1, 0, (32, 64))):
         with pytest.raises(ValueError, match=re.escape("'sea'; known: road, room")):
             refused()
-
-
-@kinds
-def test_a_scene_takes_a_fraction_of_a_second(kind):
-    render(kind, 0)
-    times = []
-    for seed in range(5):
-        start = time.process_time()  # of this process alone: other work on the machine does not count
-        render(kind, seed)
-        times.append(time.process_time() - start)
-    assert np.median(times) < 0.3
