@@ -1,5 +1,5 @@
 # make demo   install into .venv and run the whole method on embedded scenes
-# make test   install into .venv and run the tests
+# make test   install into .venv and run the tests, on every core; python -m pytest runs them one after another
 # make lint   ruff and mypy
 # make docs   build the pages of docs/ as a site, into site/
 PYTHON ?= python3
@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/distill demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
