@@ -97,21 +97,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The random changes of training, in the order rotate, crop, mirror, colour.
+    """The random changes of training, in the order rotate, crop, mirror, colour."""
 
-    Args:
-        crop: (height, width) of a random crop. None keeps the whole image.
-        rotate_deg: Every image is rotated by up to so many degrees either way, to the same size, the corners empty.
-        flip: Probability of mirroring left and right.
-        colour: Probability of changing gamma, brightness and the gain of each channel.
-        brightness: Brightness is multiplied by 1 - brightness to 1 + brightness: 0.1 for KITTI, 0.25 for NYU.
-    """
-
-    crop: tuple[int, int] | None = None
-    rotate_deg: float = 0.0
-    flip: float = 0.5
-    colour: float = 0.5
-    brightness: float = 0.1
+    crop: tuple[int, int] | None = None  # (height, width); None keeps the whole image
+    rotate_deg: float = 0.0  # up to so many degrees either way, to the same size, the corners empty
+    flip: float = 0.5  # probability of mirroring left and right
+    colour: float = 0.5  # probability of changing gamma, brightness and the gain of each channel
+    brightness: float = 0.1  # multiplied by 1 - brightness to 1 + brightness: 0.1 for KITTI, 0.25 for NYU
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A changed copy; its image is of the type that it was."""

@@ -22,23 +22,14 @@ NAMED_LISTS = {"kitti": (*EIGEN, *SELECTION), "nyu": ("train", "test"), "folder"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on disk.
+    """A data set on disk."""
 
-    Args:
-        name: "kitti", "nyu" or "folder".
-        root: Where it lies.
-        truth: Which depth, where there are several: "annotated" or "velodyne" of KITTI, "raw" or "filled" of NYU.
-        max_depth: Cap of a folder's ground truth in metres.
-        depth_scale: Units per metre of a folder's depth maps.
-        camera: (fx, fy, cx, cy) of a folder's images in pixels.
-    """
-
-    name: str
+    name: str  # "kitti", "nyu" or "folder"
     root: Path
-    truth: Truth | None = None
-    max_depth: float | None = None
-    depth_scale: float | None = None
-    camera: Camera | None = None
+    truth: Truth | None = None  # which depth, where there are several: `TRUTHS`
+    max_depth: float | None = None  # cap of a folder's ground truth in metres
+    depth_scale: float | None = None  # units per metre of a folder's depth maps
+    camera: Camera | None = None  # of a folder's images
 
     def find(self, part: Part, split: Path | None = None) -> Contents:
         """What a half holds, by the list `split` (a path, also relative to the root, or a name) or by what is on disk.

@@ -34,15 +34,10 @@ class Sample:
 
 
 class DepthDataset(Protocol):
-    """A finite, indexable set of samples.
+    """A finite, indexable set of samples."""
 
-    Attributes:
-        max_depth: Cap of its ground truth in metres.
-        contents: What its list of files stands for; None of a set that is not read from files.
-    """
-
-    max_depth: float
-    contents: Contents | None = None
+    max_depth: float  # cap of its ground truth in metres
+    contents: Contents | None = None  # what its list of files stands for; None of a set that is not read from files
 
     @property
     def without_truth(self) -> tuple[str, ...]:

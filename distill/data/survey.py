@@ -11,8 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from distill.data.files.pairs import Contents
-from distill.data.files.probe import Facts, Progress, probe_all
-from distill.data.files.reading import DecodeError
+from distill.data.files.reading import DecodeError, Progress, probe_all
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
 
@@ -37,27 +36,16 @@ class Depths:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was seen of some pairs.
+    """What was seen of some pairs."""
 
-    Args:
-        files: How many files they are.
-        faults: Why a file cannot be read, by path.
-        sizes: Height and width of the images, counted, where headers show them.
-        bits: Bits of the depth maps, counted, likewise.
-        examples: Which pair is the first of each size.
-        marks: The mark of every image that can be read, by its path: copies share one.
-        wrong: Why pairs cannot be used although their files can be read, at most a few.
-        depths: What sampled depth maps hold; None where none was read.
-    """
-
-    files: int
-    faults: dict[str, str]
-    sizes: Counter[tuple[int, int]]
-    bits: Counter[int]
-    examples: dict[tuple[int, int], int]
-    marks: dict[str, bytes]
-    wrong: tuple[str, ...]
-    depths: Depths | None
+    files: int  # how many they are
+    faults: dict[str, str]  # why a file cannot be read, by path
+    sizes: Counter[tuple[int, int]]  # height and width of the images, counted, where headers show them
+    bits: Counter[int]  # of the depth maps, counted, likewise
+    examples: dict[tuple[int, int], int]  # which pair is the first of each size
+    marks: dict[str, bytes]  # of every image that can be read, by its path: copies share one
+    wrong: tuple[str, ...]  # why pairs cannot be used although their files can be read, at most a few
+    depths: Depths | None  # what sampled depth maps hold; None where none was read
 
 
 def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = None) -> Survey:
@@ -65,11 +53,12 @@ def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = 
     pairs = contents.usable
     facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth) if path), progress)
     sizes = [(index, size) for index, pair in enumerate(pairs) if (size := facts[pair.image].size)]
-    suspicious = [
-        pair
-        for pair in pairs
-        if pair.depth not in (None, pair.image) and _do_not_fit(facts[pair.image], facts[str(pair.depth)])
-    ]
+    suspicious = []  # depth that is a picture, or of another size than its image
+    for pair in pairs:
+        image, depth = facts[pair.image], facts[pair.depth or pair.image]
+        if depth is not image and depth.channels is not None and not (image.fault or depth.fault):
+            if (depth.bits, depth.channels) != (16, 1) or image.size not in (None, depth.size):
+                suspicious.append(pair)
     maps: list[np.ndarray] = []
     wrong: list[str] = []
     for pair in {id(pair): pair for pair in (*suspicious[:MOST_READ], *evenly(pairs, samples))}.values():
@@ -87,13 +76,6 @@ def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = 
         wrong=tuple(wrong),
         depths=measure(maps, contents.max_depth) if samples else None,
     )
-
-
-def _do_not_fit(image: Facts, depth: Facts) -> bool:
-    """Whether readable depth is a picture, or of another size than its image."""
-    picture = depth.channels is not None and (depth.bits, depth.channels) != (16, 1)
-    sizes_differ = image.size is not None and depth.size is not None and image.size != depth.size
-    return not (image.fault or depth.fault) and (picture or sizes_differ)
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:

@@ -9,7 +9,6 @@ import pytest
 
 from distill.data.files.reading import DecodeError
 from distill.data.sample import Sample
-from distill.errors import UserError
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +54,8 @@ class Numbered:
 
     max_depth = 80.0
 
-    def __init__(self, count, broken=()):
-        self.count, self.broken = count, broken
+    def __init__(self, count, broken=(), prefix=""):
+        self.count, self.broken, self.prefix = count, broken, prefix
 
     def __len__(self):
         return self.count
@@ -65,22 +64,12 @@ class Numbered:
         if not 0 <= index < self.count:
             raise IndexError(index)
         if index in self.broken:
-            raise DecodeError(f"{index}.png", "the file is cut short")
+            raise DecodeError(f"{self.prefix}{index}.png", "the file is cut short")
         depth = np.full((10, 12), index + 1, np.float32)
         image = np.random.default_rng(index).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-        return Sample(image, depth, depth > 0, str(index))
-
-
-class Refusing(Numbered):
-    def __getitem__(self, index):
-        raise UserError("depth of 12x16, expected 24x32")
+        return Sample(image, depth, depth > 0, f"{self.prefix}{index}")
 
 
 @pytest.fixture
 def numbered():
     return Numbered
-
-
-@pytest.fixture
-def refusing():
-    return Refusing

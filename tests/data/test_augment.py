@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.augment import Augmentation, Window, resize
+from distill.data.augment import Augmentation, Window, cover, resize
 from distill.data.sample import Sample
 from distill.errors import UserError
 
@@ -93,15 +93,10 @@ def test_mirroring_happens_as_often_as_asked(smooth, rng):
 def test_one_warp_equals_rotating_the_whole_then_cropping_then_mirroring(smooth, angle_deg, mirrored):
     out = Window(17, 31, 60, 80, angle_deg, mirrored).cut(smooth)
     turn = cv2.getRotationMatrix2D((139 / 2, 89 / 2), angle_deg, 1.0)
-    for key, interpolation in {
-        "image": cv2.INTER_LINEAR,
-        "depth": cv2.INTER_NEAREST,
-        "valid": cv2.INTER_NEAREST,
-    }.items():
-        array = getattr(smooth, key)
-        whole = cv2.warpAffine(
-            array.astype(np.uint8) if key == "valid" else array, turn, (140, 90), flags=interpolation
-        )
+    for key in ("image", "depth", "valid"):
+        array = getattr(smooth, key).astype(np.float32 if key == "depth" else np.uint8)
+        interpolation = cv2.INTER_LINEAR if key == "image" else cv2.INTER_NEAREST
+        whole = cv2.warpAffine(array, turn, (140, 90), flags=interpolation)
         expected = whole[17:77, 31:111].astype(np.float32)
         expected = expected[:, ::-1] if mirrored else expected
         gap = np.abs(getattr(out, key) - expected)
@@ -168,12 +163,10 @@ def test_colours_stay_in_range(make_sample, rng):
 
 
 def test_a_crop_that_does_not_fit_is_refused(smooth, rng):
-    with pytest.raises(UserError) as refusal:
+    with pytest.raises(
+        UserError, match=r"91x140 does not fit into smooth of 90x140 .*: choose a crop of at most 90x140"
+    ):
         Augmentation((91, 140))(smooth, rng)
-    assert str(refusal.value) == (
-        "a crop of 91x140 does not fit into smooth of 90x140 (height x width): choose a crop of at most 90x140, "
-        "or larger images"
-    )
 
 
 def test_resizing_keeps_depths_and_moves_the_camera(smooth):
@@ -201,3 +194,12 @@ def test_a_point_in_space_stays_on_its_pixel(smooth):
     x, y, _ = smooth.intrinsics @ point
     moved = resize(smooth, (45, 70)).intrinsics @ point
     np.testing.assert_allclose(moved[:2], [(x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5])
+
+
+@pytest.mark.parametrize("size", [(7, 9), (31, 64), (64, 31), (100, 100), (1, 1)])
+def test_what_covers_a_size_is_never_smaller(make_sample, size):
+    for shape in [(30, 40), (41, 29), (100, 7)]:
+        covered = cover(make_sample(*shape), size).depth.shape
+        assert covered[0] >= size[0]
+        assert covered[1] >= size[1]
+        assert covered[0] == size[0] or covered[1] == size[1]

@@ -49,12 +49,14 @@ def test_memory_is_kept_where_the_c_library_can(monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_refusal_arrives_as_one_line(refusing, workers):
-    training_set = TrainingSet(refusing(4), AUGMENTATION, seed=0)
+def test_a_refusal_arrives_as_one_line(numbered, workers):
+    class Refusing(numbered):
+        def __getitem__(self, index):
+            raise UserError("depth of 12x16, expected 24x32")
+
     batches = EpochBatches(count=4, batch_size=2, micro_batch=2, seed=0, total_steps=2)
-    with pytest.raises(UserError) as refusal:
-        list(Loader(training_set, batches, workers))
-    assert str(refusal.value) == "depth of 12x16, expected 24x32"
+    with pytest.raises(UserError, match=r"^depth of 12x16, expected 24x32$"):
+        list(Loader(TrainingSet(Refusing(4), AUGMENTATION, seed=0), batches, workers))
 
 
 @pytest.fixture

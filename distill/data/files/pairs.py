@@ -58,31 +58,18 @@ class PictureReader:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the lines of a list stand for on this disk.
+    """What the lines of a list stand for on this disk."""
 
-    Args:
-        root: The folder of the whole set.
-        source: The list file, or in words what takes its place.
-        layout: How the files lie, in words.
-        truth: Where the depth comes from, in words.
-        max_depth: Cap of the ground truth in metres. It is not applied to the samples.
-        pairs: The lines whose files are there; those without ground truth among them.
-        read: Opens a pair.
-        list_name: What the list is known as.
-        missing: Files that lines name and that are not there.
-        images_only: No ground truth is expected: the images are for a teacher's depth.
-    """
-
-    root: Path
-    source: str
-    layout: str
-    truth: str
-    max_depth: float
-    pairs: tuple[Pair, ...]
-    read: Read
-    list_name: str = UNKNOWN
-    missing: tuple[str, ...] = ()
-    images_only: bool = False
+    root: Path  # the folder of the whole set
+    source: str  # the list file, or in words what takes its place
+    layout: str  # how the files lie, in words
+    truth: str  # where the depth comes from, in words
+    max_depth: float  # cap of the ground truth in metres, which is not applied to the samples
+    pairs: tuple[Pair, ...]  # the lines whose files are there; those without ground truth among them
+    read: Read  # opens a pair
+    list_name: str = UNKNOWN  # what the list is known as
+    missing: tuple[str, ...] = ()  # files that lines name and that are not there
+    images_only: bool = False  # no ground truth is expected: the images are for a teacher's depth
 
     @property
     def lines(self) -> int:

@@ -77,10 +77,14 @@ def find_folder(
     missing: list[str] = []
     for line in lines:
         image, depth = images.find([line.image]), depths.find([line.depth]) if line.depth else None
+        intrinsics = None
+        if known := line.camera or camera:
+            fx, fy, cx, cy = known
+            intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
         if image is None or (line.depth and depth is None):
             missing.append(str(line.depth) if image else line.image)
         else:
-            pairs.append(Pair(line.image, image, depth, camera_matrix(line.camera or camera)))
+            pairs.append(Pair(line.image, image, depth, intrinsics))
     if lines and not images.hits:
         raise wrong_layout(root, "RGB-depth", SIGNS, f"; none of the {len(lines)} images of {split_file} is in it")
     return Contents(
@@ -117,14 +121,6 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None]:
     listed = default_split(root, part)
     inner = next((root / name for name in HALVES[part] if (root / name).is_dir()), root)
     return (root, listed) if listed.is_file() else (inner, None)
-
-
-def camera_matrix(camera: Camera | None) -> np.ndarray | None:
-    """The 3x3 matrix of (fx, fy, cx, cy)."""
-    if camera is None:
-        return None
-    fx, fy, cx, cy = camera
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
 def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path) -> list[SplitLine]:

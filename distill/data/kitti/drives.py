@@ -72,7 +72,7 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
         root=root,
         source=source,
         list_name=name_images(line.image for line in lines),
-        layout=files.layout,
+        layout=f"KITTI frames in {files.images}, {'depth' if files.truth == 'annotated' else 'scans'} in {files.depths}",
         truth=TRUTHS[files.truth],
         max_depth=MAX_DEPTH,
         pairs=tuple(pair for pair in pairs if isinstance(pair, Pair)),
@@ -128,12 +128,6 @@ class _Frames:
         elif line.silent and (selected := SELECTED.search(line.image)):
             names = [f"{line.image[: selected.start()]}groundtruth_depth/{selected[1]}_groundtruth_depth_{selected[2]}"]
         return self.depths.find(names, date=date)
-
-    @property
-    def layout(self) -> str:
-        """Where the files lie, in words."""
-        depth = "scans" if self.truth == "velodyne" else "depth"
-        return f"KITTI frames in {self.images}, {depth} in {self.depths}"
 
 
 def kb_crop(sample: Sample) -> Sample:

@@ -22,22 +22,8 @@ def street(draw: Draw, size: tuple[int, int]) -> Layout:
         size=size,
     )
     solids = road.houses() + road.cars() + road.poles() + road.people_and_boxes()
-    sky, sun, ambient, fog = weather(draw)
+    sky, sun, ambient, fog = road.weather()
     return Layout(camera, MAX_DEPTH["road"], solids, road.ground, sky, lights=[sun], ambient=ambient, fog=fog)
-
-
-def weather(draw: Draw) -> tuple[Material, tuple[Vec, Vec], Vec, tuple[float, Vec]]:
-    """Sky, sun (direction and colour), ambient light and fog (density per metre and colour)."""
-    azimuth, height = draw(-np.pi, np.pi), draw(0.25, 1.2)
-    towards = (float(np.sin(azimuth) * np.cos(height)), -float(np.sin(height)), float(np.cos(azimuth) * np.cos(height)))
-    clear = draw(0, 1)  # 0 is overcast
-    haze = draw(0.55, 0.95)
-    colour = (haze * (1 - 0.55 * clear), haze * (1 - 0.3 * clear), haze)
-    sky = Material(colour, (haze, haze, haze), noise=draw(0.2, 1.6), grain=(draw(0.6, 2), draw(0.6, 2)))
-    sun = towards, scaled((1.0, draw(0.8, 1), draw(0.6, 0.95)), 2.2 * clear**1.5)
-    ambient = (0.75 - 0.5 * clear, 0.75 - 0.46 * clear, 0.78 - 0.4 * clear)
-    fog = float(np.exp(draw(np.log(0.0006), np.log(0.02)))), (haze * draw(0.85, 1), haze * 0.95, haze)
-    return sky, sun, ambient, fog
 
 
 def verge(draw: Draw) -> Material:
@@ -48,18 +34,6 @@ def verge(draw: Draw) -> Material:
         return Material(grass, grass, noise=draw(0.5, 1.2), grain=(3.0, 3.0))
     slab, base = draw(0.4, 1.2), draw.colour(0.15, 0.5, 0.2)
     return Material(base, tint(base, 0.6), (slab, slab), (0.05, 0.05), draw(0, 0.5), draw(0.1, 0.4), 0.4)
-
-
-def house(draw: Draw, foot: Vec, size: Vec, yaw: float) -> list[Solid]:
-    """A house on the ground at `foot`, of metres across, up and along the road, with or without a gable roof."""
-    (x, floor, z), (depth, height, length) = foot, size
-    facade = windows(draw, length, height) if draw.chance(0.75) else bricks(draw)
-    walls = Solid("box", (x, floor - height / 2 + 1, z), (depth / 2, height / 2 + 1, length / 2), yaw, facade)
-    if not draw.chance(0.6):
-        return [walls]
-    rise = draw(0.8, 2)
-    half = (depth / 2 + 0.3, rise, length / 2 + 0.2)
-    return [walls, Solid("roof", (x, floor - height - rise, z), half, yaw, bricks(draw))]
 
 
 def tree(draw: Draw, x: float, floor: float, z: float) -> list[Solid]:
@@ -73,33 +47,6 @@ def tree(draw: Draw, x: float, floor: float, z: float) -> list[Solid]:
     return [
         Solid("cylinder", (x, floor - trunk / 2, z), (thick, trunk / 2 + 0.5, thick), 0, bark),
         Solid("ellipsoid", (x, floor - trunk - tall * 0.8, z), (wide, tall, wide * draw(0.7, 1.2)), 0, crown),
-    ]
-
-
-def car(draw: Draw, x: float, floor: float, z: float, yaw: float) -> list[Solid]:
-    """A body, a cabin and wheels."""
-    long, wide, dark = draw(1.8, 2.4), draw(0.8, 0.95), draw.colour(0.01, 0.05)
-    paint = draw.colour(0.03, 0.8, 0.9)
-    glass = Material(draw.colour(0.02, 0.15), paint, (long / 2, 2.0), (0.12, 0.0), jitter=0.6, noise=0.2)
-    body = Material(paint, tint(paint, 0.5), (long, 0.45), (0.02, 0.12), noise=0.15, grain=(0.7, 2.0))
-    tyres = Material(dark, tint(paint, 0.25), (long * 0.9, 4.0), (0.55, 0.0), noise=0.2)
-
-    def part(low: float, high: float, half_x: float, half_z: float, surface: Material, ahead: float = 0) -> Solid:
-        centre = (x + ahead * float(np.sin(yaw)), floor - (low + high) / 2, z + ahead * float(np.cos(yaw)))
-        return Solid("box", centre, (half_x, (high - low) / 2, half_z), yaw, surface)
-
-    if draw.chance(0.2):
-        top, load = draw(2.2, 3.4), draw(1, 1.8)
-        return [
-            part(-0.2, 0.5, wide, long * load * 0.95, tyres),
-            part(0.4, top, wide + 0.1, long * load, body._replace(cell=(9.0, 1.2))),
-        ]
-    waist, top, cabin, behind = draw(0.85, 1.05), draw(1.35, 1.7), long * draw(0.5, 0.68), draw(-0.6, 0.0)
-    return [
-        part(-0.2, 0.4, wide * 0.95, long * 0.9, tyres),
-        part(0.28, waist, wide, long, body),
-        part(waist - 0.05, top, wide * 0.86, cabin, glass, behind),
-        part(top - 0.02, top + 0.05, wide * 0.82, cabin * 0.92, body, behind),
     ]
 
 
@@ -161,7 +108,7 @@ class Street:
                 (x, floor), yaw = ground.foot(z, 0.0), ground.yaw(z)
                 if draw.chance(density):
                     across = side * (setback + draw(0, 2) + depth / 2)
-                    solids += house(draw, (x + across, floor, z), (depth, height, length), yaw)
+                    solids += self.house((x + across, floor, z), (depth, height, length), yaw)
                 elif draw.chance(0.4):
                     surface, low = plain(draw, 0.03, 0.5) if draw.chance(0.5) else bricks(draw), draw(0.4, 1.4)
                     centre = (x + side * (setback - draw(0, 1)), floor - low + 0.5, z)
@@ -187,7 +134,7 @@ class Street:
             yaw = ground.yaw(z) + draw(-0.06, 0.06)
             if draw.chance(0.12):
                 yaw = draw(-np.pi, np.pi)
-            solids += car(draw, *ground.foot(z, across), z, yaw)
+            solids += self.car(*ground.foot(z, across), z, yaw)
         return solids
 
     def poles(self) -> list[Solid]:
@@ -220,3 +167,60 @@ class Street:
                 half = (draw(0.2, 0.6), draw(0.3, 0.7), draw(0.2, 0.6))
                 solids.append(Solid("box", (x, floor - half[1], z), half, draw(-1, 1), plain(draw)))
         return solids
+
+    def weather(self) -> tuple[Material, tuple[Vec, Vec], Vec, tuple[float, Vec]]:
+        """Sky, sun (direction and colour), ambient light and fog (density per metre and colour)."""
+        draw = self.draw
+        azimuth, height = draw(-np.pi, np.pi), draw(0.25, 1.2)
+        towards = (
+            float(np.sin(azimuth) * np.cos(height)),
+            -float(np.sin(height)),
+            float(np.cos(azimuth) * np.cos(height)),
+        )
+        clear = draw(0, 1)  # 0 is overcast
+        haze = draw(0.55, 0.95)
+        colour = (haze * (1 - 0.55 * clear), haze * (1 - 0.3 * clear), haze)
+        sky = Material(colour, (haze, haze, haze), noise=draw(0.2, 1.6), grain=(draw(0.6, 2), draw(0.6, 2)))
+        sun = towards, scaled((1.0, draw(0.8, 1), draw(0.6, 0.95)), 2.2 * clear**1.5)
+        ambient = (0.75 - 0.5 * clear, 0.75 - 0.46 * clear, 0.78 - 0.4 * clear)
+        fog = float(np.exp(draw(np.log(0.0006), np.log(0.02)))), (haze * draw(0.85, 1), haze * 0.95, haze)
+        return sky, sun, ambient, fog
+
+    def house(self, foot: Vec, size: Vec, yaw: float) -> list[Solid]:
+        """A house on the ground at `foot`, of metres across, up and along the road, with or without a gable roof."""
+        draw = self.draw
+        (x, floor, z), (depth, height, length) = foot, size
+        facade = windows(draw, length, height) if draw.chance(0.75) else bricks(draw)
+        walls = Solid("box", (x, floor - height / 2 + 1, z), (depth / 2, height / 2 + 1, length / 2), yaw, facade)
+        if not draw.chance(0.6):
+            return [walls]
+        rise = draw(0.8, 2)
+        half = (depth / 2 + 0.3, rise, length / 2 + 0.2)
+        return [walls, Solid("roof", (x, floor - height - rise, z), half, yaw, bricks(draw))]
+
+    def car(self, x: float, floor: float, z: float, yaw: float) -> list[Solid]:
+        """A body, a cabin and wheels."""
+        draw = self.draw
+        long, wide, dark = draw(1.8, 2.4), draw(0.8, 0.95), draw.colour(0.01, 0.05)
+        paint = draw.colour(0.03, 0.8, 0.9)
+        glass = Material(draw.colour(0.02, 0.15), paint, (long / 2, 2.0), (0.12, 0.0), jitter=0.6, noise=0.2)
+        body = Material(paint, tint(paint, 0.5), (long, 0.45), (0.02, 0.12), noise=0.15, grain=(0.7, 2.0))
+        tyres = Material(dark, tint(paint, 0.25), (long * 0.9, 4.0), (0.55, 0.0), noise=0.2)
+
+        def part(low: float, high: float, half_x: float, half_z: float, surface: Material, ahead: float = 0) -> Solid:
+            centre = (x + ahead * float(np.sin(yaw)), floor - (low + high) / 2, z + ahead * float(np.cos(yaw)))
+            return Solid("box", centre, (half_x, (high - low) / 2, half_z), yaw, surface)
+
+        if draw.chance(0.2):
+            top, load = draw(2.2, 3.4), draw(1, 1.8)
+            return [
+                part(-0.2, 0.5, wide, long * load * 0.95, tyres),
+                part(0.4, top, wide + 0.1, long * load, body._replace(cell=(9.0, 1.2))),
+            ]
+        waist, top, cabin, behind = draw(0.85, 1.05), draw(1.35, 1.7), long * draw(0.5, 0.68), draw(-0.6, 0.0)
+        return [
+            part(-0.2, 0.4, wide * 0.95, long * 0.9, tyres),
+            part(0.28, waist, wide, long, body),
+            part(waist - 0.05, top, wide * 0.86, cabin, glass, behind),
+            part(top - 0.02, top + 0.05, wide * 0.82, cabin * 0.92, body, behind),
+        ]

@@ -61,11 +61,8 @@ def test_a_link_back_is_refused(root):
 
 def test_a_root_that_is_no_folder_is_refused(root):
     (root / "loop").symlink_to("loop")
-    for name, state in {
-        "none": "does not exist",
-        "a/1.png": "is a file",
-        "loop": r"is a link that leads nowhere \(loop\)",
-    }.items():
+    states = {"none": "does not exist", "a/1.png": "is a file", "loop": r"is a link that leads nowhere \(loop\)"}
+    for name, state in states.items():
         with pytest.raises(UserError, match=f"data root .*{name} {state}, expected the folder of X"):
             check_root(root / name, "the folder of X")
     check_root(root, "the folder of X")

@@ -26,13 +26,13 @@ PUBLIC = {
 }
 
 
+DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [
-        (
-            "raw_data/2011_09_26/2011_09_26_drive_0002_sync/image_03/data/0000000069.jpg",
-            "2011_09_26/2011_09_26_drive_0002_sync 0000000069",
-        ),
+        (f"raw_data/{DRIVE}/image_03/data/0000000069.jpg", f"{DRIVE} 0000000069"),
         ("official_splits/test/bathroom/rgb_00045.jpg", "bathroom 00045"),
         ("kitchen_0028b/rgb_00045.jpg", "kitchen_0028b 00045"),
         ("image/7.png", None),
@@ -86,9 +86,7 @@ NYU_LINES = [f"kitchen_0028b/rgb_{number:05d}.jpg" for number in range(3)]
 
 @pytest.mark.parametrize(("dataset", "images"), [("kitti", NYU_LINES), ("nyu", KITTI_LINES)])
 def test_a_list_of_the_other_data_set_is_refused(dataset, images):
-    with pytest.raises(
-        UserError, match=rf"l.txt lists frames of \w+, such as .*, but the data set is {dataset.upper()}"
-    ):
+    with pytest.raises(UserError, match=rf"l.txt lists frames of .*, but the data set is {dataset.upper()}"):
         check_belongs(dataset, images, "l.txt")
 
 

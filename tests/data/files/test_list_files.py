@@ -60,19 +60,15 @@ def test_a_table_may_tell_the_camera_and_leave_depth_out(read):
     assert read("1.jpg\n", "list.csv") == [SplitLine("1.jpg", None, silent=True)]
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["a.png b.png 1 2", "a.png b.png -1", "a.png b.png c", "None a.png 5", "721.5 a.png b.png", "a.png 721.5", "7"],
-)
-def test_a_malformed_line_is_refused_with_its_place(tmp_path, line):
-    path = tmp_path / "list.txt"
-    path.write_text(f"a.png b.png 700\n{line}\n")
-    with pytest.raises(UserError) as refusal:
-        read_split(path)
-    assert str(refusal.value) == (
-        f"{path}:2: '{line}' is not a line of a list file, expected 'rgb_path depth_path [focal_px]', "
-        "depth_path 'None' where there is no ground truth, 'rgb_path', or 'date/drive frame l|r'"
-    )
+BAD = ["a.png b.png 1 2", "a.png b.png -1", "a.png b.png c", "None a.png 5", "721.5 a.png b.png", "a.png 721.5", "7"]
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_malformed_line_is_refused_with_its_place(read, line):
+    with pytest.raises(
+        UserError, match=rf"list.txt:2: '{line}' is not a line of a list file, expected 'rgb_path depth_"
+    ):
+        read(f"a.png b.png 700\n{line}\n")
 
 
 @pytest.mark.parametrize("row", ["1.jpg,1.png,500,501,320", "1.jpg,1.png,a,b,c,d", ",1.png"])

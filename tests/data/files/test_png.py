@@ -18,15 +18,12 @@ def encode(array, filters="none"):
     height, width = array.shape[:2]
     rows = array.astype(array.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8).reshape(height, -1)
     step = rows.shape[1] // width
-    numbers = (
-        [FILTERS[filters]] * height if isinstance(filters, str) else [filters[y % len(filters)] for y in range(height)]
-    )
+    cycle = [FILTERS[filters]] if isinstance(filters, str) else filters
+    numbers = [cycle[y % len(cycle)] for y in range(height)]
     lines = [bytes([number]) + filtered(rows, y, number, step) for y, number in enumerate(numbers)]
     kind = struct.pack(">IIBBBBB", width, height, 8 * array.dtype.itemsize, 2 if array.ndim == 3 else 0, 0, 0, 0)
-    return png.START + b"".join(
-        chunk(name, content)
-        for name, content in ((b"IHDR", kind), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
-    )
+    chunks = {b"IHDR": kind, b"IDAT": zlib.compress(b"".join(lines)), b"IEND": b""}
+    return png.START + b"".join(png.chunk(name, content) for name, content in chunks.items())
 
 
 def filtered(rows, y, number, step):
@@ -40,10 +37,6 @@ def filtered(rows, y, number, step):
     return ((row - predicted) % 256).astype(np.uint8).tobytes()
 
 
-def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
 KINDS = {2: png.GREY16, 3: png.COLOUR8}
 
 
@@ -55,22 +48,14 @@ def read(raw, like):
     return png.read(raw, KINDS[like.ndim])
 
 
-needs_libraries = pytest.mark.skipif(png.pyspng is None, reason="pyspng or isal is not installed")
-
-
 @pytest.mark.parametrize("array", [NOISE, DEPTH, NOISE[:1, :1], DEPTH[:1, :1]])
 @pytest.mark.parametrize("filters", [*FILTERS, (0, 0, 2, 4), (0, 1, 2, 3, 4)])
 def test_values_are_those_that_were_written(array, filters):
-    values = decoded(encode(array, filters), array)
+    raw = encode(array, filters)
+    values = decoded(raw, array)
     assert values.dtype == array.dtype
     assert np.array_equal(values, array)
-
-
-@needs_libraries
-@pytest.mark.parametrize("array", [NOISE, DEPTH])
-@pytest.mark.parametrize("filters", FILTERS)
-def test_plain_files_are_read_here(array, filters):
-    assert np.array_equal(read(encode(array, filters), array), array)
+    assert png.pyspng is None or np.array_equal(read(raw, array), array)
 
 
 @pytest.mark.parametrize("array", [NOISE, DEPTH])
@@ -96,25 +81,15 @@ def test_other_formats_are_left_to_opencv():
 
 def test_a_picture_that_may_be_turned_is_left_to_opencv():
     raw = encode(NOISE)
-    assert read(raw[:33] + chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0") + raw[33:], NOISE) is None
+    assert read(raw[:33] + png.chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0") + raw[33:], NOISE) is None
 
 
 def test_rows_in_several_portions_are_one_stream():
     raw = encode(NOISE)
     content = raw[41:-16]
-    split = (
-        raw[:33] + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", content[:100]) + chunk(b"IDAT", content[100:]) + raw[-12:]
-    )
+    parts = [(b"tEXt", b"a\0b"), (b"IDAT", content[:100]), (b"IDAT", content[100:])]
+    split = raw[:33] + b"".join(png.chunk(*part) for part in parts) + raw[-12:]
     assert np.array_equal(decoded(split, NOISE), NOISE)
-
-
-@pytest.mark.parametrize("array", [NOISE, DEPTH])
-@pytest.mark.parametrize("keep", [20, 0.3, 0.7, -4])
-def test_a_cut_file_is_refused(array, keep):
-    whole = encode(array)
-    cut = whole[: keep if isinstance(keep, int) else int(keep * len(whole))]
-    with pytest.raises(DecodeError, match="cut short"):
-        decoded(cut, array)
 
 
 @pytest.mark.parametrize("array", [NOISE, DEPTH])

@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from distill.data.files.pairs import Pair, PictureReader
-from distill.data.files.reading import DecodeError, read_depth, read_image
+from distill.data.files.reading import DecodeError, Facts, probe, probe_all, read_depth, read_image
 from distill.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -24,11 +25,9 @@ def test_a_grey_image_gets_three_channels(tmp_path, write_image):
     assert read_image(write_image(tmp_path / "grey.png", NOISE[..., 0])).tolist() == NOISE[..., [0, 0, 0]].tolist()
 
 
+TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 PICTURES = {  # as Pillow writes them
-    "turned.jpg": (
-        "RGB",
-        {"quality": 95, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
-    ),
+    "turned.jpg": ("RGB", {"quality": 95, "exif": TURNED}),
     "palette.png": ("P", {}),
     "two_bits.png": ("1", {}),
     "see_through.png": ("RGBA", {}),
@@ -51,6 +50,7 @@ def test_pictures_of_every_kind_are_upright_rgb(tmp_path, name):
     expected = np.rot90(expected, -1) if name.startswith("turned") else expected
     image = read_image(tmp_path / name)
     assert (image.shape, image.dtype) == (expected.shape, np.uint8)
+    assert probe(tmp_path / name).size in (None, image.shape[:2])
     assert np.abs(image - expected)[:8, :8].max() <= 4
     assert np.abs(image - expected)[-8:, -8:].max() <= 4
 
@@ -74,11 +74,10 @@ def test_depth_is_divided_in_float32(tmp_path, write_image, scale):
 )
 def test_a_picture_is_refused_as_depth(tmp_path, write_image, array, what):
     path = write_image(tmp_path / "depth.png", array)
-    with pytest.raises(UserError) as refusal:
+    with pytest.raises(
+        UserError, match=f"depth.png is a {what} expected a 16-bit .*: write metres x 256 as a uint16 PNG"
+    ):
         read_depth(path, 256)
-    assert str(refusal.value) == (
-        f"{path} is a {what} expected a 16-bit single-channel depth map: write metres x 256 as a uint16 PNG"
-    )
 
 
 def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path, write_image):
@@ -88,52 +87,55 @@ def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path, write_image)
         PictureReader(256)(Pair("a", str(image), str(depth)))
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-@pytest.mark.parametrize("keep", [0.05, 0.5, 0.9, -12, -1])
-def test_a_file_cut_short_is_refused(tmp_path, write_image, suffix, keep):
-    path = write_image(tmp_path / f"cut.{suffix}", NOISE)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: keep if keep < 0 else int(keep * len(whole))])
-    with pytest.raises(DecodeError, match=f"cannot read .*cut.{suffix}: the file is cut short"):
+CUTS = {
+    "early": lambda whole: whole[: len(whole) // 20],
+    "in the middle": lambda whole: whole[: len(whole) // 2],
+    "late": lambda whole: whole[: 9 * len(whole) // 10],
+    "before the end marker": lambda whole: whole[:-12],
+    "in the end marker": lambda whole: whole[:-1],
+    "tail never written": lambda whole: whole[: len(whole) // 2].ljust(len(whole), b"\0"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("repeat", [1, 4])  # shorter than what `probe` reads of either end, and longer
+def test_a_file_cut_short_is_refused_and_reported(tmp_path, write_image, name, cut, repeat):
+    path = write_image(tmp_path / name, np.tile(NOISE, (repeat, repeat, 1)))
+    assert probe(path).fault is None
+    path.write_bytes(CUTS[cut](path.read_bytes()))
+    with pytest.raises(DecodeError, match=f"cannot read .*{name}: the file is cut short"):
         read_image(path)
+    assert probe(path) == Facts(fault="the file is cut short")
 
 
-def test_a_jpeg_is_not_taken_for_whole_by_the_end_of_its_thumbnail(tmp_path, write_image):
-    path = write_image(tmp_path / "cut.jpg", NOISE)
+def test_a_jpeg_is_not_taken_for_whole_by_what_stands_in_its_headers(tmp_path, write_image):
+    path = write_image(tmp_path / "a.jpg", NOISE)
     whole = path.read_bytes()
-    comment = b"a thumbnail\xff\xda\x00 with its end \xff\xd9"
-    header = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-    path.write_bytes(whole[:2] + header + whole[2:])
+    comment = b"\xff\xfe" + (60_002).to_bytes(2, "big") + b"\xff\xda\0\xff\xd9\0" * 10_000  # as thumbnails have them
+    path.write_bytes(whole[:2] + comment + whole[2:])
     assert read_image(path).shape == NOISE.shape
-    path.write_bytes(whole[:2] + header + whole[2:-100])
+    assert probe(path).size == NOISE.shape[:2]
+    path.write_bytes(whole[:2] + comment + whole[2:-100])
     with pytest.raises(DecodeError, match="cut short"):
         read_image(path)
+    assert probe(path).fault == "the file is cut short"
 
 
-def test_bytes_after_the_end_of_a_file_are_no_fault(tmp_path, write_image):
-    for name in ("long.png", "long.jpg"):
-        path = write_image(tmp_path / name, NOISE)
-        path.write_bytes(path.read_bytes() + b"\xff\xda left by a camera")
-        assert read_image(path).shape == NOISE.shape
-
-
-def test_a_file_whose_tail_was_never_written_is_refused(tmp_path, write_image):
-    for name in ("holes.png", "holes.jpg"):
-        path = write_image(tmp_path / name, NOISE)
-        whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
-        with pytest.raises(DecodeError, match="cut short"):
-            read_image(path)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("extra", [b"\xff\xda left by a camera", bytes(4000), bytes(9000)])
+def test_bytes_after_the_end_of_a_file_are_no_fault(tmp_path, write_image, name, extra):
+    path = write_image(tmp_path / name, NOISE)
+    path.write_bytes(path.read_bytes() + extra)
+    assert read_image(path).shape == NOISE.shape
+    assert probe(path).size == NOISE.shape[:2]
 
 
 def test_missing_empty_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("404 not found")
-    for name, why in {
-        "none.png": "no such file",
-        "empty.png": "the file is empty",
-        "text.png": "not a picture",
-    }.items():
+    reasons = {"none.png": "no such file", "empty.png": "the file is empty", "text.png": "not a picture"}
+    for name, why in reasons.items():
         with pytest.raises(DecodeError, match=f"cannot read .*{name}: {why}"):
             read_image(tmp_path / name)
     with pytest.raises(DecodeError, match=r"cannot read .*: Is a directory"):
@@ -152,6 +154,58 @@ def test_damage_inside_a_png_is_refused(tmp_path, write_image):
 def test_a_decode_error_travels_between_processes():
     error = pickle.loads(pickle.dumps(DecodeError("a.png", "no such file")))
     assert (error.path, error.why, str(error)) == ("a.png", "no such file", "cannot read a.png: no such file")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "facts"),
+    [
+        ("image.png", NOISE, Facts(size=(24, 32), bits=8, channels=3)),
+        ("grey.png", NOISE[..., 0], Facts(size=(24, 32), bits=8, channels=1)),
+        ("depth.png", NOISE[..., 0].astype(np.uint16) * 200, Facts(size=(24, 32), bits=16, channels=1)),
+        ("image.jpg", NOISE, Facts(size=(24, 32), bits=8, channels=3)),
+        ("small.jpg", NOISE[:4, :6], Facts(size=(4, 6), bits=8, channels=3)),
+    ],
+)
+def test_the_header_tells_size_and_bits(tmp_path, write_image, name, array, facts):
+    assert probe(write_image(tmp_path / name, array)) == facts
+
+
+def test_empty_missing_and_looping_files_are_reported(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert probe(tmp_path / "empty.png").fault == "the file is empty"
+    assert probe(tmp_path / "none.png").fault == "no such file"
+    assert "symbolic links" in probe(tmp_path / "loop.png").fault
+
+
+def test_of_other_formats_nothing_is_reported(tmp_path):
+    (tmp_path / "scan.bin").write_bytes(bytes(64))
+    assert probe(tmp_path / "scan.bin") == Facts()
+
+
+def test_many_files_are_looked_at_once_each(tmp_path, write_image):
+    paths = [str(write_image(tmp_path / f"{i}.png", NOISE[:, : i + 1])) for i in range(30)]
+    done = []
+    facts = probe_all([*paths, *paths], lambda *counts: done.append(counts))
+    assert [facts[path].size for path in paths] == [(24, i + 1) for i in range(30)]
+    assert done == [(30, 30)]
+
+
+def test_of_a_large_file_only_the_ends_are_read(tmp_path):
+    path = tmp_path / "large.png"
+    assert cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8))
+    assert path.stat().st_size > 1_000_000
+    tracemalloc.start()
+    probe(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_copies_have_one_mark_and_others_have_not(tmp_path, write_image):
+    arrays = {"a.png": NOISE, "b.png": NOISE, "c.png": 255 - NOISE}
+    one, copy, other = (probe(write_image(tmp_path / name, array)).mark for name, array in arrays.items())
+    assert one == copy != other
 
 
 def test_every_real_file_is_read(sample_data):

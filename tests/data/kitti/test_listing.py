@@ -134,7 +134,5 @@ def test_a_split_is_a_file_a_file_of_the_root_or_a_name(eigen_drive):
 
 
 def test_a_depth_of_another_set_is_refused(eigen_drive):
-    with pytest.raises(
-        UserError, match=r"data.truth=filled is no depth of kitti, expected one of: annotated, velodyne"
-    ):
+    with pytest.raises(UserError, match=r"truth=filled is no depth of kitti, expected one of: annotated, velodyne"):
         Source("kitti", eigen_drive, truth="filled").find("test")

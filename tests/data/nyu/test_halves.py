@@ -44,7 +44,7 @@ def test_the_root_may_be_the_folder_of_scenes(root):
 
 def test_a_wrong_root_is_refused(root):
     (root / "other").mkdir()
-    with pytest.raises(UserError, match="other does not have the NYU .* holds nothing, expected sync/ or .*; name the"):
+    with pytest.raises(UserError, match=r"other does not have the NYU .* holds nothing, expected sync/ .*; name the"):
         NyuDataset(root / "other", default_split(root / "other", "train"))
 
 
