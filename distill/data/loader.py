@@ -68,7 +68,7 @@ class Loader:
             batch_sampler=islice(self.batches, done, None),
             num_workers=self.workers,
             pin_memory=self.pin_memory,
-            collate_fn=_collate,
+            collate_fn=_Reported.collate,
             worker_init_fn=start_worker,
             # Its own, or starting would draw from the generator that networks with dropout continue from.
             generator=torch.Generator().manual_seed(self.batches.seed),
@@ -92,15 +92,16 @@ class _Reported(Dataset):
         except UserError as error:
             return error
 
-
-def _collate(samples: Sequence[Sample | UserError]) -> Batch | UserError:
-    errors = [sample for sample in samples if isinstance(sample, UserError)]
-    read = [sample for sample in samples if isinstance(sample, Sample)]
-    by_size = {sample.depth.shape: sample for sample in read}
-    if len(by_size) > 1 and not errors:
-        some = ", ".join(f"{one.name} is {size[0]}x{size[1]}" for size, one in list(by_size.items())[:2])
-        errors.append(UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop"))
-    return errors[0] if errors else collate(read)
+    @staticmethod
+    def collate(samples: Sequence[Sample | UserError]) -> Batch | UserError:
+        """A batch, or the first refusal among its samples."""
+        errors = [sample for sample in samples if isinstance(sample, UserError)]
+        read = [sample for sample in samples if isinstance(sample, Sample)]
+        by_size = {sample.depth.shape: sample for sample in read}
+        if len(by_size) > 1 and not errors:
+            some = ", ".join(f"{one.name} is {size[0]}x{size[1]}" for size, one in list(by_size.items())[:2])
+            errors.append(UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop"))
+        return errors[0] if errors else collate(read)
 
 
 def start_worker(_: int) -> None:

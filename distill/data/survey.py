@@ -56,9 +56,9 @@ def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = 
     suspicious = []  # depth that is a picture, or of another size than its image
     for pair in pairs:
         image, depth = facts[pair.image], facts[pair.depth or pair.image]
-        if depth is not image and depth.channels is not None and not (image.fault or depth.fault):
-            if (depth.bits, depth.channels) != (16, 1) or image.size not in (None, depth.size):
-                suspicious.append(pair)
+        odd = (depth.bits, depth.channels) != (16, 1) or image.size not in (None, depth.size)
+        if depth is not image and depth.channels is not None and odd and not image.fault:
+            suspicious.append(pair)
     maps: list[np.ndarray] = []
     wrong: list[str] = []
     for pair in {id(pair): pair for pair in (*suspicious[:MOST_READ], *evenly(pairs, samples))}.values():

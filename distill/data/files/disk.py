@@ -21,7 +21,7 @@ class Finder:
 
     def __init__(self, root: Path, folders: Sequence[str]):
         self.root, self.folders = root, list(folders)
-        self.hits: Counter[str] = Counter()  # files found, by folder
+        self.hits: Counter[str] = Counter()  # files that were asked for, by the folder they lie in
         self._files: dict[tuple[str, str], frozenset[str]] = {}  # names in the folders looked at so far
 
     def find(self, names: Iterable[str], **fields: str) -> str | None:
@@ -37,7 +37,7 @@ class Finder:
         return None
 
     def __str__(self) -> str:
-        """The folders in which files were found."""
+        """The folders in which the files lie."""
         folders = [re.sub(r"\{(\w+)\}", r"<\1>", folder) for folder in sorted(self.hits)]
         return " and ".join(f"{folder}/" if folder else "the root" for folder in folders) or "no known folder"
 
@@ -64,26 +64,22 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Every visible file in and below a folder, in the order of its path. Links are followed.
 
     Raises:
-        UserError: If a link leads back to a folder that it lies in.
+        UserError: If a link leads back to a folder that it lies in, one of those `above`.
     """
-
-    def visit(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-        real = os.path.realpath(folder)
-        if real in above:
-            raise UserError(f"{folder} is a link that leads back to {real}, in which it lies: remove it")
-        with os.scandir(folder) as listed:
-            entries = sorted((entry for entry in listed if not entry.name.startswith(".")), key=lambda e: e.name)
-        for entry in entries:
-            if _is_file(entry):
-                yield Path(entry.path)
-            elif os.path.isdir(entry.path):
-                yield from visit(Path(entry.path), (*above, real))
-
-    return visit(folder, ())
+    real = os.path.realpath(folder)
+    if real in above:
+        raise UserError(f"{folder} is a link that leads back to {real}, in which it lies: remove it")
+    with os.scandir(folder) as listed:
+        entries = sorted((entry for entry in listed if not entry.name.startswith(".")), key=lambda e: e.name)
+    for entry in entries:
+        if _is_file(entry):
+            yield Path(entry.path)
+        elif os.path.isdir(entry.path):
+            yield from walk(Path(entry.path), (*above, real))
 
 
 def check_root(root: Path, expected: str) -> None:

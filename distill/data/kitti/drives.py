@@ -72,7 +72,7 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
         root=root,
         source=source,
         list_name=name_images(line.image for line in lines),
-        layout=f"KITTI frames in {files.images}, {'depth' if files.truth == 'annotated' else 'scans'} in {files.depths}",
+        layout=f"KITTI frames in {files.images}, {'scans' if files.truth == 'velodyne' else 'depth'} in {files.depths}",
         truth=TRUTHS[files.truth],
         max_depth=MAX_DEPTH,
         pairs=tuple(pair for pair in pairs if isinstance(pair, Pair)),

@@ -63,7 +63,7 @@ class Layout:
 
 
 class Draw:
-    """Random numbers in the forms that layouts need."""
+    """Random numbers in the forms that layouts need. Their order decides what the scene of a seed looks like."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

@@ -12,7 +12,6 @@ from torch import Tensor
 from distill.data.scenes.geometry import (
     NEAR,
     SHAPES,
-    Pinhole,
     corners,
     intersect,
     intersect_plane,
@@ -109,24 +108,16 @@ def surface_at(layout: Layout, rays: Tensor, depth: Tensor, index: Tensor) -> Su
     def on_face(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(on_x, z, x), torch.where(on_y, z, y)
 
-    steps = []
-    for mx, my, mz in pixel_steps(layout.camera, rays, depth, normal):
+    # How far the surface point moves to the next pixel at the right, and below.
+    facing, steps = (normal * rays).sum(0).clamp(max=-1e-4), []
+    for ex, ey, ez in (layout.camera.rotation[:, :2].T / layout.camera.focal_px).tolist():
+        along = (normal[0] * ex + normal[1] * ey + normal[2] * ez) / facing
+        mx, my, mz = (depth * (e - d * along) for e, d in zip((ex, ey, ez), rays, strict=True))
         steps.append(on_face((c * mx - s * mz).abs(), my.abs(), (s * mx + c * mz).abs()))
     footprint = steps[0][0] + steps[1][0], steps[0][1] + steps[1][1]
     uv = on_face(torch.where(round_, torch.atan2(x, z) * half[0], x + half[0]), y + half[1], z + half[2])
     surface = Surface(point, normal, uv, footprint)
     return surface if layout.ground is None else outdoors(layout, layout.ground, rays, index, surface)
-
-
-def pixel_steps(camera: Pinhole, rays: Tensor, depth: Tensor, normal: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """How far, in world axes (3 times (H, W)), the surface point moves to the next pixel at the right, and below."""
-    facing = (normal * rays).sum(0).clamp(max=-1e-4)
-    steps = []
-    for ex, ey, ez in (camera.rotation[:, :2].T / camera.focal_px).tolist():
-        along = (normal[0] * ex + normal[1] * ey + normal[2] * ez) / facing
-        mx, my, mz = (depth * (e - d * along) for e, d in zip((ex, ey, ez), rays, strict=True))
-        steps.append((mx, my, mz))
-    return steps
 
 
 def outdoors(layout: Layout, ground: Ground, rays: Tensor, index: Tensor, surface: Surface) -> Surface:
