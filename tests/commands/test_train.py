@@ -246,7 +246,7 @@ def test_a_trained_model_can_be_the_teacher(train, finished, method):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "configs" / "teachers").glob("*.yaml")), ids=lambda path: path.stem
+    "path", sorted((Path(__file__).parents[2] / "configs" / "teachers").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_every_shipped_teacher_is_a_student_on_the_decoder_of_the_others(path):
     config = load_config(path)

@@ -88,7 +88,7 @@ def test_a_student_starts_from_a_file_of_timms(started):
 
 
 def test_every_weight_learns_from_an_image_of_odd_size(started):
-    student = started[1].train()
+    student = deepcopy(started[1]).train()
     for module in student.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)  # no branch that starts at zero, behind which nothing would learn
