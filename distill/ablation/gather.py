@@ -14,7 +14,7 @@ from distill.ablation.plan import PlannedRun
 from distill.ablation.preset import Preset
 from distill.errors import UserError
 from distill.evaluation import MEASURES, Results, common_images, image_values, paired_bootstrap, read_results
-from distill.report import read_metrics
+from distill.report.curves import read_metrics
 
 
 @dataclass(frozen=True)

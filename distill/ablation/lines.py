@@ -12,7 +12,7 @@ from rich.table import Table
 from distill.ablation.gather import Difference, Line, difference
 from distill.ablation.preset import Preset
 from distill.evaluation import MEASURES, common_images
-from distill.report import Row, difference_text, results_table, spread_text
+from distill.report.tables import Row, difference_text, results_table, spread_text
 
 SHOWN = ("abs_rel", "rmse", "d1")  # metrics of the terminal and of the plots
 MEANING = (

@@ -19,7 +19,7 @@ from distill.inference.evaluating import evaluate_shared
 from distill.inference.network import Network, eval_mode
 from distill.inference.panels import method_panels
 from distill.method import Method
-from distill.report import panel_strip
+from distill.report.pictures import panel_strip
 from students import Student, save_student
 from teachers import FrozenTeacher
 

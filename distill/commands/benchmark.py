@@ -18,7 +18,7 @@ from distill.commands.arguments import MODEL, check_writable, image_size, positi
 from distill.config import load_config
 from distill.console import progress_bar
 from distill.deploy.costs import count_gflops
-from distill.deploy.latency import measure
+from distill.deploy.latency import environment, measure
 from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
 from distill.deploy.ways import WAYS
 from distill.errors import DONE, UserError
@@ -29,13 +29,13 @@ from distill.pages.benchmark_page import (
     FLOPS,
     Measured,
     as_csv,
-    cost_table,
-    latency_table,
-    paper_table,
+    cost_rows,
+    latency_rows,
+    paper_rows,
     pareto_plot,
     write_benchmark_page,
 )
-from distill.pages.machine import environment
+from distill.report.tables import results_table
 from students import Student, count_parameters, create_student
 from teachers import DepthModel, create_teacher, list_teachers
 
@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     content: dict[str, Any] = {"flops": FLOPS}
     if args.paper or not args.models:
         rows = [(row, our_cost(row)) for row in PAPER_ROWS]
-        screen.print(paper_table(rows))
+        title = f"DisDepth's table: paper/fitted/ours. GFLOPs: {FLOPS}"
+        screen.print(results_table(paper_rows(rows), title))
         content["paper"] = [asdict(row) | {"ours": asdict(ours)} for row, ours in rows]
     measured: list[Measured] = []
     if args.models:
@@ -159,7 +160,7 @@ def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], dev
     measured = []
     with progress_bar("preparing", len(models) * len(args.ways) + args.runs) as update:
         for name, model in models.items():
-            paper = paper_row(model.recipe if isinstance(model, Student) else None, args.size)
+            paper = paper_row(model.recipe, args.size) if isinstance(model, Student) else None
             gflops = count_gflops(model, args.size)
             one = Measured(name, count_parameters(model), gflops, paper, accuracies.get(name))
             for way in args.ways:
@@ -186,9 +187,10 @@ def prepare(one: Measured, way: str, model: nn.Module, image: Tensor) -> None:
 
 def show(screen: Console, args: argparse.Namespace, measured: list[Measured], stamp: dict[str, Any]) -> None:
     """The tables, and why what is missing in them is missing."""
-    screen.print(cost_table(measured))
+    screen.print(results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}"))
     where = f"{stamp['device']}, load {stamp['load']}, PyTorch {stamp['PyTorch']}"
-    screen.print(latency_table(measured, f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"))
+    title = f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"
+    screen.print(results_table(latency_rows(measured), title))
     for one in measured:
         for way, reason in one.skipped.items():
             screen.print(f"{one.name}, {way}: skipped, {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from distill.evaluation import (
     paired_bootstrap,
     read_results,
 )
-from distill.report import difference_text, metric_text
+from distill.report.tables import Cell, difference_text, metric_text, terminal_table, with_arrow
 
 UNDECIDED = "–"
 
@@ -101,15 +101,9 @@ def changes(a: Results, b: Results, names: list[str]) -> list[Change]:
 
 def changes_table(metrics: list[Change], title: str) -> Table:
     """Rows are metrics; the better value is bold where the interval says that it is better."""
-    table = Table("", title=Text(title), title_justify="left")
-    for head in ("A", "B", "B − A [95 % interval]", "better"):
-        table.add_column(head, justify="right")
+    lines: list[list[Cell | str]] = [["", "A", "B", "B − A [95 % interval]", "better"]]
     for one in metrics:
-        arrow = "↓" if one.metric in LOWER_IS_BETTER else "↑"
-        values = [
-            Text(metric_text(value), style="bold" if one.winner == name else "")
-            for name, value in (("A", one.a), ("B", one.b))
-        ]
-        change = Text(difference_text(one.difference, one.low, one.high))
-        table.add_row(Text(f"{one.metric} {arrow}"), *values, change, one.winner)
-    return table
+        a, b = (Cell(metric_text(value), one.winner == name) for name, value in (("A", one.a), ("B", one.b)))
+        change = difference_text(one.difference, one.low, one.high)
+        lines.append([with_arrow(one.metric), a, b, change, one.winner])
+    return terminal_table(lines, title)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from distill.console import progress_bar
 from distill.data import TRUTHS, Contents, Source
@@ -18,6 +17,7 @@ from distill.data.nyu.labelled import LABELLED_FILES, labelled_file, write_pictu
 from distill.data.survey import survey
 from distill.errors import DONE, UserError
 from distill.files import write_json
+from distill.report.tables import terminal_table
 
 PARTS: tuple[Part, ...] = ("train", "test")
 
@@ -101,14 +101,10 @@ def prepare(args: argparse.Namespace) -> None:
 def show(report: dict[str, Any], halves: Sequence[Half]) -> None:
     """The report as a table, and below it what to do."""
     out = Console()
-    table = Table(title=f"{report['data']} in {report['root']}", title_justify="left", show_header=True)
-    table.add_column("")
-    for half in halves:
-        table.add_column(half.name, overflow="fold")
     columns = [rows_of(report["halves"][half.name]) for half in halves]
-    for label in columns[0]:
-        table.add_row(label, *(column[label] for column in columns))
-    out.print(table)
+    lines = [["", *(half.name for half in halves)]]
+    lines += [[label, *(column[label] for column in columns)] for label in columns[0]]
+    out.print(terminal_table(lines, f"{report['data']} in {report['root']}", justify="left"))
     for kind, style in (("problems", "red"), ("notes", "yellow")):
         for text in report[kind]:
             out.print(f"- {text}", style=style, highlight=False, soft_wrap=True)

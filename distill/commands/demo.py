@@ -15,13 +15,16 @@ from distill.assembly.networks import build_method, build_teacher
 from distill.commands.train import train_run
 from distill.config import Config, dump_config, load_config
 from distill.console import console, inform
+from distill.deploy.latency import environment
 from distill.engine.checkpoint import Checkpoints
 from distill.errors import DONE
 from distill.files import write_atomically
 from distill.inference.panels import method_panels, pick
-from distill.pages.machine import environment
 from distill.pages.model_results import ModelResult, evaluate_model
-from distill.report import Panel, Row, encode_png, panel_strip, read_metrics, results_table, run_charts, write_page
+from distill.report.curves import read_metrics, run_charts
+from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
+from distill.report.pictures import Panel, encode_png, panel_strip
+from distill.report.tables import Row, results_table
 from students import load_student
 from teachers import FrozenTeacher
 
@@ -117,17 +120,12 @@ def write_demo_page(
         f"{teacher:.2f} m, the distilled student's {student:.2f} m, and {twin:.2f} m that of its twin, trained alike "
         "on the measured streets without a teacher."
     )
-    labelled = {"distilled": output / "student", "twin": output / "twin"}
-    write_page(
-        output / "report.html",
-        title="distill demo",
-        lead=lead,
-        rows=[one.row() for one in results],
-        protocol=data.protocol.name,
-        charts=[chart for folder in labelled.values() for chart in run_charts(read_metrics(folder / "metrics.jsonl"))],
-        panels=panels,
-        config_text=dump_config(config),
-        environment=environment(device),
-        command="distill demo",
-        notes=["Curves: first the distilled student's run, then its twin's. Each run's own page lies in its folder."],
-    )
+    note = "Curves: first the distilled student's run, then its twin's. Each run's own page lies in its folder."
+    records = [read_metrics(output / part / "metrics.jsonl") for part in ("student", "twin")]
+    sections = [
+        results_section([one.row() for one in results], data.protocol.name, [note]),
+        pictures_section("Pictures", panels),
+        chart_section("Curves", [chart for one in records for chart in run_charts(one)]),
+        *origin_sections(environment(device), "distill demo", dump_config(config)),
+    ]
+    write_page(output / "report.html", "distill demo", lead, sections)

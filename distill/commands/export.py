@@ -14,11 +14,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from distill.commands.arguments import MODEL, check_writable, image_size, positive
-from distill.deploy.check import TOLERANCE, Deviation, deviation
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
 from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
-from distill.deploy.runtime import OnnxModel, need
+from distill.deploy.runtime import TOLERANCE, Deviation, OnnxModel, deviation, need
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.errors import DONE, FAILURE, UserError
 from teachers import DPT, DepthModel

@@ -17,11 +17,9 @@ from distill.data import DecodeError
 from distill.errors import DONE, MISTAKE, UserError
 from distill.inference.models import open_for, published_data, trained_size
 from distill.inference.network import Network
-from distill.predict.frames import Frame, batches, expected_frames, read_frames
+from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
-from distill.predict.point_cloud import USUAL_ANGLE
-from distill.predict.truth_folder import TruthFolder
-from distill.predict.writing import Predicted, Writer, colour_range
+from distill.predict.writing import USUAL_ANGLE, Predicted, Writer, colour_range
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -33,10 +33,10 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def peak_growth(act: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes by which memory grows at most while `act` runs; None where the system does not tell.
+    """Bytes by which memory grows at most while `act` runs; None where the system does not report it.
 
     On a GPU this is what PyTorch allocates there. On a CPU it is the resident memory of the process, from which
-    everything that lay free before is given back first; only Linux tells it.
+    everything that lay free before is given back first; only Linux reports it.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

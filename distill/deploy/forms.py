@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from students.cnn import AdaptiveBins
 from students.lg_conv import LGConv
+from teachers.model import replace_modules
 from teachers.stem import fold_standardisation
 
 
 class LastAxisBins(AdaptiveBins):
     """The softmax over the last axis, where values lie side by side, and the mean as a matrix product."""
 
+    def __init__(self, bins: AdaptiveBins) -> None:
+        nn.Module.__init__(self)
+        self.widths, self.scores = bins.widths, bins.scores
+        self.min_depth, self.max_depth = bins.min_depth, bins.max_depth
+
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
+        """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
         scores = self.scores(features)
         probabilities = rearrange(scores, "b c h w -> b (h w) c").softmax(dim=-1)
         return rearrange(probabilities @ self.centres(context)[..., None], "b (h w) c -> b c h w", h=scores.shape[-2])
 
 
-class FewHeadsLGConv(LGConv):
-    """The global branch with one map per head in place of one per channel.
+class FewHeadsLGConv(nn.Module):
+    """The global branch with one map per head in place of one per channel, and its norms in the convolutions.
 
     expand(v * p) sums W[o, c] v[c] p[head of c] over channels c. With U[o, m], the sum of W v over the channels of head
-    m, this is U p: an eighth of the products, and nothing as wide as t is made of p. `expand` and `norm_out` are one.
+    m, this is U p: an eighth of the products, and nothing as wide as t is made of p.
+
+    Args:
+        conv: In eval mode.
+        behind: A BatchNorm that takes the convolution's output alone, to be taken in as well.
     """
 
+    def __init__(self, conv: LGConv, behind: nn.BatchNorm2d | None) -> None:
+        super().__init__()
+        self.heads, self.stride = conv.heads, conv.stride
+        self.local, self.reduce = conv.local, fuse_conv_bn_eval(conv.reduce, conv.norm)
+        self.scores, self.gate_mean = conv.scores, conv.gate_mean
+        self.expand = fuse_conv_bn_eval(conv.expand, conv.norm_out)
+        bias = self.expand.bias
+        assert bias is not None
+        self.local.bias = nn.Parameter(bias if self.local.bias is None else self.local.bias + bias, requires_grad=False)
+        if behind is not None:
+            assert behind.running_var is not None
+            self.local = fuse_conv_bn_eval(self.local, behind)
+            scale = behind.weight / (behind.running_var + behind.eps).sqrt()
+            self.expand.weight.mul_(scale[:, None, None, None])
+
     def forward(self, x: Tensor) -> Tensor:
-        t = F.relu(self.norm(self.reduce(x)))
+        """(B, C, H, W) -> what the convolution gives, of the same shape, with the whole image in it."""
+        t = F.relu(self.reduce(x))
         speaking, received = self.scores(t).split(self.heads, dim=1)
         attention = speaking.flatten(2).softmax(dim=-1).unsqueeze(-1)
         v = rearrange(t, "b (m k) h w -> b m k (h w)", m=self.heads) @ attention  # (b, m, k, 1)
@@ -50,64 +77,41 @@ class FewHeadsLGConv(LGConv):
 def prepare(model: nn.Module) -> nn.Module:
     """A copy on the CPU in eval mode, with everything constant done once and in the forms above."""
     plain = fold_standardisation(copy.deepcopy(model).cpu().float().eval()).requires_grad_(False)
-    for name, norm in norms_behind_lg_conv(plain).items():
-        scale_outputs(plain.get_submodule(name), plain.get_submodule(norm))
-        plain.set_submodule(norm, getattr(plain.get_submodule(norm), "act", nn.Identity()))
-    for module in plain.modules():
-        if type(module) is AdaptiveBins:
-            module.__class__ = LastAxisBins
-        elif type(module) is LGConv:
-            fold_norms(module)
-            module.__class__ = FewHeadsLGConv
-    return plain
+    behind = norms_behind_lg_conv(plain)
+    folded = set(behind.values())
 
-
-def fold_norms(conv: LGConv) -> None:
-    """Take the norms of the global branch into the convolutions before them, and its bias into the local one."""
-    for before, norm in (("reduce", "norm"), ("expand", "norm_out")):
-        setattr(conv, before, fuse_conv_bn_eval(getattr(conv, before), getattr(conv, norm)))
-        setattr(conv, norm, nn.Identity())
-    assert conv.expand.bias is not None
-    add_bias(conv.local, conv.expand.bias)
-
-
-def norms_behind_lg_conv(model: nn.Module) -> dict[str, str]:
-    """For the names of LG-Convs those of the BatchNorms that take their outputs, found by running the model once."""
-    made: dict[int, tuple[str, Tensor]] = {}
-    result: dict[str, str] = {}
-
-    def after(name: str) -> Any:
-        return lambda _module, _args, output: made.update({id(output): (name, output)})
-
-    def before(name: str) -> Any:
-        return lambda _module, args: result.update({made[id(args[0])][0]: name} if id(args[0]) in made else {})
-
-    kinds = {name: module for name, module in model.named_modules() if isinstance(module, (LGConv, nn.BatchNorm2d))}
-    inner = tuple(f"{name}." for name, module in kinds.items() if isinstance(module, LGConv))
-    hooks = []
-    for name, module in kinds.items():
+    def other_form(module: nn.Module) -> nn.Module | None:
         if isinstance(module, LGConv):
-            hooks.append(module.register_forward_hook(after(name)))
-        elif not name.startswith(inner):
-            hooks.append(module.register_forward_pre_hook(before(name)))
-    if inner:
+            return FewHeadsLGConv(module, behind.get(module))
+        if isinstance(module, AdaptiveBins):
+            return LastAxisBins(module)
+        if module in folded:
+            return module.act if isinstance(module, BatchNormAct2d) else nn.Identity()
+        return None
+
+    return replace_modules(plain, other_form)
+
+
+def norms_behind_lg_conv(model: nn.Module) -> dict[LGConv, nn.BatchNorm2d]:
+    """For each LG-Conv the BatchNorm that takes its output, if one does; the model is run once to see that."""
+    made: dict[int, tuple[LGConv, Tensor]] = {}
+    behind: dict[LGConv, nn.BatchNorm2d] = {}
+
+    def after(conv: LGConv, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        made[id(output)] = conv, output  # which keeps the tensor alive, and so its number its own
+
+    def before(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            behind[made[id(inputs[0])][0]] = norm
+
+    convs = [module for module in model.modules() if isinstance(module, LGConv)]
+    inner = {part for conv in convs for part in conv.modules()}
+    hooks = [conv.register_forward_hook(after) for conv in convs]
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module not in inner:
+            hooks.append(module.register_forward_pre_hook(before))
+    if convs:
         model(torch.zeros(1, 3, 32, 32))
     for hook in hooks:
         hook.remove()
-    return result
-
-
-def scale_outputs(conv: Any, norm: Any) -> None:
-    """Take the norm behind an LG-Conv into all that it sums."""
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    shift = norm.bias - norm.running_mean * scale
-    conv.local.weight.mul_(scale[:, None, None, None])
-    if conv.local.bias is not None:
-        conv.local.bias.mul_(scale)
-    add_bias(conv.local, shift)
-    conv.norm_out.weight.mul_(scale)
-    conv.norm_out.bias.mul_(scale)
-
-
-def add_bias(conv: Any, bias: Tensor) -> None:
-    conv.bias = nn.Parameter(bias if conv.bias is None else conv.bias + bias, requires_grad=False)
+    return behind

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.forms import prepare
-from distill.deploy.runtime import need, session_options
+from distill.deploy.runtime import need, open_session, quiet
 
 OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
 INPUT, OUTPUT = "image", "depth"
@@ -33,21 +31,20 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset
     Args:
         size: None leaves batch, height and width free.
     """
-    teach_exporter()
+    # Operations that the exporter does not know, or writes in a slower way.
+    register_custom_op_symbolic("aten::_upsample_bilinear2d_aa", resize, OPSETS[0])
+    register_custom_op_symbolic("aten::mean", mean, OPSETS[0])
     free = {INPUT: DYNAMIC_AXES, OUTPUT: DYNAMIC_AXES} if size is None else None
-    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_axes": free}
     with torch.no_grad(), quiet():
+        export = partial(torch.onnx.export, dynamo=False, opset_version=opset, dynamic_axes=free)
         image = torch.rand(1, 3, *(size or ODD))
-        torch.onnx.export(prepare(model), (image,), str(path), dynamo=False, opset_version=opset, **names)
+        export(prepare(model), (image,), str(path), input_names=[INPUT], output_names=[OUTPUT])
 
 
 def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     """Write a graph again in plain ONNX: constants computed, BatchNorm inside of convolutions, and its facts."""
-    runtime, onnx = need("onnxruntime"), need("onnx")
-    options = session_options()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    onnx = need("onnx")
+    open_session(source, plain=target)
     model = onnx.load(str(target))
     used = {node.domain for node in model.graph.node}
     kept = [one for one in model.opset_import if one.domain in used]  # ONNX Runtime adds all that it knows
@@ -65,40 +62,27 @@ def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: di
         torch.export.save(program, path, extra_files=facts)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """What exporters say of every shape that they take for constant is meant here, and nobody's business."""
-    log, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            log.setLevel(level)
+class Graph(Protocol):
+    """What the exporter hands to a function that writes an operation."""
+
+    def op(self, name: str, *inputs: Value, **attributes: object) -> Value:
+        """Add a node; an attribute's name ends with its type."""
 
 
-@cache
-def teach_exporter() -> None:
-    """Say how two operations are written that the exporter does not know, or writes in a slower way."""
-    register_custom_op_symbolic("aten::_upsample_bilinear2d_aa", resize, OPSETS[0])
-    register_custom_op_symbolic("aten::mean", mean, OPSETS[0])
-
-
-def resize(g: Any, x: Any, size: Any, *_: object) -> Any:
+def resize(g: Graph, x: Value, size: Value, *_: object) -> Value:
     """Bilinear with antialiasing, exactly: two matrix products.
 
     ONNX' own Resize weighs the pixels of a wide filter otherwise, by up to 0.1 % of the depth in the end.
     """
-    outer, (height, width) = x.type().sizes()[:2], symbolic_helper._maybe_get_const(size, "is")
-    rows, columns = x.type().sizes()[2:]
+    *outer, rows, columns = symbolic_helper._get_tensor_sizes(x)
+    height, width = symbolic_helper._maybe_get_const(size, "is")
     down = g.op("Constant", value_t=antialiasing(rows, height))
     across = g.op("Constant", value_t=antialiasing(columns, width).T.contiguous())
     resized = g.op("MatMul", g.op("MatMul", down, x), across)
     return resized.setType(x.type().with_sizes([*outer, height, width]))
 
 
-def mean(g: Any, x: Any, axes: Any, keep: Any, *_: object) -> Any:
+def mean(g: Graph, x: Value, axes: Value, keep: Value, *_: object) -> Value:
     """The mean of each map as a pooling, which runtimes do in any layout and in 8 bits."""
     chosen, kept = symbolic_helper._maybe_get_const(axes, "is"), symbolic_helper._maybe_get_const(keep, "b")
     if list(chosen) != [2, 3] or symbolic_helper._get_tensor_rank(x) != 4:

@@ -1,15 +1,22 @@
-"""How long models take for one image, measured beside each other."""
+"""How long models take for one image, measured beside each other, and the machine on which."""
 
 from __future__ import annotations
 
-import statistics
+import os
+import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from distill import __version__
+
+CPU_INFO = Path("/proc/cpuinfo")
 WARMUP = 3  # rounds that are not counted
 PAUSE = 0.005  # seconds between two calls, in which idle threads of the one before stop spinning
 
@@ -30,12 +37,13 @@ class Latency:
 
 @dataclass(frozen=True)
 class Call:
-    """Something to measure: `act` handles one image. `on_gpu` tells that it returns before its work is done."""
+    """Something to measure: `act` handles one image. with `on_gpu` it returns before its work is done."""
 
     act: Callable[[], object]
     on_gpu: bool = False
 
     def milliseconds(self) -> float:
+        """How long one image takes, its work on a GPU included."""
         if self.on_gpu:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
@@ -65,13 +73,9 @@ def measure(
             if number >= WARMUP:
                 times[name].append(taken)
         progress()
-    return {name: summary(taken) for name, taken in times.items()}
-
-
-def summary(milliseconds: list[float]) -> Latency:
-    """The percentiles of some measurements."""
-    tenths = statistics.quantiles(milliseconds, n=10, method="inclusive") if len(milliseconds) > 1 else milliseconds
-    return Latency(statistics.median(milliseconds), tenths[-1], len(milliseconds))
+    return {
+        name: Latency(float(np.median(taken)), float(np.percentile(taken, 90)), runs) for name, taken in times.items()
+    }
 
 
 @torch.inference_mode()
@@ -83,3 +87,23 @@ def median_latency_ms(
     image = torch.rand(1, 3, *size, device=device)
     call = Call(lambda: model(image), on_gpu=device.type == "cuda")
     return measure({"model": call}, runs=runs)["model"].median_ms
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name, or the processor's (its model where Linux knows it) and the instructions that PyTorch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(), re.MULTILINE) if CPU_INFO.exists() else None
+    name = model[1] if model else platform.processor() or "CPU"
+    return f"{name} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions and the machine, by what to call them."""
+    return {
+        "distill": __version__,
+        "Python": platform.python_version(),
+        "PyTorch": torch.__version__,
+        "device": f"{device_name(device)}, {torch.get_num_threads()} threads, {os.cpu_count()} cores",
+        "system": platform.system(),
+    }

@@ -6,11 +6,10 @@ and this code leaves out because it cancels in the softmax. GFLOPs are 2 x multi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-Size = tuple[int, int]
+from distill.evaluation.scores import Size
+from teachers.weight_files import Json
 
 KITTI: Size = (352, 1120)
 NYU: Size = (480, 640)
@@ -40,6 +39,7 @@ class PaperRow:
 
     @property
     def name(self) -> str:
+        """What a table calls it."""
         return f"{self.backbone.split('_patch')[0]}{' + LG' * self.lg_conv}"
 
 
@@ -57,10 +57,8 @@ PAPER_ROWS = (
 )
 
 
-def paper_row(recipe: Mapping[str, Any] | None, size: Size) -> PaperRow | None:
+def paper_row(recipe: Json, size: Size) -> PaperRow | None:
     """The paper's row for a student's recipe at this size, None where it has none."""
-    options = (recipe or {}).get("options", {})
-    if not recipe or (options.get("width", 128), options.get("bins", 256)) != (128, 256):
-        return None
-    wanted = (recipe["student"], bool(options.get("lg_conv", False)), tuple(size))
-    return next((row for row in PAPER_ROWS if (row.backbone, row.lg_conv, row.size) == wanted), None)
+    options = {"lg_conv": False, "width": 128, "bins": 256, **recipe["options"]}
+    wanted = (recipe["student"], options["lg_conv"], tuple(size), options["width"], options["bins"])
+    return next((row for row in PAPER_ROWS if (row.backbone, row.lg_conv, row.size, 128, 256) == wanted), None)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from distill.deploy.graph import INPUT
-from distill.deploy.runtime import need
+from distill.deploy.runtime import need, quiet
 
 # What is worth 8 bits. Softmax, norms and products of two activations stay in float.
 KINDS = [
@@ -21,7 +18,7 @@ KINDS = [
     *("GlobalAveragePool", "AveragePool", "MaxPool"),
 ]
 # Parts of the networks, by the beginnings of their nodes' names, in the order in which they are put back to float:
-# what is said to be sensitive first, then from the output to the input.
+# what the literature calls sensitive first, then from the output to the input.
 PARTS = (
     ("the bins' head", "/decoder/head/"),
     ("the last convolution", "/decoder/final/"),
@@ -37,13 +34,12 @@ class Quantiser:
 
     def __init__(self, path: Path, images: Sequence[Tensor]) -> None:
         self.model = need("onnx").load(str(path))
-        self.tools = need("onnxruntime.quantization")
         with quiet(), tempfile.TemporaryDirectory(prefix="distill-") as folder:
             calibrator = need("onnxruntime.quantization.calibrate").create_calibrator(
                 path, KINDS, augmented_model_path=f"{folder}/augmented.onnx"
             )
             for image in images:  # one at a time: what is kept of each is two numbers a value
-                calibrator.collect_data(Feed([image]))
+                calibrator.collect_data(Feed(image))
             self.ranges = calibrator.compute_data()
 
     def parts(self) -> dict[str, list[str]]:
@@ -64,7 +60,7 @@ class Quantiser:
             for node in self.model.graph.node
             if node.op_type in ("MatMul", "Gemm") and not any(name in constants for name in node.input)
         ]
-        kind, copied = self.tools.QuantType, type(self.model)()
+        kind, copied = need("onnxruntime.quantization").QuantType, type(self.model)()
         copied.CopyFrom(self.model)
         with quiet():
             quantizer = need("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
@@ -73,48 +69,33 @@ class Quantiser:
             quantizer.quantize_model()
         need("onnx").save(quantizer.model.model, str(target))
 
+    def write_within(self, target: Path, loss: Callable[[Path], float], tolerance: float) -> tuple[float, list[str]]:
+        """Write a file whose loss is within the tolerance, if there is one; return its loss and what stays float.
+
+        Parts are put back to float one after the other for as long as the loss is too large; one that makes it no
+        smaller goes back to 8 bits.
+        """
+        self.write(target)
+        best = loss(target)
+        kept: list[str] = []
+        nodes: list[str] = []
+        for part, names in self.parts().items():
+            if best <= tolerance:
+                break
+            self.write(target, [*nodes, *names])
+            result = loss(target)
+            if result < best:
+                best, kept, nodes = result, [*kept, part], [*nodes, *names]
+        self.write(target, nodes)
+        return best, kept
+
 
 class Feed:
-    """Images as ONNX Runtime's calibration asks for them."""
+    """An image as ONNX Runtime's calibration asks for it."""
 
-    def __init__(self, images: Sequence[Tensor]) -> None:
-        self.images: Iterator[Tensor] = iter(images)
+    def __init__(self, image: Tensor) -> None:
+        self.inputs = iter([{INPUT: image.numpy()}])
 
-    def get_next(self) -> dict[str, Any] | None:
-        image = next(self.images, None)
-        return None if image is None else {INPUT: image.numpy()}
-
-
-def quantise(
-    quantiser: Quantiser, target: Path, loss: Callable[[Path], float], tolerance: float
-) -> tuple[float, list[str]]:
-    """Write an 8-bit file whose loss is within the tolerance, if there is one; return its loss and what stays float.
-
-    Parts are put back to float one after the other for as long as the loss is too large; one that makes it no smaller
-    goes back to 8 bits.
-    """
-    quantiser.write(target)
-    best = loss(target)
-    kept: list[str] = []
-    nodes: list[str] = []
-    for part, names in quantiser.parts().items():
-        if best <= tolerance:
-            break
-        quantiser.write(target, [*nodes, *names])
-        result = loss(target)
-        if result < best:
-            best, kept, nodes = result, [*kept, part], [*nodes, *names]
-    quantiser.write(target, nodes)
-    return best, kept
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the advice on every file that it should have been prepared, which it was, and remarks on constant 0."""
-    former = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        logging.disable(former)
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The image, then None."""
+        return next(self.inputs, None)

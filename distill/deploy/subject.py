@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from distill.inference.network import fit
 from students import read_config
 from students.card import licence_of
 from teachers import DPT, DepthModel, FrozenTeacher
+from teachers.weight_files import Json
 
 USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
 RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
@@ -36,12 +37,12 @@ class Subject:
 
     name: str
     model: DepthModel
-    recipe: dict[str, Any]
+    recipe: Json
     run: Config | None
 
     @property
-    def training(self) -> dict[str, Any]:
-        """What its folder says of its training; empty for a teacher's checkpoint."""
+    def training(self) -> Json:
+        """What its folder records of its training; empty for a teacher's checkpoint."""
         return self.recipe.get("metadata", {})
 
     @property
@@ -71,7 +72,7 @@ def choose_size(subject: Subject, options: tuple[int, int] | None) -> tuple[int,
     """The size asked for, else that of the training images.
 
     Raises:
-        UserError: If nothing tells.
+        UserError: If the size is unknown.
     """
     trained = options or subject.training.get("input_size") or USUAL_SIZES.get(subject.training.get("data", ""))
     if trained is None:
@@ -82,25 +83,21 @@ def choose_size(subject: Subject, options: tuple[int, int] | None) -> tuple[int,
 def images_of(
     subject: Subject, size: tuple[int, int], paths: Sequence[Path] | None, count: int
 ) -> tuple[list[Tensor], str]:
-    """Up to `count` images (1, 3, *size) in [0, 1], and what they are: those given, the run's own, or scenes.
+    """Up to `count` images (1, 3, *size) in [0, 1], and what they are: those named, the run's own, or scenes.
 
     Raises:
-        UserError: If none of those given can be read.
+        UserError: If none of those named can be read.
     """
     if paths:
-        return [fitted(image, size) for image in read_images(paths, count)], "that were given"
-    if subject.run is not None:
+        images, origin = read_images(paths, count), "that were given"
+    elif subject.run is not None:
         training = build_data(subject.run).train
-        step = max(len(training) // count, 1)
-        chosen = range(0, min(len(training), step * count), step)
-        return [fitted(training.unvaried(i).image, size) for i in chosen], "of the run's training data"
-    scenes = SceneDataset("road", count, seed=13, size=size)
-    return [fitted(scenes[i].image, size) for i in range(count)], "rendered for this"
-
-
-def fitted(image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """RGB (H, W, 3) -> (1, 3, *size) in [0, 1]."""
-    return fit(to_tensor(image)[None], size).clamp(0, 1)
+        chosen = range(len(training))[:: max(len(training) // count, 1)][:count]
+        images, origin = [training.unvaried(i).image for i in chosen], "of the run's training data"
+    else:
+        scenes = SceneDataset("road", count, seed=13, size=size)
+        images, origin = [scenes[i].image for i in range(count)], "rendered for this"
+    return [fit(to_tensor(image)[None], size).clamp(0, 1) for image in images], origin
 
 
 def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
@@ -111,24 +108,20 @@ def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
             raise UserError(f"--images {path}: there is no such file or folder")
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
         files += inside
-    images = []
+    images: list[np.ndarray] = []
     for file in files[:: max(len(files) // count, 1)]:
-        try:
-            images.append(read_image(file))
-        except DecodeError:
-            continue
-        if len(images) == count:
-            break
+        with suppress(DecodeError):
+            images += [read_image(file)] if len(images) < count else []
     if not images:
-        message = ", ".join(map(str, paths))
-        raise UserError(f"--images {message}: no image can be read there; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        places, known = ", ".join(map(str, paths)), " ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(f"--images {places}: no image can be read there; known are {known}")
     return images
 
 
 def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None) -> dict[str, str]:
-    """What a file says of itself, as text by name."""
+    """A file's metadata, as text by name."""
     model, training = subject.model, subject.training
-    known: dict[str, Any] = {
+    known: dict[str, object] = {
         "input": "image: float32 RGB in [0, 1], (batch, 3, height, width); normalisation is inside",
         "output": "depth: float32, (batch, 1, height, width)",
         "units": subject.units,
@@ -143,5 +136,5 @@ def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None
         "licence": licence or "; ".join(licence_of(training)),
         "software": f"distill {__version__}, PyTorch {torch.__version__}",
     }
-    facts = {key: value for key, value in known.items() if value is not None}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
+    return {key: text for key, text in texts.items() if known[key] is not None}

@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,36 +29,21 @@ class Prepared:
     peak_bytes: int | None
 
 
-def eager(model: nn.Module, image: Tensor) -> Prepared:
-    return prepare(copy.deepcopy(model), image, memory_format=torch.contiguous_format)
-
-
-def channels_last(model: nn.Module, image: Tensor) -> Prepared:
-    return prepare(copy.deepcopy(model), image)
-
-
-def bfloat16(model: nn.Module, image: Tensor) -> Prepared:
-    """Automatic mixed precision: what is safe in bfloat16 runs in it, from weights in float32."""
-    return prepare(copy.deepcopy(model), image, autocast=True)
-
-
-def compiled(model: nn.Module, image: Tensor) -> Prepared:
-    fresh = copy.deepcopy(model)
-    return prepare(fresh, image, run=torch.compile(fresh))
-
-
-def prepare(
+def in_pytorch(
     model: nn.Module,
     image: Tensor,
     *,
-    run: Callable[[Tensor], object] | None = None,
     memory_format: torch.memory_format = torch.channels_last,
     autocast: bool = False,
+    compiled: bool = False,
 ) -> Prepared:
-    """Bring model and image into a memory format, run once, and weigh the second time."""
-    model.to(memory_format=memory_format)
+    """A copy of the model by PyTorch: run once, and weighed the second time.
+
+    With `autocast`, what is safe in bfloat16 runs in it, from weights in float32.
+    """
+    model = copy.deepcopy(model).to(memory_format=memory_format)
     image = image.contiguous(memory_format=memory_format)
-    network = model if run is None else run
+    network = torch.compile(model) if compiled else model
 
     def act() -> object:
         with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=autocast):
@@ -69,44 +55,35 @@ def prepare(
     return Prepared(Call(act, on_gpu=image.device.type == "cuda"), weights, peak)
 
 
-def onnx(model: nn.Module, image: Tensor) -> Prepared:
-    """The file that `distill export` writes, on the CPU wherever the model is."""
+def in_onnx_runtime(model: nn.Module, image: Tensor, *, eight_bits: bool = False) -> Prepared:
+    """The file that `distill export` writes for images of this size, on the CPU wherever the model is.
+
+    With 8 bits in all layers that can have them it is calibrated on noise: for its cost, not for its depth. It is
+    weighed when it first runs, as the runtime keeps the memory that it then takes.
+    """
+    image = image.cpu()
     with tempfile.TemporaryDirectory(prefix="distill-") as folder:
-        return open_onnx(write_plain(model, image, Path(folder)), image)
-
-
-def onnx_int8(model: nn.Module, image: Tensor) -> Prepared:
-    """The same with 8 bits in all layers that can have them, calibrated on noise: for its cost, not for its depth."""
-    with tempfile.TemporaryDirectory(prefix="distill-") as folder:
-        small = Path(folder) / "int8.onnx"
-        Quantiser(write_plain(model, image, Path(folder)), [image.cpu()]).write(small)
-        return open_onnx(small, image)
-
-
-def write_plain(model: nn.Module, image: Tensor, folder: Path) -> Path:
-    """The float file for images of this size. Frozen layers take plain forms while they are traced."""
-    plain = model.model if isinstance(model, FrozenTeacher) else model
-    write_onnx(plain, folder / "traced.onnx", (image.shape[-2], image.shape[-1]))
-    finish(folder / "traced.onnx", folder / "model.onnx", {})
-    return folder / "model.onnx"
-
-
-def open_onnx(path: Path, image: Tensor) -> Prepared:
-    """A file, opened, and weighed when it first runs: the runtime keeps the memory that it then takes."""
-    network, image = OnnxModel(path), image.cpu()
+        traced, path, small = (Path(folder) / f"{name}.onnx" for name in ("traced", "model", "int8"))
+        plain = model.model if isinstance(model, FrozenTeacher) else model
+        write_onnx(plain, traced, (image.shape[-2], image.shape[-1]))
+        finish(traced, path, {})
+        if eight_bits:
+            Quantiser(path, [image]).write(small)
+            path = small
+        network, size = OnnxModel(path), path.stat().st_size
 
     def act() -> object:
         return network(image)
 
-    growth, size = peak_growth(act, torch.device("cpu")), path.stat().st_size
+    growth = peak_growth(act, torch.device("cpu"))
     return Prepared(Call(act), size, None if growth is None else growth + size)
 
 
 WAYS: dict[str, Callable[[nn.Module, Tensor], Prepared]] = {
-    "fp32": eager,
-    "channels_last": channels_last,
-    "bf16": bfloat16,
-    "compiled": compiled,
-    "onnx": onnx,
-    "onnx-int8": onnx_int8,
+    "fp32": partial(in_pytorch, memory_format=torch.contiguous_format),
+    "channels_last": in_pytorch,
+    "bf16": partial(in_pytorch, autocast=True),
+    "compiled": partial(in_pytorch, compiled=True),
+    "onnx": in_onnx_runtime,
+    "onnx-int8": partial(in_onnx_runtime, eight_bits=True),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from distill.console import inform
 from distill.errors import UserError, did_you_mean
@@ -26,11 +25,11 @@ def check_teacher_name(name: str) -> None:
         raise UserError(f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)")
 
 
-def open_model(name: str, **conversion: Any) -> DepthModel:
+def open_model(name: str, **conversion: object) -> DepthModel:
     """A run folder, a `student/` folder, or `teacher-name:checkpoint`.
 
     Args:
-        conversion: scale, shift and invert, where they say what a checkpoint's raw output means.
+        conversion: scale, shift and invert, where they define what a checkpoint's raw output means.
 
     Raises:
         UserError: If there is no such model.

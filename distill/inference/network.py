@@ -27,7 +27,7 @@ class Network:
 
     Attributes:
         model: Image (B, 3, H, W) in [0, 1] -> depth in metres, (B, 1, H, W). B is 2 where the mirrored image counts.
-        protocol: Says what the model is shown of a sample: KITTI's cut or all, and the mirrored image or not.
+        protocol: Defines what the model is shown of a sample: KITTI's cut or all, and the mirrored image or not.
         device: Where the model is; images are taken there.
         size: (H, W) to which images are resized for the model; None leaves them as they are.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.

@@ -1,4 +1,4 @@
-"""Pictures of what a run's networks see and say, ready for a page or TensorBoard."""
+"""Pictures of what a run's networks see and predict, ready for a page or TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill.data import DecodeError, DepthDataset, Sample, resize, to_tensor
 from distill.evaluation import Protocol
 from distill.inference.network import Model, eval_mode
 from distill.method import Method
-from distill.report import (
+from distill.report.pictures import (
     Panel,
     colour_limits,
     colourise,
@@ -33,12 +33,10 @@ SPARSE = 0.3  # share of measured pixels below which they are drawn larger than 
 def network_input(sample: Sample, protocol: Protocol, size: tuple[int, int] | None) -> Sample:
     """What a network is shown of a sample: the protocol's part of the image, at the run's size."""
     rows, columns = protocol.input_window(*sample.depth.shape)
-    shown = Sample(
-        np.ascontiguousarray(sample.image[rows, columns]),
-        np.ascontiguousarray(sample.depth[rows, columns]),
-        np.ascontiguousarray(sample.valid[rows, columns]),
-        sample.name,
+    image, depth, valid = (
+        np.ascontiguousarray(one[rows, columns]) for one in (sample.image, sample.depth, sample.valid)
     )
+    shown = Sample(image, depth, valid, sample.name)
     return shown if size is None else resize(shown, size)
 
 

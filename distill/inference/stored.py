@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from distill.data import Sample
 from distill.data.files.png import encode_depth, encode_npy
@@ -29,9 +29,6 @@ def parts_of(name: str) -> list[str]:
     parts = [part for part in re.split(r"[/\\ ]+", name) if part not in ("", ".", "..")]
     stem, dot, suffix = parts[-1].rpartition(".")
     return [*parts[:-1], stem] if dot + suffix.lower() in IMAGE_SUFFIXES | set(SUFFIXES) else parts
-
-
-# -------------------------------------------------------------------------------------------------------------- saving
 
 
 @dataclass
@@ -76,12 +73,9 @@ class Recorder:
         limits = self.protocol.min_depth, self.protocol.max_depth
         return encode_depth(np.nan_to_num(np.clip(depth, *limits), nan=limits[0]), self.scale)
 
-    def describe(self, **facts: Any) -> None:
+    def describe(self, **facts: object) -> None:
         """Write what must be known to read the folder again."""
         write_json(self.folder / ABOUT, {"scale": self.scale, "tta": self.protocol.tta, **facts})
-
-
-# ------------------------------------------------------------------------------------------------------------- reading
 
 
 def holds_predictions(folder: str) -> bool:
@@ -104,6 +98,13 @@ def find_maps(folder: Path) -> dict[str, Path]:
     return maps
 
 
+class MapsInfo(BaseModel):
+    """What a folder may state of its maps: units per metre of PNGs, and the size of the images that a model saw."""
+
+    scale: float | None = None
+    input_size: tuple[int, int] | None = None
+
+
 class StoredPredictions:
     """A folder of depth maps, one for each image, in the place of a model.
 
@@ -113,18 +114,17 @@ class StoredPredictions:
 
     Args:
         folder: Holds float .npy in metres or 16-bit PNGs, in any subfolders.
-        scale: Units per metre of PNGs, where the folder does not say itself.
-        protocol: Says what a model is shown of a frame: maps of that size or of the whole frame are taken.
+        scale: Units per metre of PNGs, where the folder does not state it.
+        protocol: Defines what a model is shown of a frame: maps of that size or of the whole frame are taken.
     """
 
     def __init__(self, folder: Path, scale: float, protocol: Protocol) -> None:
         self.folder, self.protocol = folder, protocol
         self.maps = find_maps(folder)
-        self.about = read_about(folder / ABOUT)
-        self.scale = float(self.about.get("scale") or scale)
-        self.size: tuple[int, int] | None = None  # of what the model was shown
-        if size := self.about.get("input_size"):
-            self.size = (int(size[0]), int(size[1]))
+        about = MapsInfo()
+        with suppress(OSError, ValueError):
+            about = MapsInfo.model_validate_json((folder / ABOUT).read_bytes())
+        self.scale, self.size = about.scale or scale, about.input_size
         self.users: dict[Path, str] = {}
 
     def find(self, name: str) -> Path | None:
@@ -164,18 +164,16 @@ class StoredPredictions:
     def __call__(self, sample: Sample) -> Prediction:
         path = self._claim(sample.name)
         try:
-            maps = load_array(path) if path.suffix == SUFFIXES[0] else read_depth(path, self.scale)[None]
+            maps = self._arrays(path) if path.suffix == SUFFIXES[0] else read_depth(path, self.scale)[None]
         except DecodeError as error:
             raise UserError(f"{error}; every image needs its prediction: write it again") from None
         frame = sample.depth.shape
         rows, cols = self.protocol.input_window(*frame)
         view = (rows.stop - rows.start, cols.stop - cols.start)
         if maps.shape[1:] not in (frame, view, self.size):
-            options, wanted = ("x".join(map(str, size)) for size in (maps.shape[1:], frame))
+            size, wanted = ("x".join(map(str, size)) for size in (maps.shape[1:], frame))
             also = f" or {view[0]}x{view[1]}" if view != frame else ""
-            raise UserError(
-                f"{path} is {options}, but {sample.name} is {wanted}; expected a depth map of {wanted}{also}"
-            )
+            raise UserError(f"{path} is {size}, but {sample.name} is {wanted}; expected a depth map of {wanted}{also}")
         if len(maps) < 2 and self.protocol.tta != "none":
             raise UserError(
                 f"{path} holds no prediction for the mirrored image, which --tta {self.protocol.tta} needs; leave "
@@ -184,23 +182,13 @@ class StoredPredictions:
         flipped = maps[1] if self.protocol.tta != "none" else None
         return Prediction(maps[0], flipped, view if maps.shape[1:] != frame else None)
 
-
-def load_array(path: Path) -> np.ndarray:
-    """Depth in metres, float32 (1, h, w), or (2, h, w) with that of the mirrored image."""
-    try:
-        array = np.load(path, allow_pickle=False)  # a pickle would be code
-    except (ValueError, EOFError, OSError):
-        raise DecodeError(path, "not a NumPy array of numbers, or cut short") from None
-    maps = array[None] if array.ndim == 2 else array
-    if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind not in "fiu":
-        raise UserError(f"{path} holds {array.dtype} {array.shape}, expected depth in metres, float32 (H, W)")
-    return maps.astype(np.float32)
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """What a folder says of its maps, nothing where it says nothing."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    def _arrays(self, path: Path) -> np.ndarray:
+        """Depth in metres, float32 (1, h, w), or (2, h, w) with that of the mirrored image."""
+        try:
+            array: np.ndarray = np.load(path, allow_pickle=False)  # a pickle would be code
+        except (ValueError, EOFError, OSError):
+            raise DecodeError(path, "not a NumPy array of numbers, or cut short") from None
+        maps = array[None] if array.ndim == 2 else array
+        if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind not in "fiu":
+            raise UserError(f"{path} holds {array.dtype} {array.shape}, expected depth in metres, float32 (H, W)")
+        return maps.astype(np.float32)

@@ -1,1 +1,1 @@
-"""What a person looks at afterwards: one file a page, with the tables that the screen shows; facts of the machine."""
+"""What a person looks at afterwards: one file a page, with the tables that the screen shows."""

@@ -14,40 +14,28 @@ import yaml
 
 from distill.ablation.gather import Line
 from distill.ablation.lines import MEANING, SHOWN, Tables
-from distill.evaluation import LOWER_IS_BETTER, MEASURES
+from distill.deploy.latency import environment
+from distill.evaluation import MEASURES
 from distill.files import write_atomically
-from distill.pages.machine import environment
-from distill.report import (
-    CHART_SIZE,
-    Marks,
-    chart_section,
-    dot_chart,
-    line_chart,
-    markdown_table,
-    points_of,
-    read_metrics,
-    table_section,
-    write_page,
-)
+from distill.report.charts import CHART_SIZE, Marks, Point, dot_chart, line_chart
+from distill.report.curves import points_of, read_metrics
+from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
+from distill.report.tables import direction, markdown_table
 
 CHANGES = ("change", "low", "high", "agreeing", "seeds")
 COSTS = ("parameters", "gflops", "latency_ms")
-Curve = list[tuple[float, float]]
 
 
 def write_files(tables: Tables, output: Path, command: str) -> None:
     """Write all three, each whole or not at all; `command` makes them again."""
-    write_atomically(output / "results.md", as_markdown(tables, command))
-    write_atomically(output / "results.csv", as_csv(tables))
-    write_report(tables, output / "report.html", command)
-
-
-def as_markdown(tables: Tables, command: str) -> str:
     protocol, fingerprint = tables.lines[0].protocol
     parts = [f"# {tables.preset.title}\n\n`{command}`\n\nProtocol `{protocol}`, fingerprint `{fingerprint}`.\n"]
     parts.append(markdown_table(tables.result_rows()))
     parts += [f"## {heading}\n\n{markdown_table(rows)}" for heading, rows in tables.sections()]
-    return "\n".join([*parts, "".join(f"- {note}\n" for note in (*tables.notes, *MEANING))])
+    parts.append("".join(f"- {note}\n" for note in (*tables.notes, *MEANING)))
+    write_atomically(output / "results.md", "\n".join(parts))
+    write_atomically(output / "results.csv", as_csv(tables))
+    write_report(tables, output / "report.html", command)
 
 
 def as_csv(tables: Tables) -> str:
@@ -69,24 +57,22 @@ def as_csv(tables: Tables) -> str:
 
 
 def write_report(tables: Tables, path: Path, command: str) -> None:
-    options, lines = tables.preset, tables.lines
+    """The page: the tables, plots, curves of validation, and what makes them again."""
+    preset, lines = tables.preset, tables.lines
     seeds = len({seed for line in lines for seed in line.results})
     images = max(len(one.images) for line in lines for one in line.results.values())
-    content = {"base": options.base, "rows": options.rows, "seeds": list(options.seeds)}
-    differences = [table_section(heading, rows) for heading, rows in tables.sections()]
-    write_page(
-        path,
-        title=options.title,
-        lead=f"{len(lines)} rows, {seeds} {'seed' if seeds == 1 else 'seeds'}, {images} test images.",
-        rows=tables.result_rows(),
-        protocol=lines[0].protocol[0],
-        charts=validation_charts(lines),
-        more=[chart_section("Plots", plots(tables)), *differences],
-        config_text=yaml.safe_dump(content, sort_keys=False),
-        environment=environment(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-        command=command,
-        notes=[*tables.notes, *MEANING, "Each run's own page is ROW/seed_N/report.html beside this one."],
-    )
+    notes = [*tables.notes, *MEANING, "Each run's own page is ROW/seed_N/report.html beside this one."]
+    content = {"base": preset.base, "rows": preset.rows, "seeds": list(preset.seeds)}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sections = [
+        results_section(tables.result_rows(), lines[0].protocol[0], notes),
+        chart_section("Plots", plots(tables)),
+        *(table_section(heading, rows) for heading, rows in tables.sections()),
+        chart_section("Curves", validation_charts(lines)),
+        *origin_sections(environment(device), command, yaml.safe_dump(content, sort_keys=False)),
+    ]
+    lead = f"{len(lines)} rows, {seeds} {'seed' if seeds == 1 else 'seeds'}, {images} test images."
+    write_page(path, preset.title, lead, sections)
 
 
 def plots(tables: Tables) -> list[str]:
@@ -116,12 +102,8 @@ def validation_charts(lines: Sequence[Line]) -> list[str]:
     return charts
 
 
-def mean_curve(curves: Sequence[Curve]) -> Curve:
+def mean_curve(curves: Sequence[list[Point]]) -> list[Point]:
     """The mean of several curves at the steps that all of them have."""
     result = [dict(curve) for curve in curves]
     steps = [step for step in result[0] if all(step in one for one in result)] if result else []
     return [(step, statistics.fmean(one[step] for one in result)) for step in steps]
-
-
-def direction(metric: str) -> str:
-    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"

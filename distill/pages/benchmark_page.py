@@ -7,32 +7,21 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-from rich.table import Table
 
 from distill.deploy.costs import MEBI
 from distill.deploy.latency import Latency
 from distill.deploy.paper import Cost, PaperRow
 from distill.deploy.ways import Prepared
 from distill.evaluation import Results
-from distill.report import CHART_SIZE, Marks, Row, dot_chart, line_chart, results_table, table_section, write_page
+from distill.report.charts import CHART_SIZE, Marks, dot_chart, line_chart
+from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
+from distill.report.tables import SHORT, Row
 
 FLOPS = "2 x multiply-accumulates of convolutions and matrix products, one image"
-SHOWN = ("abs_rel", "rmse", "d1")
-CSV_COLUMNS = [
-    "name",
-    "way",
-    "parameters",
-    "gflops",
-    "abs_rel",
-    "median_ms",
-    "p90_ms",
-    "fps",
-    "file_bytes",
-    "peak_bytes",
-    "skipped",
-]
+CSV_COLUMNS = (
+    *("name", "way", "parameters", "gflops", "abs_rel"),
+    *("median_ms", "p90_ms", "fps", "file_bytes", "peak_bytes", "skipped"),
+)
 
 
 @dataclass
@@ -48,24 +37,27 @@ class Measured:
     latency: dict[str, Latency] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON knows."""
-        ways: list[dict[str, Any]] = []
+    def way_records(self) -> list[dict[str, object]]:
+        """Every way, also those that were skipped, in types that JSON knows."""
+        records: list[dict[str, object]] = []
         for way, latency in self.latency.items():
             sizes = {"file_bytes": self.ways[way].file_bytes, "peak_bytes": self.ways[way].peak_bytes}
-            ways.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes})
-        ways += [{"way": way, "skipped": reason} for way, reason in self.skipped.items()]
+            records.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes})
+        return records + [{"way": way, "skipped": reason} for way, reason in self.skipped.items()]
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything in types that JSON knows."""
         return {
             "name": self.name,
             "parameters": self.parameters,
             "gflops": self.gflops,
             "paper": asdict(self.paper) if self.paper else None,
             "accuracy": self.accuracy.summary() if self.accuracy else None,
-            "ways": ways,
+            "ways": self.way_records(),
         }
 
 
-def paper_table(rows: Sequence[tuple[PaperRow, Cost]]) -> Table:
+def paper_rows(rows: Sequence[tuple[PaperRow, Cost]]) -> list[Row]:
     """Parameters and GFLOPs of the paper, of the fitted rule and of this code."""
     lines = []
     for row, ours in rows:
@@ -76,12 +68,7 @@ def paper_table(rows: Sequence[tuple[PaperRow, Cost]]) -> Table:
             "GFLOPs": "/".join(f"{cost.gflops:.1f}" for cost in costs),
         }
         lines.append(Row(row.name, {}, None, extra))
-    return results_table(lines, f"DisDepth's table: paper/fitted/ours. GFLOPs: {FLOPS}")
-
-
-def cost_table(measured: Sequence[Measured]) -> Table:
-    """The rows of `cost_rows` for a terminal."""
-    return results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}")
+    return lines
 
 
 def cost_rows(measured: Sequence[Measured]) -> list[Row]:
@@ -95,16 +82,12 @@ def cost_rows(measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
-def latency_table(measured: Sequence[Measured], title: str) -> Table:
-    """The rows of `latency_rows` for a terminal."""
-    return results_table(latency_rows(measured), title)
-
-
 def latency_rows(measured: Sequence[Measured]) -> list[Row]:
     """Every model in every way that works here, with its accuracy where it is known."""
     rows = []
     for one in measured:
-        metrics = {name: one.accuracy.metrics[name] for name in SHOWN if one.accuracy and name in one.accuracy.metrics}
+        known = one.accuracy.metrics if one.accuracy else {}
+        metrics = {name: known[name] for name in SHORT if name in known}
         for way, latency in one.latency.items():
             ready = one.ways[way]
             extra = {
@@ -115,8 +98,7 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
             }
             if ready.peak_bytes is not None:
                 extra["peak MiB"] = f"{ready.peak_bytes / MEBI:.0f}"
-            fingerprint = one.accuracy.fingerprint if one.accuracy else None
-            rows.append(Row(f"{one.name} · {way}", metrics, fingerprint, extra))
+            rows.append(Row(f"{one.name} · {way}", metrics, one.accuracy.fingerprint if one.accuracy else None, extra))
     return rows
 
 
@@ -126,8 +108,9 @@ def as_csv(measured: Sequence[Measured]) -> str:
     table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for one in measured:
-        shared: Mapping[str, Any] = one.as_dict() | {"abs_rel": one.accuracy.metrics["abs_rel"] if one.accuracy else ""}
-        table.writerows({**shared, **way} for way in shared["ways"])
+        shared = {"name": one.name, "parameters": one.parameters, "gflops": one.gflops}
+        abs_rel = one.accuracy.metrics["abs_rel"] if one.accuracy else ""
+        table.writerows({**shared, "abs_rel": abs_rel, **way} for way in one.way_records())
     return text.getvalue()
 
 
@@ -151,27 +134,18 @@ def write_benchmark_page(
 ) -> None:
     """Write the page of models that were timed side by side; `command` measures them again."""
     accuracy = next((one.accuracy for one in measured if one.accuracy), None)
-    skipped = [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
-    models = "1 model" if len(measured) == 1 else f"{len(measured)} models"
-    write_page(
-        path,
-        title="Benchmark",
-        lead=f"{models}, one image of {size[0]}x{size[1]} (height x width) at a time, in turns.",
-        rows=latency_rows(measured),
-        protocol=accuracy.protocol if accuracy else "",
-        charts=[*latency_charts(measured), *([pareto_plot(measured, CHART_SIZE)] if accuracy else [])],
-        curves="Plots",
-        more=[table_section("Costs", cost_rows(measured), [f"GFLOPs: {FLOPS}."])],
-        environment=device,
-        command=command,
-        notes=["Median and 90th percentile of the runs after a warm-up; load is that of the machine before.", *skipped],
-    )
-
-
-def latency_charts(measured: Sequence[Measured]) -> list[str]:
-    """A chart for each model: the median of every way, with a bar to its 90th percentile."""
-    charts = []
-    for one in measured:
+    notes = ["Median and 90th percentile of the runs after a warm-up; load is that of the machine before."]
+    notes += [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
+    plots = []
+    for one in measured:  # the median of every way, with a bar to its 90th percentile
         marks = {way: Marks(result.median_ms, result.median_ms, result.p90_ms) for way, result in one.latency.items()}
-        charts.append(dot_chart(marks, title=f"{Path(one.name).name}, ms (lower is better)"))
-    return charts
+        plots.append(dot_chart(marks, title=f"{Path(one.name).name}, ms (lower is better)"))
+    sections = [
+        results_section(latency_rows(measured), accuracy.protocol if accuracy else "", notes),
+        table_section("Costs", cost_rows(measured), [f"GFLOPs: {FLOPS}."]),
+        chart_section("Plots", [*plots, *([pareto_plot(measured, CHART_SIZE)] if accuracy else [])]),
+        *origin_sections(device, command),
+    ]
+    models = "1 model" if len(measured) == 1 else f"{len(measured)} models"
+    lead = f"{models}, one image of {size[0]}x{size[1]} (height x width) at a time, in turns."
+    write_page(path, "Benchmark", lead, sections)

@@ -7,29 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from distill.data import DecodeError, DepthDataset
-from distill.evaluation import Evaluation, error_bounds
+from distill.evaluation import Evaluation
 from distill.evaluation.arrays import as_array
 from distill.evaluation.scoring import Predict
 from distill.inference.panels import depth_panel, network_input
-from distill.report import (
-    Column,
-    Panel,
-    Row,
-    breakdown_table,
-    errors_section,
-    results_table,
-    side_by_side,
-    write_page,
-)
+from distill.pages.model_results import WORST, breakdown_lines, where_errors_are
+from distill.report.page import pictures_section, results_section, write_page
+from distill.report.pictures import Panel
+from distill.report.tables import Row, metric_text, results_table, short_text, terminal_table
 
 LOST = 0.9  # share of pixels beyond the histogram's last limit from which units are suspected
 UNITS = (
     "check the units (--depth-scale, --prediction-scale), or evaluate a model of relative depth with --median-scaling"
 )
-
-WORST = 3  # images with the largest abs_rel that a page shows
 
 
 def write_evaluation_page(
@@ -37,17 +30,13 @@ def write_evaluation_page(
 ) -> None:
     """Write the page of one model; of several protocols, the first is shown. `names` are those of all samples."""
     first = results[0]
-    write_page(
-        path,
-        title=f"{model} by {first.protocol.name}",
-        lead=f"{len(first.images)} images. {first.protocol.describe()}.",
-        rows=[Row(model, first.metrics, first.protocol.fingerprint)],
-        protocol=first.protocol.name,
-        charts=[],
-        panels=[],
-        more=[errors_section(first.breakdown, error_bounds(), first.errors, model)],
-        worst=worst_panels(first, dataset, names, predict),
-    )
+    sections = [
+        results_section([Row(model, first.metrics, first.protocol.fingerprint)], first.protocol.name),
+        where_errors_are(first, model),
+        pictures_section("Worst images", worst_panels(first, dataset, names, predict)),
+    ]
+    lead = f"{len(first.images)} images. {first.protocol.describe()}."
+    write_page(path, f"{model} by {first.protocol.name}", lead, sections)
 
 
 def worst_panels(results: Evaluation, dataset: DepthDataset, names: Sequence[str], predict: Predict) -> list[Panel]:
@@ -62,13 +51,9 @@ def worst_panels(results: Evaluation, dataset: DepthDataset, names: Sequence[str
         depth = as_array(results.protocol.combined(prediction.depth, prediction.flipped, prediction.view)[0])
         if depth.shape == sample.depth.shape:
             depth = depth[results.protocol.input_window(*depth.shape)]
-        caption = ", ".join(f"{name} {image.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
         panel = depth_panel(image.name, shown, {"prediction": depth}, results.protocol.max_depth)
-        panels.append(replace(panel, caption=caption))
+        panels.append(replace(panel, caption=short_text(image.metrics)))
     return panels
-
-
-# ----------------------------------------------------------------------------------------------------------- the screen
 
 
 def show_evaluation(model: str, results: Sequence[Evaluation], listed: str | None) -> None:
@@ -82,22 +67,24 @@ def show_evaluation(model: str, results: Sequence[Evaluation], listed: str | Non
         row = Row(model, one.metrics, one.protocol.fingerprint)
         title = f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"
         out.print(results_table([row], f"{title} of {listed}" if listed else title))
-        out.print(breakdown_table(one.breakdown))
+        out.print(terminal_table(breakdown_lines(one)))
     else:
-        out.print(side_by_side([as_column(one) for one in results], model))
+        out.print(side_by_side(results, model))
     for one in results:
         out.print(f"{one.protocol.name} ({one.protocol.fingerprint}): {one.protocol.describe()}", highlight=False)
     for line in dict.fromkeys(remark for one in results for remark in remarks(one)):
         out.print(line, highlight=False)
 
 
-def as_column(one: Evaluation) -> Column:
-    facts = {
-        "fingerprint": one.protocol.fingerprint,
-        "images": str(len(one.images)),
-        "pixels": str(sum(image.pixels for image in one.images)),
-    }
-    return Column(one.protocol.name, facts, one.metrics)
+def side_by_side(results: Sequence[Evaluation], title: str) -> Table:
+    """A column for each protocol. Nothing is in bold: the best of numbers that do not compare means nothing."""
+    columns = [["", "fingerprint", "images", "pixels", *results[0].metrics]]
+    for one in results:
+        *start, first, last = one.protocol.name.rsplit("_", 2)
+        name = "".join(f"{part}_\n" for part in start) + f"{first}_{last}"
+        counts = len(one.images), sum(image.pixels for image in one.images)
+        columns.append([name, one.protocol.fingerprint, *map(str, counts), *map(metric_text, one.metrics.values())])
+    return terminal_table(zip(*columns, strict=True), title, "measured differently: rows do not compare", [3])
 
 
 def remarks(one: Evaluation) -> list[str]:
@@ -118,4 +105,5 @@ def remarks(one: Evaluation) -> list[str]:
 
 
 def shorten(names: tuple[str, ...]) -> str:
+    """The first three names."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,21 +1,21 @@
-"""A model's results on a run's test half, beside what it costs."""
+"""A model's results on a run's test half, beside what it costs; what tables and pages show of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from distill.assembly.datasets import RunData
 from distill.config import Config
-from distill.data import Sample, readable
+from distill.data import readable
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import median_latency_ms
-from distill.evaluation import Evaluation, Protocol
-from distill.inference.evaluating import evaluate
-from distill.inference.ghost_model import GhostModel
-from distill.report import Row
+from distill.evaluation import Evaluation, error_bounds
+from distill.inference.evaluating import GhostModel, evaluate
+from distill.report.charts import error_chart
+from distill.report.page import PageSection, errors_section
+from distill.report.tables import ABSENT, SHORT, Row, metric_text
 from students import count_parameters
 from teachers import DepthModel
 
@@ -71,38 +71,37 @@ def evaluate_model(
     names: list[str] = []
     results = evaluate(
         model,
-        noting(readable(data.test), names),
+        readable(data.test),
         data.protocol,
         device=device,
         size=config.data.size,
+        progress=lambda _, sample: names.append(sample),
         without_truth=data.test.without_truth,
     )
-    size = config.data.size or shown_size(data.protocol, data)
-    costs = {} if isinstance(model, GhostModel) else costs_of(model, size, device)
+    costs = {}
+    if not isinstance(model, GhostModel):
+        first = next(sample for sample in readable(data.test) if not sample.faults)
+        rows, columns = data.protocol.input_window(*first.depth.shape)
+        size = config.data.size or (rows.stop - rows.start, columns.stop - columns.start)
+        model.to(memory_format=torch.channels_last)
+        costs = {
+            "parameters": count_parameters(model),
+            "gflops": count_gflops(model, size),
+            "latency_ms": median_latency_ms(model, size, device=device),
+        }
     return ModelResult(role, name, results, costs, tuple(names))
 
 
-def costs_of(model: DepthModel, size: tuple[int, int], device: torch.device) -> dict[str, float]:
-    """Parameters, GFLOPs and milliseconds for one image."""
-    model.to(memory_format=torch.channels_last)
-    return {
-        "parameters": count_parameters(model),
-        "gflops": count_gflops(model, size),
-        "latency_ms": median_latency_ms(model, size, device=device),
-    }
+def breakdown_lines(results: Evaluation) -> list[list[str]]:
+    """The lines of a table of errors by distance and at depth edges, its heads first."""
+    lines = [["Truth", "images", "pixels", *SHORT]]
+    for name, part in results.breakdown.items():
+        metrics = [metric_text(part["metrics"][one]) if one in part["metrics"] else ABSENT for one in SHORT]
+        lines.append([name, str(part["images"]), str(part["pixels"]), *metrics])
+    return lines
 
 
-def noting(samples: Iterable[Sample], names: list[str]) -> Iterator[Sample]:
-    """The samples as they are; their names are appended to `names`, so that nothing need be read again for them."""
-    for sample in samples:
-        names.append(sample.name)
-        yield sample
-
-
-def shown_size(protocol: Protocol, data: RunData) -> tuple[int, int]:
-    """Height and width of what a network is shown of the first test image."""
-    assert data.test is not None
-    first = next(sample for sample in readable(data.test) if not sample.faults)
-    rows, columns = protocol.input_window(*first.depth.shape)
-    view = first.depth[rows, columns].shape
-    return view[0], view[1]
+def where_errors_are(results: Evaluation, name: str) -> PageSection:
+    """The part of a page that shows where the errors of a model of this name are."""
+    chart = error_chart(error_bounds(), results.errors, f"Relative error of {name}, pixels of all images")
+    return errors_section(breakdown_lines(results), chart)

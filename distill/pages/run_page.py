@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,21 +10,19 @@ from distill.assembly.run import Run
 from distill.config import dump_config
 from distill.console import inform
 from distill.deploy.costs import count_gflops
-from distill.engine.state import TrainState
-from distill.evaluation import error_bounds
+from distill.deploy.latency import device_name, environment
 from distill.evaluation.results import NAME
 from distill.files import write_json
-from distill.inference.ghost_model import GhostModel, training_images
+from distill.inference.evaluating import GhostModel, training_images
 from distill.inference.network import Model
 from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
-from distill.pages.machine import device_name, environment
-from distill.pages.model_results import ModelResult, evaluate_model
-from distill.report import Panel, errors_section, read_metrics, run_charts, write_page
+from distill.pages.model_results import ModelResult, evaluate_model, where_errors_are
+from distill.report.curves import read_metrics, run_charts
+from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
+from distill.report.tables import short_text
 from students import DPTStudent, count_parameters, load_student
 from teachers import DepthModel
-
-# ----------------------------------------------------------------------------------------------------------- the start
 
 
 def report_inheritance(folder: Path, student: DepthModel) -> None:
@@ -57,9 +55,6 @@ def show_header(run: Run) -> None:
         inform(f"{name:8} {text}")
 
 
-# ------------------------------------------------------------------------------------------------------------- the end
-
-
 def summarise(run: Run) -> list[ModelResult]:
     """Evaluate teacher and best student, write `results.json`, and gather everything in `report.html`."""
     config, data, method, device = run.config, run.data, run.method, run.accelerator.device
@@ -79,7 +74,7 @@ def summarise(run: Run) -> list[ModelResult]:
             results.append(evaluate_model("ghost", ghost, *options, role="ghost"))
         method.student.load_state_dict(student.state_dict())
     write_json(run.folder.path / NAME, [one.as_dict() for one in results])
-    write_report(run, results, *panels_of(run, results, others))
+    write_report(run, results, others)
     return results
 
 
@@ -88,35 +83,24 @@ def the_student(results: Sequence[ModelResult]) -> ModelResult:
     return next(one for one in results if one.role == "student")
 
 
-def panels_of(run: Run, results: Sequence[ModelResult], others: dict[str, Model]) -> tuple[list[Panel], list[Panel]]:
-    """Panels of evenly chosen test images, and of the worst."""
-    config, data = run.config, run.data
-    if data.test is None or not config.eval.pictures or (run.teacher is None and run.method.needs_teacher):
-        return [], []
-    chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
-    options = run.method, run.teacher, data.test, data.protocol, config.data.size
-    return method_panels(*options, chosen, others), method_panels(*options, worst, others)
-
-
-def write_report(run: Run, results: Sequence[ModelResult], panels: list[Panel], worst: list[Panel]) -> None:
-    """Write `report.html`."""
+def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, Model]) -> None:
+    """Write `report.html`, with pictures of evenly chosen test images and of the worst."""
     config, data, folder = run.config, run.data, run.folder.path
-    student = the_student(results).results if results else None
-    write_page(
-        folder / "report.html",
-        title=f"{config.method.name}: {config.student.backbone} on {config.data.name}",
-        lead=f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}.",
-        rows=[one.row() for one in results],
-        protocol=data.protocol.name if results else "none: nothing was validated",
-        charts=run_charts(read_metrics(folder / "metrics.jsonl")),
-        panels=panels,
-        more=[errors_section(student.breakdown, error_bounds(), student.errors, "the student")] if student else [],
-        worst=worst,
-        config_text=dump_config(config),
-        environment=environment(run.accelerator.device),
-        command=reproduce(folder),
-        notes=notes_on(results),
-    )
+    protocol = data.protocol.name if results else "none: nothing was validated"
+    sections = [results_section([one.row() for one in results], protocol, notes_on(results))]
+    if results:
+        sections.append(where_errors_are(the_student(results).results, "the student"))
+    if data.test is not None and config.eval.pictures and (run.teacher is not None or not run.method.needs_teacher):
+        options = run.method, run.teacher, data.test, data.protocol, config.data.size
+        chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
+        sections.append(pictures_section("Pictures", method_panels(*options, chosen, others)))
+        sections.append(pictures_section("Worst images", method_panels(*options, worst, others)))
+    again = f"distill train {folder / 'config.yaml'} --output {folder}-again"
+    sections.append(chart_section("Curves", run_charts(read_metrics(folder / "metrics.jsonl"))))
+    sections += origin_sections(environment(run.accelerator.device), again, dump_config(config))
+    title = f"{config.method.name}: {config.student.backbone} on {config.data.name}"
+    lead = f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}."
+    write_page(folder / "report.html", title, lead, sections)
 
 
 def notes_on(results: Sequence[ModelResult]) -> list[str]:
@@ -133,23 +117,13 @@ def notes_on(results: Sequence[ModelResult]) -> list[str]:
     return notes
 
 
-def reproduce(folder: Path) -> str:
-    """The command that makes this run again, elsewhere."""
-    return f"distill train {folder / 'config.yaml'} --output {folder}-again"
-
-
 def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
     """Teacher and student in a line each; which step was kept, and why."""
     for one in results:
-        metrics = ", ".join(f"{name} {one.results.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
-        inform(f"{one.name}: {metrics} by {one.results.protocol.name}")
-    inform(kept_step(run.state, validated=bool(results)))
-
-
-def kept_step(state: TrainState, *, validated: bool) -> str:
-    """Which step's student is kept, and why."""
-    if not validated or not state.best_step:
-        return f"kept: the student of the last step, {state.step}, as nothing was validated"
-    return (
-        f"kept: the student of step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
-    )
+        inform(f"{one.name}: {short_text(one.results.metrics)} by {one.results.protocol.name}")
+    state = run.state
+    if results and state.best_step:
+        kept = f"step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
+    else:
+        kept = f"the last step, {state.step}, as nothing was validated"
+    inform(f"kept: the student of {kept}")

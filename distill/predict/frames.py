@@ -1,26 +1,29 @@
-"""Reading what is predicted: images, and the frames of videos and cameras."""
+"""Reading what is predicted: images, the frames of videos and cameras, and their ground truth."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby, islice
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from distill.data import DecodeError
-from distill.data.files.reading import read_image
+from distill.data.files.reading import read_depth, read_image
+from distill.data.files.rgb_depth import DEPTH_SUFFIXES
 from distill.errors import UserError
 from distill.predict.inputs import Input
 from teachers.model import MIN_SIDE
 
-USUAL_RATE = 25.0  # frames a second of a video or camera that does not say
+USUAL_RATE = 25.0  # frames a second of a video or camera without one of its own
 WHOLE = 0.9  # share of a video's promised frames that must be there; what containers promise is an estimate
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in one line of our own
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # faults are reported in one line of our own
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,55 @@ def _large_enough(source: Input, image: np.ndarray) -> np.ndarray:
 
 def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
     """Neighbours of one shape, at most `size` together."""
-    batch: list[Frame] = []
-    for frame in frames:
-        if batch and (len(batch) == size or frame.image.shape != batch[0].image.shape):
+    for _, alike in groupby(frames, key=lambda frame: frame.image.shape):
+        while batch := list(islice(alike, size)):
             yield batch
-            batch = []
-        batch.append(frame)
-    if batch:
-        yield batch
+
+
+@dataclass(frozen=True)
+class TruthFolder:
+    """Ground truth beside predictions: depth maps NAME.png, .npy, .tif or .tiff.
+
+    `scale` is their units per metre; None where the files state it, or it is the usual one.
+    """
+
+    folder: Path
+    scale: float | None = None
+
+    def check(self, sources: Sequence[Input]) -> None:
+        """Refuse a folder without a map for any image; frames of what moves are looked for when they are there.
+
+        Raises:
+            UserError: If there is no map, or no such folder.
+        """
+        if not self.folder.is_dir():
+            raise UserError(f"--truth {self.folder} is no folder; give one of depth maps called like the images")
+        still = [source for source in sources if not source.moving]
+        if len(still) == len(sources) and not any(self.find(source.name) for source in still):
+            raise UserError(
+                f"no depth map in {self.folder} belongs to an input; expected {self.folder / still[0].name}.png or .npy"
+            )
+
+    def find(self, name: Path) -> Path | None:
+        """The file of an image's name, which has no suffix; NYU's `rgb_7` may be `sync_depth_7`."""
+        names = dict.fromkeys((name.name, re.sub("^rgb_", "sync_depth_", name.name)))
+        paths = (self.folder / name.with_name(one + suffix) for one in names for suffix in sorted(DEPTH_SUFFIXES))
+        return next((path for path in paths if path.is_file()), None)
+
+    def read(self, frame: Frame) -> np.ndarray | None:
+        """Metres, float32 (H, W), 0 where nothing was measured; None where the frame has no map.
+
+        Raises:
+            DecodeError: If its map cannot be read, or is of another size.
+        """
+        path = self.find(frame.source.name.with_name(frame.name))
+        if path is None:
+            return None
+        try:
+            depth = read_depth(path, self.scale)
+        except UserError as error:
+            raise DecodeError(path, str(error).removeprefix(f"{path} is ")) from error
+        if depth.shape != frame.image.shape[:2]:
+            size, wanted = ("x".join(map(str, size)) for size in (depth.shape, frame.image.shape[:2]))
+            raise DecodeError(path, f"it is {size}, but {frame.source} is {wanted} (height x width)")
+        return depth

@@ -1,4 +1,4 @@
-"""What `distill predict` is given: images, folders, globs, videos, cameras; and what each of them is called."""
+"""What `distill predict` takes: images, folders, globs, videos, cameras; and what each of them is called."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from distill.data.files.rgb_depth import IMAGE_SUFFIXES
@@ -54,7 +55,8 @@ def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
             sources = [Input(int(word), Path(f"camera{int(word)}"))]
         elif glob.has_magic(word):
             matches = map(Path, glob.glob(word, recursive=True))
-            sources = _inside(_root_of(word), matches, output, f"no image or video matches {word}")
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+            sources = _inside(root, matches, output, f"no image or video matches {word}")
         else:
             raise UserError(f"no such input: {word}; give an image, a video, a folder, a glob or a camera's number")
         for source in sources:
@@ -68,13 +70,6 @@ def _inside(root: Path, files: Iterable[Path], output: Path, otherwise: str) -> 
     if not images:
         raise UserError(f"{otherwise}; known are {' '.join(sorted(KNOWN))}")
     return [Input(path, Path(os.path.relpath(path, root)).with_suffix("")) for path in images]
-
-
-def _root_of(pattern: str) -> Path:
-    """The folders of a glob before its first wildcard."""
-    parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed])
 
 
 def check_names(sources: Sequence[Input], output: Path, suffixes: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -18,12 +19,14 @@ from distill.inference.network import Model
 from distill.inference.panels import depth_panel
 from distill.predict.frames import Frame
 from distill.predict.inputs import VIDEO_OUT
-from distill.predict.point_cloud import point_cloud, usual_camera
-from distill.report import colourise, depth_scale, encode_png, panel_strip, scale_bar
+from distill.report.pictures import colourise, depth_scale, encode_png, panel_strip, scale_bar
 from teachers import DepthModel
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
+
+USUAL_ANGLE = 60.0  # degrees from the left edge to the right one, of a camera of which nothing is known
+POINT = np.dtype([(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")])
 
 Limits = tuple[float, float]  # metres between which colours span
 
@@ -55,8 +58,7 @@ def colour_picture(one: Predicted) -> np.ndarray:
 
 def beside(one: Predicted) -> np.ndarray:
     """Image, truth, teacher and student on one scale of colours, and the student's error where there is truth."""
-    nothing = np.zeros(one.depth.shape, np.float32)
-    truth = nothing if one.truth is None else one.truth
+    truth = np.zeros(one.depth.shape, np.float32) if one.truth is None else one.truth
     depths = {"teacher": one.teacher} if one.teacher is not None else {}
     sample = Sample(one.frame.image, truth, truth > 0, one.frame.name)
     return panel_strip(depth_panel(one.frame.name, sample, {**depths, "student": one.depth}, np.inf))
@@ -91,7 +93,7 @@ class Writer:
         for suffix, content in self._files(one).items():
             write_atomically(target.with_name(target.name + suffix), content)
         if frame.number is not None:
-            self._film(frame).add(one)
+            self._film(frame, one.limits).add(one)
 
     def _files(self, one: Predicted) -> dict[str, bytes]:
         frame = one.frame
@@ -107,11 +109,11 @@ class Writer:
             files[BESIDE] = encode_png(beside(one))
         return files
 
-    def _film(self, frame: Frame) -> Film:
+    def _film(self, frame: Frame, limits: Limits) -> Film:
         path = self.output / frame.source.name.with_name(frame.source.name.name + VIDEO_OUT)
         if self.film is None or self.film.path != path:
             self.close()
-            self.film = Film(path, frame.rate)
+            self.film = Film(path, frame.rate, limits)
         return self.film
 
     def close(self) -> None:
@@ -124,18 +126,17 @@ class Writer:
 class Film:
     """A video that is written frame by frame beside its place, and moved there when it is closed.
 
-    The first frame's limits of colours are those of all, or a still wall would flicker.
+    Its limits of colours are those of all frames, or a still wall would flicker.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
-        self.path, self.rate = path, rate
+    def __init__(self, path: Path, rate: float, limits: Limits) -> None:
+        self.path, self.rate, self.limits = path, rate, limits
         self.part = path.with_name(f".{path.stem}.part{path.suffix}")
-        self.limits: Limits | None = None
         self.video: cv2.VideoWriter | None = None
 
     def add(self, one: Predicted) -> None:
-        self.limits = self.limits or one.limits
-        picture = colour_picture(Predicted(one.frame, one.depth, self.limits))
+        """Write a frame."""
+        picture = colour_picture(replace(one, limits=self.limits))
         height, width = (side + side % 2 for side in picture.shape[:2])  # as video codecs want them
         picture = np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="edge")
         if self.video is None:
@@ -145,6 +146,42 @@ class Film:
         self.video.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def close(self) -> None:
+        """Finish the file and move it to its place."""
         if self.video is not None:
             self.video.release()
             os.replace(self.part, self.path)
+
+
+def usual_camera(width: int, height: int) -> Camera:
+    """(fx, fy, cx, cy) in pixels of a camera with square pixels that sees `USUAL_ANGLE` degrees across."""
+    focal_px = width / 2 / math.tan(math.radians(USUAL_ANGLE / 2))
+    return focal_px, focal_px, (width - 1) / 2, (height - 1) / 2
+
+
+def point_cloud(depth: np.ndarray, image: np.ndarray, camera: Camera) -> bytes:
+    """A binary PLY file: one coloured point for each pixel whose depth is positive and finite.
+
+    x points right, y down and z forward, in metres: x = (column - cx) / fx * depth, y = (row - cy) / fy * depth.
+
+    Args:
+        depth: Metres along the optical axis, (H, W).
+        image: RGB, uint8 (H, W, 3).
+        camera: (fx, fy, cx, cy) in pixels of this image; the middle of its first pixel is (0, 0).
+    """
+    fx, fy, cx, cy = camera
+    rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
+    points = np.empty(len(rows), POINT)
+    metres = depth[rows, columns]
+    points["x"], points["y"], points["z"] = (columns - cx) / fx * metres, (rows - cy) / fy * metres, metres
+    points["red"], points["green"], points["blue"] = image[rows, columns].T
+    types = {"<f4": "float", "|u1": "uchar"}
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment metres; x right, y down, z forward",
+        f"comment camera fx {fx:.6g} fy {fy:.6g} cx {cx:.6g} cy {cy:.6g} pixels",
+        f"element vertex {len(points)}",
+        *(f"property {types[POINT[name].str]} {name}" for name in POINT.names or ()),
+        "end_header",
+    ]
+    return "\n".join(header).encode() + b"\n" + points.tobytes()

@@ -1,10 +1,9 @@
-"""The page of a run: one HTML file that holds everything it shows and asks the network for nothing."""
+"""A page: one HTML file that holds everything it shows and asks the network for nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from string import Template
 
 import numpy as np
 
+from distill.files import write_atomically
 from distill.report.pictures import Panel, Scale, encode_jpeg, encode_png, resize_to
-from distill.report.tables import Row, common_fingerprint, html_table
+from distill.report.tables import Row, common_fingerprint, html_lines, html_table
 
 WIDEST = 1280  # pixels of an embedded picture: twice the space it gets, for screens with a double density
 WIDE = 1.9  # width by height from which only two pictures share a line
@@ -26,80 +26,30 @@ WIDE = 1.9  # width by height from which only two pictures share a line
 class PageSection:
     """A part of the page. `html` is finished and escaped; a section without any is left out."""
 
-    anchor: str
     heading: str
     html: str
 
+    @property
+    def anchor(self) -> str:
+        """What an address in the page calls it."""
+        return re.sub(r"\W+", "-", self.heading.lower()).strip("-")
 
-def write_page(
-    path: Path | str,
-    *,
-    title: str,
-    lead: str,
-    rows: Sequence[Row],
-    protocol: str,
-    charts: Sequence[str],
-    panels: Sequence[Panel] = (),
-    worst: Sequence[Panel] = (),
-    more: Sequence[PageSection] = (),
-    config_text: str = "",
-    environment: Mapping[str, str] | None = None,
-    command: str = "",
-    notes: Sequence[str] = (),
-    curves: str = "Curves",
-) -> None:
-    """Write a run's page, whole or not at all. All text is escaped; `charts` are SVGs of `line_chart` or `dot_chart`.
 
-    Args:
-        lead: One sentence that says how the run went.
-        rows: The final table, all measured by `protocol` (its name, or "" where nothing was judged).
-        worst: Panels of the images that went worst.
-        more: Parts that follow the results, of `table_section`, `chart_section` or `errors_section`.
-        notes: Remarks below the table.
-        curves: What the part with the charts is called.
+def write_page(path: Path, title: str, lead: str, sections: Iterable[PageSection]) -> None:
+    """Write a page, whole or not at all. `lead` is one sentence on what it shows; all text is escaped.
 
-    Raises:
-        ValueError: If two rows were measured by different protocols.
+    Its sections are made by the functions below, with the charts of `charts.py` and the panels of `pictures.py`.
     """
-    sections = [
-        PageSection("results", "Results", _results(rows, protocol, notes)),
-        *more,
-        PageSection("pictures", "Pictures", "".join(map(_panel, panels))),
-        PageSection("worst", "Worst images", "".join(map(_panel, worst))),
-        PageSection(_anchor(curves), escape(curves), _charts(charts)),
-        PageSection("configuration", "Configuration", _folded("Resolved configuration", config_text)),
-        PageSection("environment", "Environment", _facts(environment or {})),
-        PageSection("reproduce", "Reproduce", _code(command, "Command")),
-    ]
-    _write_atomically(Path(path), _document(title, lead, [section for section in sections if section.html]))
-
-
-def table_section(heading: str, rows: Sequence[Row], notes: Iterable[str] = ()) -> PageSection:
-    """A further table, with remarks below it; left out where it has no rows."""
-    table = _scrolling(html_table(rows), heading) + _list("notes", map(escape, notes)) if rows else ""
-    return PageSection(_anchor(heading), escape(heading), table)
-
-
-def chart_section(heading: str, charts: Iterable[str]) -> PageSection:
-    """Further SVGs of `line_chart` or `dot_chart`."""
-    return PageSection(_anchor(heading), escape(heading), _charts(charts))
-
-
-def _anchor(heading: str) -> str:
-    return re.sub(r"\W+", "-", heading.lower()).strip("-")
-
-
-def _document(title: str, lead: str, sections: Iterable[PageSection]) -> str:
     files = resources.files("distill.report")
     links, bodies = [], []
     for part in sections:
-        links.append(f'<li><a href="#{part.anchor}">{part.heading}</a></li>')
-        heading = f'<h2 id="{part.anchor}-heading">{part.heading}</h2>'
-        bodies.append(
-            f'<section id="{part.anchor}" aria-labelledby="{part.anchor}-heading">{heading}{part.html}</section>'
-        )
+        if part.html:
+            heading, anchor = escape(part.heading), part.anchor
+            links.append(f'<li><a href="#{anchor}">{heading}</a></li>')
+            head = f'<h2 id="{anchor}-heading">{heading}</h2>'
+            bodies.append(f'<section id="{anchor}" aria-labelledby="{anchor}-heading">{head}{part.html}</section>')
     script = (files / "page.js").read_text(encoding="utf-8")
-    return Template((files / "page.html").read_text(encoding="utf-8")).substitute(
+    text = Template((files / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         lead=escape(lead),
         style=(files / "page.css").read_text(encoding="utf-8"),
@@ -108,20 +58,60 @@ def _document(title: str, lead: str, sections: Iterable[PageSection]) -> str:
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),  # no other script may run
         sections="\n".join(bodies),
     )
+    write_atomically(path, text.encode("utf-8", "replace"))  # a file's name may hold what UTF-8 cannot
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
 
 
-def _results(rows: Sequence[Row], protocol: str, notes: Iterable[str]) -> str:
-    """The final table, the protocol that every number in it was measured by, and the remarks."""
-    remarks = _list("notes", map(escape, notes))
-    if not rows:
-        return remarks
+def results_section(rows: Sequence[Row], protocol: str, notes: Iterable[str] = ()) -> PageSection:
+    """The final table, the protocol that every number in it was measured by ("" if by none), and remarks.
+
+    Raises:
+        ValueError: If two rows were measured by different protocols.
+    """
     fingerprint = common_fingerprint(rows)
     mark = f", fingerprint <code>{escape(fingerprint)}</code>" if fingerprint else ""
-    measured = f'<p class="quiet">Protocol <code>{escape(protocol)}</code>{mark}</p>' if protocol else ""
-    return measured + _scrolling(html_table(rows), "Results") + remarks
+    measured = f'<p class="quiet">Protocol <code>{escape(protocol)}</code>{mark}</p>' if rows and protocol else ""
+    return PageSection("Results", measured + table_section("Results", rows, notes).html)
+
+
+def table_section(heading: str, rows: Sequence[Row], notes: Iterable[str] = ()) -> PageSection:
+    """A table, with remarks below it."""
+    table = _scrolling(html_table(rows), heading) if rows else ""
+    return PageSection(heading, table + _list("notes", map(escape, notes)))
+
+
+def chart_section(heading: str, charts: Iterable[str]) -> PageSection:
+    """SVGs of `line_chart` or `dot_chart`."""
+    drawn = "".join(f"<div>{chart}</div>" for chart in charts)
+    return PageSection(heading, f'<div class="charts">{drawn}</div>' if drawn else "")
+
+
+def errors_section(breakdown: Iterable[Sequence[str]], chart: str) -> PageSection:
+    """Where a model's errors are: a table's lines by distance and at depth edges, and the SVG of `error_chart`."""
+    table = _scrolling(html_lines(breakdown), "Errors by distance and at depth edges")
+    return PageSection("Where the errors are", table + chart_section("", [chart]).html)
+
+
+def pictures_section(heading: str, panels: Iterable[Panel]) -> PageSection:
+    """The pictures of some images."""
+    return PageSection(heading, "".join(map(_panel, panels)))
+
+
+def origin_sections(environment: Mapping[str, str], command: str, config_text: str = "") -> list[PageSection]:
+    """What the page's figures come from, and the command that makes them again."""
+    label = "Resolved configuration"
+    folded = f'<details class="code"><summary>{label}</summary>{_pre(config_text, label)}</details>'
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in environment.items()
+    )
+    facts = _scrolling(f'<table class="facts"><tbody>{lines}</tbody></table>', "Environment")
+    return [
+        PageSection("Configuration", folded if config_text else ""),
+        PageSection("Environment", facts),
+        PageSection("Reproduce", f'<div class="code">{_pre(command, "Command")}</div>'),
+    ]
 
 
 def _panel(panel: Panel) -> str:
@@ -134,7 +124,10 @@ def _panel(panel: Panel) -> str:
     caption = f'<p class="quiet">{escape(panel.caption)}</p>' if panel.caption else ""
     head = f"<h3>{escape(panel.name)}</h3>{caption}"
     scales = _list("scales", map(_scale, panel.scales))
-    shown = f'<div class="pictures {_columns(panel)}">{"".join(figures)}</div>'
+    # How many share a line where there is room for them, as a class of the style sheet.
+    count, widest = len(figures), max(picture.shape[1] / picture.shape[0] for picture in panel.pictures.values())
+    columns = "by-two" if count < 3 or widest > WIDE else "by-three" if count in (3, 5, 6, 9) else "by-four"
+    shown = f'<div class="pictures {columns}">{"".join(figures)}</div>'
     return f'<article class="panel">{head}{shown}{scales}</article>'
 
 
@@ -151,30 +144,18 @@ def _compare(panel: Panel, labels: Sequence[str]) -> str:
     )
 
 
-def _columns(panel: Panel) -> str:
-    """How many pictures share a line where there is room for them, as a class of the style sheet."""
-    count = len(panel.pictures) - max(len(panel.compare) - 1, 0)
-    if count < 3 or max(picture.shape[1] / picture.shape[0] for picture in panel.pictures.values()) > WIDE:
-        return "by-two"
-    return "by-three" if count in (3, 5, 6, 9) else "by-four"
-
-
 def _figure(name: str, label: str, picture: np.ndarray) -> str:
     height, width = picture.shape[:2]
     if width > WIDEST:
         picture = resize_to(picture, (round(height * WIDEST / width), WIDEST))
-    image = (
-        f'<img src="{_data_uri(picture)}" alt="{escape(f"{label}, {name}")}" width="{width}" height="{height}" '
-        f'loading="lazy" decoding="async">'
-    )
-    return f"<figure>{image}<figcaption>{escape(label)}</figcaption></figure>"
-
-
-def _data_uri(picture: np.ndarray) -> str:
-    """The smaller of the picture's PNG and JPEG files, as an address that holds it."""
     files = {"png": encode_png(picture), "jpeg": encode_jpeg(picture)}
     kind = min(files, key=lambda name: len(files[name]))
-    return f"data:image/{kind};base64,{base64.b64encode(files[kind]).decode()}"
+    data = base64.b64encode(files[kind]).decode()
+    image = (
+        f'<img src="data:image/{kind};base64,{data}" alt="{escape(f"{label}, {name}")}" width="{width}" '
+        f'height="{height}" loading="lazy" decoding="async">'
+    )
+    return f"<figure>{image}<figcaption>{escape(label)}</figcaption></figure>"
 
 
 def _scale(scale: Scale) -> str:
@@ -185,32 +166,9 @@ def _scale(scale: Scale) -> str:
     return f'{escape(scale.label)}{bar}<div class="ticks">{ticks}</div>'
 
 
-def _charts(charts: Iterable[str]) -> str:
-    drawn = "".join(f"<div>{chart}</div>" for chart in charts)
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
-
-
 def _list(name: str, items: Iterable[str]) -> str:
     entries = "".join(f"<li>{item}</li>" for item in items)
     return f'<ul class="{name}">{entries}</ul>' if entries else ""
-
-
-def _folded(summary: str, text: str) -> str:
-    if not text:
-        return ""
-    return f'<details class="code"><summary>{escape(summary)}</summary>{_pre(text, summary)}</details>'
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    lines = "".join(
-        f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(str(value))}</td></tr>'
-        for name, value in facts.items()
-    )
-    return _scrolling(f'<table class="facts"><tbody>{lines}</tbody></table>', "Environment") if lines else ""
-
-
-def _code(text: str, label: str) -> str:
-    return f'<div class="code">{_pre(text, label)}</div>' if text else ""
 
 
 def _pre(text: str, label: str) -> str:
@@ -220,17 +178,3 @@ def _pre(text: str, label: str) -> str:
 def _scrolling(html: str, label: str) -> str:
     """A box of its own for what may be wider than the screen; the keyboard scrolls it too."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{html}</div>'
-
-
-# -------------------------------------------------------------------------------------------------------------- file
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """A file that is whole at any moment: written beside its place, then moved there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(text.encode("utf-8", "replace"))  # a file's name may hold what UTF-8 cannot
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

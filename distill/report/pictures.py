@@ -1,4 +1,4 @@
-"""Depth, error and attention maps as pictures: uint8 RGB (H, W, 3), with the scales that say what a colour means."""
+"""Depth, error and attention maps as pictures: uint8 RGB (H, W, 3), with the scales of their colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 NOTHING = 56  # grey level of a pixel without a value; none of the colour ramps comes near it
 PAPER, INK = 18, 235  # grey levels of a montage's background and its writing
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.42  # and their size
 EASY = 1000  # pixels of a picture's width for which letters are large enough as they are
 
 
@@ -54,16 +54,13 @@ class Panel:
 # ----------------------------------------------------------------------------------------------------------- colours
 
 
-def colourise(
-    depth: np.ndarray, low: float, high: float, *, invalid: np.ndarray | None = None, radius: int = 0
-) -> np.ndarray:
+def colourise(depth: np.ndarray, low: float, high: float, *, radius: int = 0) -> np.ndarray:
     """Depth as colours of the Plasma map over log depth: near is yellow, far is dark blue.
 
     Args:
         depth: Metres, float (H, W). What is not a positive finite number becomes dark grey.
         low: Metres; this and all that is nearer get the nearest colour.
         high: Metres; this and all that is farther get the farthest colour.
-        invalid: Further pixels to make grey, bool (H, W).
         radius: Draw each measured pixel as a square of 2 * radius + 1, the nearer one on top. For sparse lidar.
 
     Raises:
@@ -71,8 +68,6 @@ def colourise(
     """
     _check_limits(low, high)
     missing = ~(np.isfinite(depth) & (depth > 0))
-    if invalid is not None:
-        missing = missing | invalid
     known = np.where(missing, high, depth)
     return _paint(np.log(high / known) / math.log(high / low), FAR_TO_NEAR, missing, radius)
 
@@ -127,7 +122,7 @@ def _paint(place: np.ndarray, ramp: np.ndarray, missing: np.ndarray, radius: int
     place = np.where(missing, -1.0, np.clip(place, 0, 1)).astype(np.float32)
     if radius > 0:
         place = cv2.dilate(place, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
-    picture = ramp[np.rint(place.clip(0) * 255).astype(np.uint8)]
+    picture: np.ndarray = ramp[np.rint(place.clip(0) * 255).astype(np.uint8)]
     picture[place < 0] = NOTHING
     return picture
 
@@ -172,9 +167,10 @@ def scale_bar(picture: np.ndarray, scale: Scale) -> np.ndarray:
     for place, text in scale.ticks:
         x = left + round(place * (right - left - 1))
         strip[36 * zoom : 40 * zoom, x : x + zoom] = INK
-        half = _text_width(text, zoom) // 2
+        half = cv2.getTextSize(text, FONT, LETTERS * zoom, zoom)[0][0] // 2
         _write(strip, text, min(max(x - half, 2), width - 2 * half - 2), 53 * zoom, zoom)
-    return np.concatenate([_widen(picture, width), strip])
+    widened = np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER)
+    return np.concatenate([widened, strip])
 
 
 def _check_limits(low: float, high: float) -> None:
@@ -195,7 +191,12 @@ def panel_strip(panel: Panel) -> np.ndarray:
     height, width = next(iter(panel.pictures.values())).shape[:2]
     zoom = max(1.0, 320 / width)
     size = (round(height * zoom), round(width * zoom))
-    cells = [_margin(_labelled(resize_to(picture, size), label)) for label, picture in panel.pictures.items()]
+    cells = []
+    for label, picture in panel.pictures.items():
+        head = np.full((24, size[1], 3), PAPER, np.uint8)
+        _write(head, label, 1, 17)
+        cell = np.concatenate([head, resize_to(picture, size)])
+        cells.append(np.pad(cell, ((4, 4), (4, 4), (0, 0)), constant_values=PAPER))
     columns = min(2, len(cells)) if width >= 2 * height else len(cells)
     cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
@@ -213,28 +214,10 @@ def resize_to(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how)
 
 
-def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
-    head = np.full((24, picture.shape[1], 3), PAPER, np.uint8)
-    _write(head, label, 1, 17)
-    return np.concatenate([head, picture])
-
-
-def _margin(picture: np.ndarray, pixels: int = 4) -> np.ndarray:
-    return np.pad(picture, ((pixels, pixels), (pixels, pixels), (0, 0)), constant_values=PAPER)
-
-
-def _widen(picture: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER)
-
-
 def _write(picture: np.ndarray, text: str, x: int, y: int, zoom: int = 1) -> None:
     """Writes into the picture, from the baseline's left end. OpenCV's built-in letters are ASCII."""
     printable = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, printable, (x, y), FONT, 0.42 * zoom, (INK, INK, INK), zoom, cv2.LINE_AA)
-
-
-def _text_width(text: str, zoom: int = 1) -> int:
-    return cv2.getTextSize(text, FONT, 0.42 * zoom, zoom)[0][0]
+    cv2.putText(picture, printable, (x, y), FONT, LETTERS * zoom, (INK, INK, INK), zoom, cv2.LINE_AA)
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -245,10 +228,10 @@ def encode_png(picture: np.ndarray) -> bytes:
     return _encode(picture, ".png", [])
 
 
-def encode_jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
+def encode_jpeg(picture: np.ndarray) -> bytes:
     """A JPEG file of a uint8 RGB picture (H, W, 3), its colours as sharp as its brightness."""
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return _encode(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling])
+    return _encode(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90, *sampling])
 
 
 def _encode(picture: np.ndarray, kind: str, options: list[int]) -> bytes:

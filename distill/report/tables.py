@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-HIGHER_IS_BETTER = ("d1", "d2", "d3")
-LOWER_IS_BETTER = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "mae")
+# The metrics of evaluation, in the order of columns, with what HTML calls them.
 LABELS = {
     "d1": "δ<sub>1</sub>",
     "d2": "δ<sub>2</sub>",
@@ -25,6 +25,8 @@ LABELS = {
     "silog": "SIlog",
     "mae": "MAE (m)",
 }
+HIGHER_IS_BETTER = ("d1", "d2", "d3")
+SHORT = ("abs_rel", "rmse", "d1")  # metrics where there is no room for all
 ABSENT = "–"
 FEW = 3  # models whose names fit beside each other on a line of 80 characters, where ten metrics would not
 UNKNOWN_PROTOCOL = "† protocol unknown (no fingerprint): shown for orientation, not compared"
@@ -51,18 +53,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
+    """What a table shows at one place; the best value of its column is in bold."""
+
     text: str
     best: bool = False
 
 
-@dataclass(frozen=True)
-class Grid:
-    """What every form of the table shows: metric names, further columns, and each row's cells in that order."""
-
-    metrics: list[str]
-    extras: list[str]
-    rows: list[tuple[str, list[Cell]]]
-    note: str
+Line = list[Cell]
 
 
 def results_table(rows: Sequence[Row], title: str) -> Table:
@@ -71,55 +68,29 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
     Raises:
         ValueError: If two rows have different fingerprints.
     """
-    grid = _grid(rows)
-    heads = [Text(name) for name in ("", *map(_with_arrow, grid.metrics), *grid.extras)]
-    lines = [heads]
-    for name, cells in grid.rows:
-        lines.append([Text(name), *(Text(cell.text, style="bold" if cell.best else "") for cell in cells)])
+    names, lines, note = _grid(rows)
+    lines = [[Cell(""), *(Cell(with_arrow(name)) for name in names)], *lines]
     if len(rows) <= FEW:
         lines = [list(line) for line in zip(*lines, strict=True)]
-    table = Table(title=Text(title), caption=Text(grid.note) if grid.note else None, title_justify="left")
-    for index, head in enumerate(lines[0]):
-        table.add_column(
-            head, justify="right" if index else "left", overflow="fold"
-        )  # names are told apart by their ends
-    for line in lines[1:]:
-        table.add_row(*line)
-    return table
+    return terminal_table(lines, title, note)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """The table in Markdown; raises as `results_table` does."""
-    grid = _grid(rows)
-    columns = [*map(_with_arrow, grid.metrics), *grid.extras]
-    lines = [["", *map(_markdown_text, columns)], [":--", *["--:"] * len(columns)]]
-    for name, cells in grid.rows:
-        texts = [_markdown_text(cell.text) for cell in cells]
-        bold = [f"**{text}**" if cell.best else text for text, cell in zip(texts, cells, strict=True)]
-        lines.append([_markdown_text(name), *bold])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{grid.note}\n" if grid.note else f"{table}\n"
+    names, lines, note = _grid(rows)
+    texts = [["", *(_markdown_text(with_arrow(name)) for name in names)], [":--", *["--:"] * len(names)]]
+    for line in lines:
+        marked = ((_markdown_text(cell.text), "**" if cell.best else "") for cell in line)
+        texts.append([f"{bold}{text}{bold}" for text, bold in marked])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in texts)
+    return f"{table}\n\n{note}\n" if note else f"{table}\n"
 
 
 def html_table(rows: Sequence[Row]) -> str:
     """The table in HTML, everything in it escaped; raises as `results_table` does."""
-    grid = _grid(rows)
-    heads = [_html_head(name) for name in grid.metrics]
-    heads += [f'<th scope="col">{escape(name)}</th>' for name in grid.extras]
-    body = []
-    for name, cells in grid.rows:
-        values = (f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text) for cell in cells)
-        body.append(
-            f'<tr><th scope="row">{_breakable(name)}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
-        )
-    note = f"<caption><span>{escape(grid.note)}</span></caption>" if grid.note else ""
-    head = f'<tr><th scope="col">Model</th>{"".join(heads)}</tr>'
-    return f'<table class="results">{note}<thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
-
-
-def _breakable(name: str) -> str:
-    """An escaped name that breaks behind a comma, a slash or an equals sign rather than within a word."""
-    return re.sub(r"([,/=])(?=\S)", r"\1<wbr>", escape(name))
+    names, lines, note = _grid(rows)
+    heads = ['<th scope="col">Model</th>', *map(_html_head, names)]
+    return _html(heads, lines, f"<caption><span>{escape(note)}</span></caption>" if note else "")
 
 
 def common_fingerprint(rows: Iterable[Row]) -> str | None:
@@ -138,11 +109,89 @@ def common_fingerprint(rows: Iterable[Row]) -> str | None:
     return known[0].fingerprint if known else None
 
 
+def _grid(rows: Sequence[Row]) -> tuple[list[str], list[Line], str]:
+    """What every form of the table shows: names of columns, the cells of each row behind its name, a note."""
+    fingerprint = common_fingerprint(rows)
+    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    metrics.sort(key=lambda name: list(LABELS).index(name) if name in LABELS else len(LABELS))
+    extras = list(dict.fromkeys(name for row in rows for name in row.extra))
+    compared = [row for row in rows if row.fingerprint == fingerprint]
+    best = {name: _best(name, compared) for name in metrics}
+    lines = []
+    for row in rows:
+        competes = row.fingerprint == fingerprint
+        cells = [Cell(row.name if competes else f"{row.name} †")]
+        for name in metrics:
+            if name not in row.metrics:
+                cells.append(Cell(ABSENT))
+                continue
+            text = metric_text(row.metrics[name])
+            # What reads the same is equally good.
+            bold = competes and text == best[name] if row.bold is None else name in row.bold
+            cells.append(Cell(row.texts.get(name, text), bold))
+        lines.append(cells + [Cell(row.extra.get(name, ABSENT)) for name in extras])
+    return metrics + extras, lines, UNKNOWN_PROTOCOL if len(compared) < len(rows) else ""
+
+
+def _best(name: str, rows: Sequence[Row]) -> str | None:
+    """The best value of a metric as it is shown; None where there are no two to compare or no better to know."""
+    finite = [row.metrics[name] for row in rows if math.isfinite(row.metrics.get(name, math.nan))]
+    if len(rows) < 2 or not finite or name not in LABELS:
+        return None
+    return metric_text(max(finite) if name in HIGHER_IS_BETTER else min(finite))
+
+
+def terminal_table(
+    lines: Iterable[Iterable[Cell | str]],
+    title: str = "",
+    caption: str = "",
+    sections: Collection[int] = (),
+    justify: JustifyMethod = "right",
+) -> Table:
+    """A table for a terminal, its heads the first line; nothing in a text is taken for markup.
+
+    Columns are folded where the screen is narrow, as the ends of names tell them apart. A rule follows the lines whose
+    numbers are in `sections`, counted from 1 behind the heads.
+    """
+    cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+    heads, *rest = ([Text(cell.text, style="bold" if cell.best else "") for cell in line] for line in cells)
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    table.caption = Text(caption) if caption else None
+    for index, head in enumerate(heads):
+        table.add_column(head, justify=justify if index else "left", overflow="fold")
+    for number, line in enumerate(rest, start=1):
+        table.add_row(*line, end_section=number in sections)
+    return table
+
+
+def html_lines(lines: Iterable[Sequence[str]]) -> str:
+    """A table in HTML, its heads the first line, of which metrics get their labels; everything is escaped."""
+    heads, *rest = lines
+    cells = [f'<th scope="col">{LABELS.get(head) or escape(head)}</th>' for head in heads]
+    return _html(cells, [list(map(Cell, line)) for line in rest])
+
+
+def _html(heads: Iterable[str], lines: Iterable[Line], caption: str = "") -> str:
+    body = []
+    for name, *cells in lines:
+        values = (f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text) for cell in cells)
+        # A name breaks behind a comma, a slash or an equals sign rather than within a word.
+        row = re.sub(r"([,/=])(?=\S)", r"\1<wbr>", escape(name.text))
+        body.append(f'<tr><th scope="row">{row}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>')
+    head = f"<thead><tr>{''.join(heads)}</tr></thead>"
+    return f'<table class="results">{caption}{head}<tbody>{"".join(body)}</tbody></table>'
+
+
 def metric_text(value: float) -> str:
     """Four significant digits: 0.06512, 2.720, 12345."""
     if not math.isfinite(value):
         return str(float(value))
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
+
+
+def short_text(metrics: Mapping[str, float]) -> str:
+    """The most important metrics in a line: abs_rel 0.05812, rmse 2.321, d1 0.9642."""
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHORT)
 
 
 def spread_text(mean: float, deviation: float) -> str:
@@ -162,49 +211,22 @@ def difference_text(difference: float, low: float, high: float) -> str:
     return f"{value} [{', '.join(ends)}]" if math.isfinite(unsure) else value
 
 
-def _grid(rows: Sequence[Row]) -> Grid:
-    fingerprint = common_fingerprint(rows)
-    options = {name: None for row in rows for name in row.metrics}
-    known = [name for name in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER) if name in options]
-    metrics = known + [name for name in options if name not in known]
-    extras = list({name: None for row in rows for name in row.extra})
-    compared = [row for row in rows if row.fingerprint == fingerprint]
-    best = {name: _best(name, compared) for name in metrics}
-    lines = []
-    for row in rows:
-        competes = row.fingerprint == fingerprint
-        cells = [_metric_cell(row, name, best[name] if competes else None) for name in metrics]
-        cells += [Cell(row.extra.get(name, ABSENT)) for name in extras]
-        lines.append((row.name if competes else f"{row.name} †", cells))
-    return Grid(metrics, extras, lines, UNKNOWN_PROTOCOL if len(compared) < len(rows) else "")
+def direction(metric: str) -> str:
+    """How to read a metric of evaluation."""
+    return "higher is better" if metric in HIGHER_IS_BETTER else "lower is better"
 
 
-def _best(name: str, rows: Sequence[Row]) -> str | None:
-    """The best value of a metric as it is shown; None where there are no two to compare or no better to know."""
-    finite = [row.metrics[name] for row in rows if math.isfinite(row.metrics.get(name, math.nan))]
-    if len(rows) < 2 or not finite or name not in LABELS:
-        return None
-    return metric_text(max(finite) if name in HIGHER_IS_BETTER else min(finite))
-
-
-def _metric_cell(row: Row, name: str, best: str | None) -> Cell:
-    if name not in row.metrics:
-        return Cell(ABSENT)
-    text = metric_text(row.metrics[name])
-    # What reads the same is equally good.
-    return Cell(row.texts.get(name, text), text == best if row.bold is None else name in row.bold)
-
-
-def _with_arrow(name: str) -> str:
+def with_arrow(name: str) -> str:
+    """A column's name, behind that of a metric which way is better."""
     return f"{name} {'↑' if name in HIGHER_IS_BETTER else '↓'}" if name in LABELS else name
 
 
 def _html_head(name: str) -> str:
     if name not in LABELS:
         return f'<th scope="col">{escape(name)}</th>'
-    better, arrow = ("higher", "↑") if name in HIGHER_IS_BETTER else ("lower", "↓")
-    hint = f'<span class="arrow" role="img" aria-label="{better} is better">{arrow}</span>'
-    return f'<th scope="col" title="{name}, {better} is better">{LABELS[name]} {hint}</th>'
+    better, arrow = direction(name), with_arrow(name)[-1]
+    hint = f'<span class="arrow" role="img" aria-label="{better}">{arrow}</span>'
+    return f'<th scope="col" title="{name}, {better}">{LABELS[name]} {hint}</th>'
 
 
 def _markdown_text(text: str) -> str:

@@ -5,18 +5,18 @@ import torch
 
 import distill
 from distill.cli import main
+from distill.deploy.quantise import Quantiser
+from distill.deploy.runtime import OnnxModel
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-from distill.deploy.quantise import Quantiser, quantise  # noqa: E402
-from distill.deploy.runtime import OnnxModel  # noqa: E402
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
 def eight_bits(finished, tmp_path_factory):
-    """The run's student with 8 bits, and what was said."""
+    """The run's student with 8 bits."""
     path = tmp_path_factory.mktemp("int8") / "student.onnx"
     assert main(["export", str(finished), "--output", str(path), "--size", "32x64", "--int8"]) == 0
     return path
@@ -56,7 +56,7 @@ def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path
     assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
     quantiser = Quantiser(exact, [IMAGE])
     losses = iter([0.5, 0.6, 0.3, 0.005])  # all in 8 bits; then three parts, of which the first does not help
-    result, kept = quantise(quantiser, tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
+    result, kept = quantiser.write_within(tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
     _, second, third = list(quantiser.parts())[:3]
     assert (result, kept) == (0.005, [second, third])
     convs = {node.name: node.input[1] for node in onnx.load(tmp_path / "x.onnx").graph.node if node.op_type == "Conv"}

@@ -1,24 +1,19 @@
+import platform
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from distill.deploy.latency import WARMUP, Call, measure, median_latency_ms, summary
-
-
-class Clock:
-    """Time that passes only where the test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def pass_by(self, seconds):
-        self.now += seconds
+from distill.deploy import latency
+from distill.deploy.latency import WARMUP, Call, measure, median_latency_ms
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    """Time that passes only where the test says so."""
+    clock = SimpleNamespace(now=0.0)
+    clock.pass_by = lambda seconds: setattr(clock, "now", clock.now + seconds)
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", clock.pass_by)
     return clock
@@ -42,23 +37,14 @@ def test_calls_take_turns_and_their_order_rotates(clock):
     assert rounds == [3, 6, 9, 12, 15, 18]
 
 
-def test_a_slow_time_of_the_machine_spreads_over_all_calls(clock):
-    """What is measured in turn sees the same machine: a drift leaves the ratio of two calls as it is."""
-    calls = {name: Call(lambda cost=cost: clock.pass_by(cost * (1 + clock.now))) for name, cost in (("a", 1), ("b", 2))}
-    result = measure(calls, runs=3)
-    assert result["b"].median_ms > result["a"].median_ms
-
-
 def test_the_pause_between_calls_is_not_measured(clock):
     calls = {name: Call(lambda: clock.pass_by(0.002)) for name in "ab"}
     assert measure(calls, runs=2)["a"].median_ms == pytest.approx(2)
 
 
-def test_one_measurement_is_its_own_percentile():
-    assert (summary([5.0]).median_ms, summary([5.0]).p90_ms) == (5.0, 5.0)
-
-
-def test_nothing_to_measure_gives_nothing():
+def test_one_measurement_is_its_own_percentile_and_nothing_gives_nothing(clock):
+    result = measure({"model": Call(lambda: clock.pass_by(0.005))}, runs=1)["model"]
+    assert (result.median_ms, result.p90_ms) == pytest.approx((5, 5))
     assert measure({}, runs=2) == {}
 
 
@@ -78,3 +64,24 @@ def test_work_on_a_gpu_is_measured_to_its_end():
     a = torch.rand(4096, 4096, device="cuda")
     quick, slow = (measure({"x": Call(lambda n=n: [a @ a for _ in range(n)], on_gpu=True)})["x"] for n in (1, 10))
     assert slow.median_ms > 4 * quick.median_ms
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n" * 2, "Some CPU @ 2 GHz"),
+        ("processor\t: 0\nBogoMIPS\t: 108.00\n", "arm"),
+        (None, "arm"),
+    ],
+    ids=["linux", "linux_on_arm", "elsewhere"],
+)
+def test_the_environment_names_processor_threads_and_versions(tmp_path, monkeypatch, message, name):
+    file = tmp_path / "cpuinfo"
+    if message is not None:
+        file.write_text(message)
+    monkeypatch.setattr(latency, "CPU_INFO", file)
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    facts = latency.environment(torch.device("cpu"))
+    assert facts["device"].startswith(f"{name} ({platform.machine()}")
+    assert f"{torch.get_num_threads()} threads" in facts["device"]
+    assert facts["PyTorch"] == torch.__version__

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill.deploy.check import deviation
 from distill.deploy.graph import write_onnx
+from distill.deploy.runtime import OnnxModel, deviation
 from distill.method import silog_loss
 from students import create_student
 from teachers import DPT_CONFIGS
@@ -55,8 +55,6 @@ def test_every_variant_trains_a_step(attention, heads, hooks, stem):
 def exported_difference(variant, folder):
     """How far the exported file of a variant is from it."""
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    from distill.deploy.runtime import OnnxModel
-
     student, _ = trained(*variant)
     write_onnx(student, folder / "x.onnx", (64, 96))
     return deviation(OnnxModel(folder / "x.onnx"), student, [IMAGE[:1]])

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from distill.cli import main
-from distill.report import Panel, Row, depth_scale, line_chart, write_page
+from distill.report.charts import line_chart
+from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
+from distill.report.pictures import Panel, depth_scale
+from distill.report.tables import Row
 
 PHONE, DESKTOP = (390, 844), (1280, 900)
 COLOURS = {"teacher": (200, 20, 20), "student": (20, 200, 20), "ground truth": (20, 20, 200)}
@@ -93,18 +96,14 @@ def colours(tmp_path_factory):
     pictures = {label: np.full((90, 320, 3), colour, np.uint8) for label, colour in COLOURS.items()}
     panel = Panel("a_street_with_a_rather_long_name_0000000005", pictures, "", (depth_scale(1, 80),), tuple(COLOURS))
     metrics = dict.fromkeys(("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"), 0.1234)
-    write_page(
-        path,
-        title="disdepth: tf_efficientnet_b0 on kitti",
-        lead="Two models.",
-        rows=[Row("teacher", metrics, "abc"), Row("student", metrics, "abc")],
-        protocol="kitti_eigen_garg_full",
-        charts=[line_chart({"loss": [(0, 2), (1, 1)]}, title="Losses", size=(380, 240))],
-        panels=[panel],
-        config_text="seed: 0\n" + "key: " + 200 * "x",
-        environment={"PyTorch": "2.4"},
-        command="distill train " + 40 * "runs/",
-    )
+    rows = [Row("teacher", metrics, "abc"), Row("student", metrics, "abc")]
+    sections = [
+        results_section(rows, "kitti_eigen_garg_full"),
+        pictures_section("Pictures", [panel]),
+        chart_section("Curves", [line_chart({"loss": [(0, 2), (1, 1)]}, title="Losses", size=(380, 240))]),
+        *origin_sections({"PyTorch": "2.4"}, "distill train " + 40 * "runs/", "seed: 0\n" + "key: " + 200 * "x"),
+    ]
+    write_page(path, "disdepth: tf_efficientnet_b0 on kitti", "Two models.", sections)
     return path
 
 

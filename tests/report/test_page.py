@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from distill.report.curves import line_chart
-from distill.report.page import write_page
+from distill.report.charts import line_chart
+from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
 from distill.report.pictures import Panel, depth_scale
 from distill.report.tables import Row
 
@@ -45,8 +45,9 @@ def picture(height=12, width=16):
 
 
 def content(**changes):
+    """Title, lead and sections of a page that has everything, but for some changes."""
     panels = [Panel(f"image {i}", {"Input": picture(), "Student": picture()}, "abs_rel 0.1") for i in range(2)]
-    return {
+    parts = {
         "title": "A run",
         "lead": "It went well.",
         "rows": [Row("teacher", {"abs_rel": 0.1}, "3fa9c1d27b40"), Row("student", {"abs_rel": 0.2}, "3fa9c1d27b40")],
@@ -60,10 +61,21 @@ def content(**changes):
         "notes": ["A remark."],
         **changes,
     }
+    return [
+        parts["title"],
+        parts["lead"],
+        [
+            results_section(parts["rows"], parts["protocol"], parts["notes"]),
+            pictures_section("Pictures", parts["panels"]),
+            pictures_section("Worst images", parts["worst"]),
+            chart_section("Curves", parts["charts"]),
+            *origin_sections(parts["environment"], parts["command"], parts["config_text"]),
+        ],
+    ]
 
 
 def written(path, **changes):
-    write_page(path / "report.html", **content(**changes))
+    write_page(path / "report.html", *content(**changes))
     text = (path / "report.html").read_text(encoding="utf-8")
     outline = Outline()
     outline.feed(text)
@@ -76,17 +88,8 @@ def test_everything_set_is_on_the_page(tmp_path):
     text, outline = written(tmp_path)
     alts = [image["alt"] for image in outline.all("img")]
     assert alts == [f"{label}, image {i}" for i in range(2) for label in ("Input", "Student")] + ["Input, image 9"]
-    for options in (
-        "A run",
-        "It went well.",
-        "nyu_eigen",
-        "3fa9c1d27b40",
-        "seed: 0",
-        "2.4",
-        "distill train",
-        "A remark.",
-    ):
-        assert options in text
+    for part in ("A run", "It went well.", "nyu_eigen", "3fa9c1d27b40", "seed: 0", "2.4", "distill train", "A remark."):
+        assert part in text
     assert len(outline.all("svg")) == 1
 
 
@@ -102,19 +105,9 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
 
 def test_a_hostile_text_stays_text(tmp_path):
     row, panel = Row(SCRIPT, {"d1": 1.0}, SCRIPT, {SCRIPT: SCRIPT}), Panel(SCRIPT, {SCRIPT: picture()}, SCRIPT)
-    text, outline = written(
-        tmp_path,
-        title=SCRIPT,
-        lead=SCRIPT + " $title",
-        rows=[row],
-        protocol=SCRIPT,
-        panels=[panel],
-        worst=[panel],
-        config_text=SCRIPT,
-        environment={SCRIPT: SCRIPT},
-        command=SCRIPT,
-        notes=[SCRIPT],
-    )
+    texts = dict.fromkeys(("title", "protocol", "config_text", "command"), SCRIPT)
+    options = {"lead": SCRIPT + " $title", "environment": {SCRIPT: SCRIPT}, "notes": [SCRIPT]}
+    text, outline = written(tmp_path, rows=[row], panels=[panel], worst=[panel], **texts, **options)
     assert text.count("<script") == 1  # the page's own
     assert not [name for _, attrs in outline.elements for name in attrs if name.startswith("on")]
     assert "$title" in text
@@ -156,12 +149,12 @@ def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name(tmp_path):
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 
-def test_what_is_not_set_has_no_section(tmp_path):
-    bare = {"rows": [], "charts": [], "panels": [], "worst": [], "config_text": "", "environment": None, "command": ""}
+def test_a_section_without_content_is_left_out(tmp_path):
+    bare = {"rows": [], "charts": [], "panels": [], "worst": [], "config_text": ""}
     _, outline = written(tmp_path, notes=(), **bare)
-    assert not outline.all("section")
+    assert [section["id"] for section in outline.all("section")] == ["environment", "reproduce"]
     _, outline = written(tmp_path, **bare)
-    assert len(outline.all("section")) == 1
+    assert [section["id"] for section in outline.all("section")] == ["results", "environment", "reproduce"]
 
 
 def test_a_large_picture_is_embedded_smaller(tmp_path):
@@ -171,12 +164,9 @@ def test_a_large_picture_is_embedded_smaller(tmp_path):
     assert outline.all("img")[0]["width"] == "4000"  # the shape that the browser reserves
 
 
-def test_a_mixed_table_leaves_the_page_as_it_was(tmp_path):
-    before, _ = written(tmp_path)
+def test_models_of_two_protocols_make_no_section():
     with pytest.raises(ValueError, match=r"'a'.*'b'"):
-        write_page(tmp_path / "report.html", **content(rows=[Row("a", {}, "1"), Row("b", {}, "2")]))
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
-    assert os.listdir(tmp_path) == ["report.html"]
+        results_section([Row("a", {}, "1"), Row("b", {}, "2")], "nyu_eigen")
 
 
 def test_an_interrupted_write_leaves_the_page_as_it_was(tmp_path, monkeypatch):
@@ -187,9 +177,8 @@ def test_an_interrupted_write_leaves_the_page_as_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_page(tmp_path / "report.html", **content(title="Another"))
+        write_page(tmp_path / "report.html", *content(title="Another"))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
-    assert os.listdir(tmp_path) == ["report.html"]
 
 
 def test_a_file_name_that_utf8_cannot_hold_does_not_lose_the_page(tmp_path):

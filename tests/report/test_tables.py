@@ -1,17 +1,23 @@
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
 
+from distill.evaluation import LOWER_IS_BETTER, MEASURES
 from distill.report.tables import (
+    LABELS,
     Row,
     difference_text,
+    direction,
+    html_lines,
     html_table,
     markdown_table,
     metric_text,
     results_table,
     spread_text,
+    terminal_table,
 )
 
 TABLES = [lambda rows: results_table(rows, "protocol"), markdown_table, html_table]
@@ -26,6 +32,23 @@ def shown(table, width=200, **options):
 
 def cells(markdown):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line]
+
+
+def test_the_metrics_and_their_directions_are_those_of_evaluation():
+    assert set(LABELS) == set(MEASURES)
+    assert {metric for metric in LABELS if direction(metric) == "lower is better"} == LOWER_IS_BETTER
+
+
+def test_lines_of_text_read_alike_on_a_terminal_and_on_a_page():
+    lines = [["truth", "images", "rmse"], ["depth <edges>", "1", "4.000"], ["[b]", "2", "–"]]
+    cells = [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown(terminal_table(lines)).split("\n")
+    ]
+    assert [line for line in cells if line] == lines
+    page = html_lines(lines)
+    assert re.findall(r"<td>(.*?)</td>", page) == ["1", "4.000", "2", "–"]
+    assert "depth &lt;edges&gt;" in page
+    assert "RMSE (m)</th>" in page
 
 
 def test_the_lowest_error_and_the_highest_accuracy_are_bold():
@@ -53,16 +76,16 @@ def test_the_best_value_is_bold_in_the_terminal():
 def test_nan_and_infinity_are_never_best():
     rows = [Row(name, {"rmse": value}, "f") for name, value in (("a", math.nan), ("b", 4.0), ("c", -math.inf))]
     assert [line[1] for line in cells(markdown_table(rows))[2:]] == ["nan", "**4.000**", "-inf"]
-    assert "**" not in markdown_table([Row("a", {"rmse": math.nan}), Row("b", {"rmse": math.nan})])
+
+
+@pytest.mark.parametrize(("metric", "values"), [("rmse", [math.nan, math.nan]), ("d1", [0.9]), ("novel", [1, 2])])
+def test_nothing_is_best_of_no_number_of_one_or_of_unknown_direction(metric, values):
+    assert "**" not in markdown_table([Row("a", {metric: value}, "f") for value in values])
 
 
 def test_values_that_read_the_same_are_equally_best():
     rows = [Row("a", {"d1": 0.91231}, "f"), Row("b", {"d1": 0.91234}, "f")]
     assert markdown_table(rows).count("**0.9123**") == 2
-
-
-def test_one_row_has_nothing_to_be_better_than():
-    assert "**" not in markdown_table([Row("a", {"d1": 0.9}, "f")])
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -90,10 +113,6 @@ def test_columns_have_a_fixed_order_and_gaps_a_dash():
     assert header == ["", "d1 ↑", "abs_rel ↓", "rmse ↓", "log10 ↓", "mae ↓", "novel", "latency"]
     assert first[3] == first[6] == second[7] == "–"
     assert first[7] == "14.1 ms"
-
-
-def test_a_metric_of_unknown_direction_has_no_best():
-    assert "**" not in markdown_table([Row("a", {"novel": 1}), Row("b", {"novel": 2})])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from distill.deploy.check import deviation
 from distill.deploy.graph import write_onnx
+from distill.deploy.runtime import OnnxModel, deviation
 from students import create_student
 from students.pruned_dpt import ATTENTIONS, STEMS
 
@@ -18,8 +18,6 @@ VARIANTS = list(itertools.product(ATTENTIONS, HEADS, HOOKS, STEMS))
 @pytest.mark.parametrize(("attention", "heads", "hooks", "stem"), VARIANTS)
 def test_every_variant_is_exported(tmp_path, attention, heads, hooks, stem):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    from distill.deploy.runtime import OnnxModel
-
     torch.manual_seed(0)
     options = {"attention": attention, "heads": heads, "hooks": hooks, "stem": stem, "resolution_scale": 0.5}
     student, image = create_student("dpt_micro", **options).eval(), torch.rand(1, 3, 64, 96)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from docs_page import RESULTS, fill, standing_alone, table
 
-from distill.report import Marks, dot_chart
+from distill.report.charts import Marks, dot_chart
 
 RUNS = Path("runs/ablations")
 LEFT = ("config.yaml", "results.json", "metrics.jsonl", "done.json")

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from docs_page import PAGES, fill, table
 
+from distill.deploy.latency import device_name
 from distill.files import write_json
-from distill.pages.machine import device_name
 
 PROFILE_STEP = Path(__file__).with_name("profile_step.py")
 STUDENTS, SIZES = ("efficientnet_b0", "resnet18", "resnet50"), ("352x704", "352x1120")

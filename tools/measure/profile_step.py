@@ -40,12 +40,12 @@ from distill.assembly.datasets import build_data
 from distill.assembly.run import Run, assemble, make_accelerator
 from distill.config import Config, apply_override, parse_config, read_yaml
 from distill.data import Batch, Loader
+from distill.deploy.latency import environment
 from distill.engine.loop import grouped
 from distill.engine.run_folder import RunFolder
 from distill.engine.step import run_step
 from distill.errors import UserError
 from distill.method import features
-from distill.pages.machine import environment
 
 USUAL: dict[str, Any] = {
     "data": {"name": "scenes", "scenes": {"train": 8, "test": 1, "size": [352, 704]}, "workers": 1},

@@ -17,7 +17,7 @@ from docs_page import PAGES, fill, table
 from distill.assembly.datasets import TEST_SCENES
 from distill.config import load_config
 from distill.data import SceneDataset, to_tensor
-from distill.report import Panel, colour_limits, colourise, depth_scale, encode_png, panel_strip
+from distill.report.pictures import Panel, colour_limits, colourise, depth_scale, encode_png, panel_strip
 from students import load_student
 
 SCENE = 3  # of the test half

@@ -9,7 +9,7 @@ from typing import Any
 
 from docs_page import fill, standing_alone, table
 
-from distill.report import line_chart
+from distill.report.charts import line_chart
 
 COSTS = ("parameters", "GFLOPs", "ms", "FPS", "times faster")
 TITLES = {

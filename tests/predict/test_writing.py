@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from distill.predict.point_cloud import POINT, point_cloud, usual_camera
+from distill.predict.writing import POINT, point_cloud, usual_camera
 
 
 def read_ply(raw):

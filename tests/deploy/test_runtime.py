@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from distill.deploy.check import TOLERANCE, deviation
+from distill.deploy.runtime import TOLERANCE, deviation
 
 TRUTH = torch.tensor([0.0, 0.001, 2.0, 40.0]).reshape(1, 1, 2, 2)
 
@@ -18,16 +18,14 @@ def test_an_error_is_relative_to_the_depth_of_its_pixel():
     assert not result.acceptable
 
 
-def test_rounding_at_an_output_of_0_is_no_failure():
+def test_at_an_output_of_0_rounding_is_no_failure_and_an_error_is_one():
     result = compared([1e-6, -1e-6, 0.0, 0.0])
     assert result.largest == pytest.approx(1e-6 / 0.04, rel=1e-4)
     assert result.acceptable
-
-
-def test_an_error_at_an_output_of_0_is_one():
     assert compared([0.04 * 2 * TOLERANCE, 0.0, 0.0, 0.0]).largest == pytest.approx(2 * TOLERANCE, rel=1e-4)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_never_acceptable(wrong):
+def test_what_is_not_finite_or_of_another_shape_is_never_acceptable(wrong):
     assert not compared([0.0, 0.0, wrong, 0.0]).acceptable
+    assert not deviation(lambda _: TRUTH[..., :1], lambda _: TRUTH, [torch.zeros(1)]).acceptable

@@ -1,4 +1,4 @@
-"""The ghost as a model that is judged."""
+"""The ghost as a model that is evaluated."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from distill.data import SceneDataset, TrainingSet
 from distill.data.augment import Augmentation
-from distill.inference.ghost_model import MOST_BATCHES, GhostModel, training_images
+from distill.inference.evaluating import MOST_BATCHES, GhostModel, training_images
 from distill.method import DisDepth, FixedGhost, Guide
 from students import create_student
 from teachers import FrozenTeacher
