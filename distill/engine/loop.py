@@ -20,7 +20,7 @@ from distill.errors import Interrupted
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long a run is and how often it looks up. Steps are optimizer steps."""
+    """How long a run is and how often it logs, validates and saves. Steps are optimizer steps."""
 
     steps: int
     steps_per_epoch: int
@@ -41,7 +41,7 @@ class Parts:
 
     Attributes:
         save: Writes a checkpoint and returns whether it could.
-        validate: Judges the student unless `interrupted()` becomes true meanwhile, and notes in the state that it did.
+        validate: Evaluates the student and notes that in the state, unless `interrupted()` becomes true meanwhile.
         watch: Sees every record of training values that is logged.
     """
 
@@ -62,8 +62,8 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
     """
     accelerator, logged, images = parts.learner.accelerator, time.monotonic(), 0
     with SignalWatch() as signals, StepProgress(settings.steps, state.step, "training") as progress:
-        look_up = LookUp(parts, settings, state, signals)
-        look_up()  # a validation that a signal cut short comes before the next step
+        between_steps = BetweenSteps(parts, settings, state, signals)
+        between_steps()  # a validation that a signal cut short comes before the next step
         for micro_batches in grouped(batches, settings.micro_batches):
             with memory_explained(micro_batches[0], state.step):
                 values, moved = run_step(parts.learner, micro_batches, state.step)
@@ -77,14 +77,14 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
                 parts.tracker.log("train", state.step, record)
                 parts.watch(record)
                 progress.update(state.step, f"loss {record['loss']:.3f}, {rate:.1f} images/s")
-            if look_up():
+            if between_steps():
                 logged, images = time.monotonic(), 0
             if state.step >= settings.steps:
                 return
 
 
 @dataclass
-class LookUp:
+class BetweenSteps:
     """What happens between two steps: a validation, a checkpoint, the end that a signal asks for."""
 
     parts: Parts

@@ -49,12 +49,12 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
     by its share of images, so that neither accumulation nor the number of processes changes what is minimised.
     """
     accelerator, method, module = learner.accelerator, learner.method, learner.module
-    micro_batches = [replace(batch, valid=method.limit(batch.depth, batch.valid)) for batch in micro_batches]
     values: dict[str, Tensor] = {}
     shares, statistics = pixel_shares(learner, micro_batches), Statistics(module)
     for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
         seed_draws(learner.seed, step, i * accelerator.num_processes + accelerator.process_index)
         batch = batch.to(accelerator.device)
+        batch = replace(batch, valid=method.limit(batch.depth, batch.valid))
         last = i == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
@@ -94,9 +94,9 @@ def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
     accelerator = learner.accelerator
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
-    taught = learner.teacher is not None
-    counts = torch.stack([learner.method.counted(batch.valid, taught).double() for batch in micro_batches])
-    counts = counts.to(accelerator.device)
+    method, taught = learner.method, learner.teacher is not None
+    masks = [method.limit(batch.depth, batch.valid) for batch in micro_batches]
+    counts = torch.stack([method.counted(mask, taught).double() for mask in masks]).to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")
     return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()
 
