@@ -12,9 +12,8 @@ from rich.table import Table
 from distill.ablation.gather import Difference, Line, difference
 from distill.ablation.preset import Preset
 from distill.evaluation import MEASURES, common_images
-from distill.report.tables import Row, difference_text, results_table, spread_text
+from distill.report.tables import SHORT, Row, difference_text, results_table, spread_text
 
-SHOWN = ("abs_rel", "rmse", "d1")  # metrics of the terminal and of the plots
 MEANING = (
     "± is the standard deviation over seeds.",
     "A difference is the mean over test images, of which each stands with its mean over seeds. Its interval holds 95 % "
@@ -62,10 +61,10 @@ class Tables:
 
     def for_terminal(self) -> list[Table]:
         """A few metrics, and how each line differs from the first."""
-        rows = [result_row(line, SHOWN, ("seeds", "parameters", "latency", "step")) for line in self.lines]
+        rows = [result_row(line, SHORT, ("seeds", "parameters", "latency", "step")) for line in self.lines]
         tables = [results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))]
         for heading, rows in self.sections()[:1]:
-            few = [replace(row, metrics={metric: row.metrics[metric] for metric in SHOWN}) for row in rows]
+            few = [replace(row, metrics={metric: row.metrics[metric] for metric in SHORT}) for row in rows]
             tables.append(results_table(few, heading))
         return tables
 

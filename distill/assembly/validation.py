@@ -20,6 +20,7 @@ from distill.inference.network import Network, eval_mode
 from distill.inference.panels import method_panels
 from distill.method import Method
 from distill.report.pictures import panel_strip
+from distill.report.tables import short_text
 from students import Student, save_student
 from teachers import FrozenTeacher
 
@@ -86,8 +87,7 @@ class Validation:
 
     def show(self, results: Evaluation) -> None:
         """A line on the screen, a picture for TensorBoard."""
-        metrics = ", ".join(f"{name} {results.metrics[name]:.4g}" for name in ("abs_rel", "rmse", "d1"))
-        inform(f"step {self.state.step}: {metrics} on {len(results.images)} images")
+        inform(f"step {self.state.step}: {short_text(results.metrics)} on {len(results.images)} images")
         if self.data.test is None or (self.teacher is None and self.method.needs_teacher):
             return
         options = self.data.test, self.data.protocol, self.config.data.size

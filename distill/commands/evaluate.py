@@ -93,7 +93,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     predict = recorded(args, data, predictor, protocols[0], state) if args.save_predictions else predictor.predict
     outcomes = evaluate_all(predictor, predict, dataset, protocols, state)
     try:
-        seconds = getattr(predictor.predict, "seconds", 0.0)
+        seconds = predictor.predict.seconds if isinstance(predictor.predict, Network) else 0.0
         results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth)
     except UserError:
         if not all(outcome.faults for outcome in outcomes):

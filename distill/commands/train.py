@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from distill.assembly.datasets import build_data
@@ -12,7 +11,7 @@ from distill.assembly.preflight import advise_networks, advise_schedule, advise_
 from distill.assembly.run import Run, assemble, make_accelerator
 from distill.commands.arguments import add_overrides
 from distill.config import Config, dump_config, load_config
-from distill.console import inform, warn
+from distill.console import console, inform, warn
 from distill.data import Loader
 from distill.engine.loop import train
 from distill.engine.processes import on_main
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(dump_config(config), end="")
         return DONE
     folder = train_run(config, output, args.resume, args.force)
-    if os.environ.get("RANK", "0") == "0":
+    if not console.quiet:
         print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
     return DONE
 

@@ -2,7 +2,7 @@
 
 from distill.data.augment import Augmentation, cover, resize
 from distill.data.files.list_files import default_split
-from distill.data.files.pairs import Contents, PairDataset
+from distill.data.files.pairs import Contents
 from distill.data.files.reading import DecodeError
 from distill.data.files.rgb_depth import FolderDataset, find_photographs
 from distill.data.kitti.drives import KittiDataset, kb_crop
@@ -10,7 +10,7 @@ from distill.data.kitti.listing import kitti_eigen_split
 from distill.data.loader import Loader
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border
 from distill.data.opening import DATA_SETS, TRUTHS, Source
-from distill.data.sample import Batch, DepthDataset, Sample, collate, to_tensor
+from distill.data.sample import Batch, DepthDataset, PairDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
 from distill.data.survey import check_truth
 from distill.data.training_set import EpochBatches, TrainingSet

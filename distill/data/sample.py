@@ -1,18 +1,17 @@
-"""One image with its depth, and a batch of them: what every dataset yields and every loop consumes."""
+"""One image with its depth, the data sets that yield such samples, and the batches that every loop consumes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-if TYPE_CHECKING:
-    from distill.data.files.pairs import Contents
+from distill.data.files.pairs import Contents
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,33 @@ class DepthDataset(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...
+
+
+class PairDataset(DepthDataset):
+    """A `DepthDataset` of the files that a list stands for.
+
+    Raises:
+        UserError: If files are missing, or there is no ground truth where some is expected.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        contents.check()
+        self.contents: Contents = contents
+        self.pairs, self.max_depth = contents.usable, contents.max_depth
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one pair.
+
+        Raises:
+            DecodeError: If one of its files cannot be read.
+            UserError: If its depth map is not a depth map, or of another size.
+        """
+        pair = self.pairs[index]
+        image, depth = self.contents.read(pair)
+        return Sample(image, depth, valid=depth > 0, name=pair.name, intrinsics=pair.intrinsics)
 
 
 @dataclass(frozen=True)

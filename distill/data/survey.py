@@ -86,7 +86,7 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
 
 def measure(maps: Sequence[np.ndarray], max_depth: float) -> Depths | None:
     """What depth maps (H, W) in metres hold; None where nothing is measured in any."""
-    depth = np.concatenate([one[one > 0] for one in maps]) if maps else np.zeros(0)
+    depth: np.ndarray = np.concatenate([one[one > 0] for one in maps]) if maps else np.zeros(0)
     if not depth.size:
         return None
     return Depths(

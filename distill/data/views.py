@@ -9,10 +9,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from distill.data.augment import cover
-from distill.data.files.pairs import Contents, PairDataset
+from distill.data.files.pairs import Contents
 from distill.data.files.reading import DecodeError
 from distill.data.loader import start_worker
-from distill.data.sample import DepthDataset, Sample
+from distill.data.sample import DepthDataset, PairDataset, Sample
 
 
 class InMemory(DepthDataset):

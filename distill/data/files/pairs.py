@@ -1,4 +1,4 @@
-"""Images with their depth maps: which there are, where they lie, and the data set that reads them."""
+"""Images with their depth maps: which there are, where they lie, and how a pair is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.reading import INTEGER_SCALE, read_depth, read_image
-from distill.data.sample import DepthDataset, Sample
 from distill.errors import UserError
 
 
@@ -114,33 +113,6 @@ class Contents:
                 f"no valid ground truth in the whole set: none of the {self.lines} frames of {self.source} has a "
                 "depth map; check the list or folder"
             )
-
-
-class PairDataset(DepthDataset):
-    """A `DepthDataset` of the files that a list stands for.
-
-    Raises:
-        UserError: If files are missing, or there is no ground truth where some is expected.
-    """
-
-    def __init__(self, contents: Contents) -> None:
-        contents.check()
-        self.contents: Contents = contents
-        self.pairs, self.max_depth = contents.usable, contents.max_depth
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one pair.
-
-        Raises:
-            DecodeError: If one of its files cannot be read.
-            UserError: If its depth map is not a depth map, or of another size.
-        """
-        pair = self.pairs[index]
-        image, depth = self.contents.read(pair)
-        return Sample(image, depth, valid=depth > 0, name=pair.name, intrinsics=pair.intrinsics)
 
 
 def name_under(root: Path, path: str) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 
 from distill.data.files.disk import Finder, check_root, walk, wrong_layout
 from distill.data.files.list_files import Camera, Part, SplitLine, default_split, read_split
-from distill.data.files.pairs import Contents, Pair, PairDataset, PictureReader, name_under
+from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
+from distill.data.sample import PairDataset
 from distill.errors import UserError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}

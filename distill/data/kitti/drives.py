@@ -11,10 +11,10 @@ from distill.data.augment import Window
 from distill.data.files.disk import Finder, check_root, wrong_layout
 from distill.data.files.known_lists import KITTI_FRAME, check_belongs, frame_key, name_images
 from distill.data.files.list_files import SplitLine
-from distill.data.files.pairs import Contents, Pair, PairDataset, PictureReader, name_under
+from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.kitti.lidar import ScanReader, camera_matrix, listed_matrix
 from distill.data.kitti.listing import DATES, EIGEN, SIGNS, kitti_lines
-from distill.data.sample import Sample
+from distill.data.sample import PairDataset, Sample
 from distill.errors import UserError
 
 Truth = Literal["annotated", "velodyne"]

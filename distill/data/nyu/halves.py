@@ -13,10 +13,10 @@ import numpy as np
 from distill.data.files.disk import Finder, check_root, walk, wrong_layout
 from distill.data.files.known_lists import check_belongs, name_images
 from distill.data.files.list_files import Part, SplitLine, default_split, read_split
-from distill.data.files.pairs import Contents, Pair, PairDataset, PictureReader, name_under
+from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.nyu import labelled
 from distill.data.nyu.labelled import FRAME, INTRINSICS, MAX_DEPTH, ROOM, TEST_FOLDER, LabelledDepth, room
-from distill.data.sample import Sample
+from distill.data.sample import PairDataset, Sample
 from distill.errors import UserError
 
 SIGNS = ("sync/", f"{TEST_FOLDER}/", "nyu_depth_v2_labeled.mat")  # of which a root holds one, in the usual layouts
