@@ -40,7 +40,7 @@ def write_pair(root, name, sample):
 
 @pytest.fixture(scope="session")
 def streets(tmp_path_factory):
-    """Eight small streets to learn from and two to be judged on. Tests copy it before they spoil it."""
+    """Eight small streets to learn from and two to be evaluated on. Tests copy it before they spoil it."""
     root = tmp_path_factory.mktemp("streets")
     for part, count, seed in (("train", 8, 1), ("test", 2, 2)):
         scenes = SceneDataset("road", count, seed, SIZE)

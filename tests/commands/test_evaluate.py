@@ -116,13 +116,13 @@ def test_all_protocols_of_nyu_are_one(evaluated, finished, tiny_nyu):
 
 
 def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metres(monkeypatch):
-    from distill.commands import evaluate as judging
+    from distill.commands import evaluate as command
 
     asked = []
     monkeypatch.setattr("distill.inference.models.open_model", lambda name, **options: asked.append((name, options)))
-    judging.open_for("dpt_hybrid:weights.pt", "kitti")
-    judging.open_for("dpt_micro:weights.pt", "kitti")
-    judging.open_for("dpt_hybrid:weights.pt", "scenes")
+    command.open_for("dpt_hybrid:weights.pt", "kitti")
+    command.open_for("dpt_micro:weights.pt", "kitti")
+    command.open_for("dpt_hybrid:weights.pt", "scenes")
     assert asked == [
         ("dpt_hybrid:weights.pt", {"scale": 6.016e-5, "shift": 0.00579, "invert": True}),
         ("dpt_micro:weights.pt", {}),
@@ -346,7 +346,7 @@ def test_a_page_of_saved_predictions_needs_no_model(evaluated, finished, streets
     assert "image/test0.png" in (tmp_path / "page.html").read_text()
 
 
-def judge_as_one_of_two(rank, port, words):
+def evaluate_as_one_of_two(rank, port, words):
     from accelerate import PartialState
 
     PartialState._reset_state()
@@ -370,7 +370,7 @@ def test_two_processes_evaluate_an_uneven_set_as_one_does(evaluated, finished, o
     together, port = tmp_path / "together.json", free_port()
     arguments = ["evaluate", *map(str, words), "--json", str(together)]
     fork = multiprocessing.get_context("fork")  # spares importing everything twice
-    both = [fork.Process(target=judge_as_one_of_two, args=(rank, port, arguments)) for rank in (0, 1)]
+    both = [fork.Process(target=evaluate_as_one_of_two, args=(rank, port, arguments)) for rank in (0, 1)]
     for one in both:
         one.start()
     for one in both:

@@ -1,4 +1,3 @@
-import json
 import math
 import re
 import shutil
@@ -8,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from run_files import last_state, read_json, records
 from safetensors import safe_open
 
 import distill
@@ -18,21 +18,8 @@ from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.commands import train as command
 from distill.config import load_config
-from distill.engine.checkpoint import Checkpoints
 from distill.method import LOSSES
 from students import CNNStudent, create_student
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def read_json(path):
-    return json.loads(path.read_text())
-
-
-def last_state(folder):
-    return Checkpoints(folder / "checkpoints").load()
 
 
 def test_a_run_leaves_everything_it_promises_and_no_more(finished, config_file):

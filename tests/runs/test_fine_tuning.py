@@ -1,11 +1,11 @@
 """From relative depth to metres: a DPT whose weights know no unit is aligned, trained, stopped, saved."""
 
-import json
 import os
 import signal
 
 import pytest
 import torch
+from run_files import read_json
 from safetensors.torch import load_file, save_file
 
 import distill
@@ -34,10 +34,6 @@ def relative_weights(tmp_path_factory):
 @pytest.fixture
 def student(relative_weights):
     return f"student={{backbone: dpt_micro, checkpoint: {relative_weights}, align: true}}"
-
-
-def read_json(path):
-    return json.loads(path.read_text())
 
 
 def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):

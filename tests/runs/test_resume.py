@@ -1,6 +1,5 @@
 """A run twice, stopped and continued, or killed: its weights are those of one that was left alone."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,6 +10,7 @@ import time
 import pytest
 import torch
 import yaml
+from run_files import last_state, read_json, records
 from safetensors.torch import load_file, save_file
 
 from distill.assembly import networks
@@ -20,18 +20,6 @@ from distill.data import PairDataset
 from distill.engine.checkpoint import Checkpoints
 from distill.method import Method
 from students import create_student
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def read_json(path):
-    return json.loads(path.read_text())
-
-
-def last_state(folder):
-    return Checkpoints(folder / "checkpoints").load()
 
 
 @pytest.fixture

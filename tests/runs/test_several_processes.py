@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from forked_runs import free_port, launch, launch_group
+from run_files import records
 
 from distill.engine.checkpoint import Checkpoints
 
@@ -55,11 +54,6 @@ def start(config, tmp_path):
     yield group
     for process in started:
         process.kill()
-
-
-def records(folder):
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def wait_for(folder, count):

@@ -5,6 +5,7 @@ import math
 
 import cv2
 import pytest
+from run_files import read_json
 
 import distill
 from distill.assembly.datasets import build_data
@@ -24,10 +25,6 @@ def photographs(tmp_path, streets):
         path = root / ("deep" if number % 2 else "") / f"{number}.{'jpg' if number % 2 else 'png'}"
         assert cv2.imwrite(str(path), cv2.resize(image, (width, height)))
     return root
-
-
-def read_json(path):
-    return json.loads(path.read_text())
 
 
 def losses(folder):
