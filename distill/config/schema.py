@@ -79,7 +79,9 @@ class DataConfig(Section):
         "which a method without a teacher leaves out.",
     )
     unlabelled: UnlabelledConfig | None = Field(None, description="Photographs to distil on, beside the data set.")
-    size: Size | None = Field(None, description="Resize images to this before anything else; depth follows by nearest.")
+    size: Size | None = Field(
+        None, description="Resize images to this before anything else, by area; depth follows by nearest."
+    )
     crop: Size | None = Field(None, description="Random crop of training images.")
     rotate_deg: NonNegativeFloat = Field(0.0, description="Random rotation within plus and minus this.")
     flip: Share = Field(0.5, description="Probability of mirroring.")

@@ -1,6 +1,6 @@
 """Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
 
-from distill.data.augment import Augmentation, cover, resize
+from distill.data.augment import Augmentation, cover, resize, resize_image
 from distill.data.files.list_files import default_split
 from distill.data.files.pairs import Contents
 from distill.data.files.reading import DecodeError
@@ -48,5 +48,6 @@ __all__ = [
     "mask_nyu_border",
     "readable",
     "resize",
+    "resize_image",
     "to_tensor",
 ]

@@ -14,6 +14,19 @@ from distill.data.sample import Sample
 from distill.errors import UserError
 
 
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3), uint8 or float32, at `size` = (height, width): what every network sees, learning or not.
+
+    Along each axis it is shrunk by the mean over each pixel's area, or enlarged bilinearly. Whoever deploys a student
+    beside this framework gets the same from OpenCV's INTER_AREA where both sides shrink.
+    """
+    smaller = min(size[1], image.shape[1]), min(size[0], image.shape[0])
+    for shape, how in ((smaller, cv2.INTER_AREA), ((size[1], size[0]), cv2.INTER_LINEAR)):
+        if image.shape[1::-1] != shape:
+            image = cv2.resize(image, shape, interpolation=how)
+    return image
+
+
 def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     """Bring a sample to `size` = (height, width). Depth values stay metres and are never mixed.
 
@@ -22,7 +35,6 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     height, width = sample.depth.shape
     if (height, width) == size:
         return sample
-    shrinks = size[0] <= height and size[1] <= width
     shape, intrinsics = (size[1], size[0]), sample.intrinsics
     if intrinsics is not None:
         across, down = size[1] / width, size[0] / height
@@ -31,7 +43,7 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     # NEAREST_EXACT, as plain NEAREST takes the pixel at floor(x / s), half a pixel off the image and the intrinsics.
     return replace(
         sample,
-        image=cv2.resize(sample.image, shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
+        image=resize_image(sample.image, size),
         depth=cv2.resize(sample.depth, shape, interpolation=cv2.INTER_NEAREST_EXACT),
         valid=cv2.resize(sample.valid.view(np.uint8), shape, interpolation=cv2.INTER_NEAREST_EXACT).view(bool),
         intrinsics=intrinsics,

@@ -15,12 +15,12 @@ from torch import Tensor
 from distill import __version__
 from distill.assembly.datasets import build_data
 from distill.config import Config, load_config
-from distill.data import DecodeError, SceneDataset, to_tensor
+from distill.data import DecodeError, SceneDataset
 from distill.data.files.reading import read_image
 from distill.data.files.rgb_depth import IMAGE_SUFFIXES
 from distill.errors import UserError
 from distill.inference.models import open_for, published_data
-from distill.inference.network import fit
+from distill.inference.network import network_image
 from students import read_config
 from students.card import licence_of
 from teachers import DPT, DepthModel, FrozenTeacher
@@ -97,7 +97,7 @@ def images_of(
     else:
         scenes = SceneDataset("road", count, seed=13, size=size)
         images, origin = [scenes[i].image for i in range(count)], "rendered for this"
-    return [fit(to_tensor(image)[None], size).clamp(0, 1) for image in images], origin
+    return [network_image(image, size)[None] for image in images], origin
 
 
 def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.data import Sample, to_tensor
+from distill.data import Sample, resize_image, to_tensor
 from distill.errors import UserError
 from distill.evaluation import Prediction, Protocol
 from distill.evaluation.scores import Size
@@ -50,22 +50,22 @@ class Network:
         """
         assert self.protocol is not None
         rows, cols = self.protocol.input_window(*sample.depth.shape)
-        shown = to_tensor(sample.image[rows, cols])[None]
-        height, width = shown.shape[-2:]
+        shown = sample.image[rows, cols]
+        height, width = shown.shape[:2]
         if self.size is None and min(height, width) < MIN_SIDE and isinstance(self.model, DepthModel):
             seen = f"{sample.name} is {height}x{width} (height x width)"
             raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge images by an input size")
-        depths = self.depth(shown, mirrored=self.protocol.tta != "none")
+        depths = self.depth([shown], mirrored=self.protocol.tta != "none")
         return Prediction(depths[0], depths[1] if len(depths) > 1 else None, (height, width))
 
     @torch.inference_mode()
-    def depth(self, images: Tensor, *, mirrored: bool = False) -> Tensor:
-        """Depth (B, h, w), float32, of images (B, 3, H, W) in [0, 1], at the size that the model works on.
+    def depth(self, images: Sequence[np.ndarray], *, mirrored: bool = False) -> Tensor:
+        """Depth (B, h, w), float32, of images (H, W, 3) of one size, at the size that the model works on.
 
         With `mirrored`, that of the mirrored images follows, still mirrored: (2 B, h, w).
         """
-        images = fit(images.to(self.device), self.size)
-        batch = torch.cat([images, images.flip(-1)]) if mirrored else images
+        shown = torch.stack([network_image(image, self.size) for image in images]).to(self.device)
+        batch = torch.cat([shown, shown.flip(-1)]) if mirrored else shown
         precision = torch.autocast(self.device.type, dtype=self.autocast) if self.autocast else nullcontext()
         wait_for(self.device)
         start = time.perf_counter()
@@ -81,17 +81,15 @@ class Network:
     def images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size."""
         shape = images[0].shape[:2]
-        depth = self.depth(torch.stack([to_tensor(image) for image in images]))[:, None]
+        depth = self.depth(images)[:, None]
         if depth.shape[-2:] != shape:
             depth = F.interpolate(depth, size=shape, mode="bilinear", align_corners=False)
         return list(depth[:, 0].cpu().numpy())
 
 
-def fit(images: Tensor, size: Size | None) -> Tensor:
-    """Images (B, 3, H, W) at the size that a model is to see, bilinear with antialiasing; as they are for None."""
-    if size is None or tuple(images.shape[-2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+def network_image(image: np.ndarray, size: Size | None) -> Tensor:
+    """An image (H, W, 3) as a model sees it, (3, h, w) in [0, 1]: at the run's size, resized as in training."""
+    return to_tensor(image if size is None else resize_image(image, size))
 
 
 def wait_for(device: torch.device) -> None:

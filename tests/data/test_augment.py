@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.augment import Augmentation, Window, cover, resize
+from distill.data.augment import Augmentation, Window, cover, resize, resize_image
 from distill.data.sample import Sample
 from distill.errors import UserError
 
@@ -203,3 +203,10 @@ def test_what_covers_a_size_is_never_smaller(make_sample, size):
         assert covered[0] >= size[0]
         assert covered[1] >= size[1]
         assert covered[0] == size[0] or covered[1] == size[1]
+
+
+@pytest.mark.parametrize("size", [(4, 60), (60, 4)])
+def test_a_side_that_shrinks_is_averaged_also_where_the_other_grows(size):
+    image = np.zeros((16, 16, 3), np.uint8)
+    (image if size[0] < 16 else image.transpose(1, 0, 2))[::4] = 200  # lines that single pixels would miss or double
+    assert np.array_equal(resize_image(image, size), np.full((*size, 3), 50, np.uint8))
