@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.assembly.datasets import build_data
 from distill.data import Subset, readable
-from distill.deploy.quantise import Quantiser
+from distill.deploy.quantise import Quantiser, share_of_eight_bits
 from distill.deploy.runtime import OnnxModel, deviation
 from distill.deploy.subject import Subject
 from distill.evaluation import Evaluation
@@ -29,7 +29,7 @@ def write_int8(
     Where the truth of none is at hand, their difference on the images is printed.
 
     Returns:
-        Whether the loss is within the tolerance.
+        Whether the loss is within the tolerance, and weights have 8 bits.
     """
     quantiser = Quantiser(source, images)
     data = build_data(subject.run) if subject.run else None
@@ -57,6 +57,9 @@ def write_int8(
         out.print(f"int8 differs from float by {100 * loss:.2f} % on average on the images it was calibrated by")
     if kept:
         out.print(f"kept in float, as 8 bits cost more than {100 * TOLERANCE:g} %: {', '.join(kept)}")
-    if loss > TOLERANCE:
+    if not loss <= TOLERANCE:
         out.print(f"that is more than {100 * TOLERANCE:g} %, whatever is kept in float")
-    return loss <= TOLERANCE
+        return False
+    share = share_of_eight_bits(target)
+    out.print(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
+    return share > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -42,10 +42,11 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset
 
 
 def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
-    """Write a graph again in plain ONNX: constants computed, BatchNorm inside of convolutions, and its facts."""
+    """Write a graph again in plain ONNX: constants computed, BatchNorm inside of convolutions, names, and its facts."""
     onnx = need("onnx")
     open_session(source, plain=target)
     model = onnx.load(str(target))
+    name_nodes(model.graph.node)
     used = {node.domain for node in model.graph.node}
     kept = [one for one in model.opset_import if one.domain in used]  # ONNX Runtime adds all that it knows
     del model.opset_import[:]
@@ -53,6 +54,25 @@ def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(facts))
     model.producer_name = "distill"
     onnx.save(model, str(target))
+
+
+class Node(Protocol):
+    """A node of an ONNX graph."""
+
+    name: str
+    op_type: str
+    input: Sequence[str]
+    output: Sequence[str]
+
+
+def name_nodes(nodes: Iterable[Node]) -> None:
+    """Name what the simplification left without a name after the node before it, so that it lies in the same part."""
+    makers: dict[str, str] = {}
+    for number, node in enumerate(nodes):
+        if not node.name:
+            before = next((makers[value] for value in node.input if value in makers), "")
+            node.name = f"{before}/{node.op_type}_{number}"
+        makers |= dict.fromkeys(node.output, node.name)
 
 
 def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ import torch
 
 import distill
 from distill.cli import main
-from distill.deploy.quantise import Quantiser
+from distill.deploy.quantise import Quantiser, share_of_eight_bits
 from distill.deploy.runtime import OnnxModel
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -26,6 +26,8 @@ def test_weights_have_8_bits_and_a_scale_for_each_channel(eight_bits, finished):
     graph = onnx.load(eight_bits).graph
     weights = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 4]
     assert len(weights) > 20
+    pairs = 2 * 255 * max(int(abs(onnx.numpy_helper.to_array(one).astype(int)).max()) for one in weights)
+    assert pairs < 2**15  # what processors without VNNI cut, two products with activations of 255, fits
     sizes = {one.name: list(one.dims) for one in graph.initializer}
     made = {node.output[0]: node for node in graph.node}
     convs = [made[node.input[1]] for node in graph.node if node.op_type == "Conv" and node.input[1] in made]
@@ -62,3 +64,15 @@ def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path
     convs = {node.name: node.input[1] for node in onnx.load(tmp_path / "x.onnx").graph.node if node.op_type == "Conv"}
     floats = {name for part in (second, third) for name in quantiser.parts()[part]}
     assert {name for name, weight in convs.items() if "DequantizeLinear" not in weight} == floats & convs.keys()
+
+
+def test_a_file_without_an_8_bit_weight_is_a_failure(eight_bits, finished, streets, tmp_path, monkeypatch, capsys):
+    assert share_of_eight_bits(eight_bits) > 0.9
+    shutil.copytree(finished / "student", tmp_path / "alone")  # no truth is at hand: it is compared with the float file
+    monkeypatch.setattr("distill.deploy.eight_bits.TOLERANCE", 0.0)
+    words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8", "--images", str(streets / "image")]
+    assert main(["export", str(tmp_path / "alone"), *words]) == 1
+    message = capsys.readouterr().out
+    assert "no weight could stay in 8 bits" in message
+    assert "the bins' head" in message
+    assert not (tmp_path / "x.onnx").exists()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distill.deploy.forms import prepare
-from distill.deploy.graph import finish, write_onnx
+from distill.deploy.graph import finish, name_nodes, write_onnx
 from distill.deploy.runtime import OnnxModel, deviation
 from students import create_student
 from teachers import create_dpt
@@ -48,6 +48,23 @@ def test_batchnorm_is_folded(any_size):
     kinds = collections.Counter(node.op_type for node in onnx.load(any_size).graph.node)
     assert kinds["BatchNormalization"] == 0
     assert kinds["Conv"] > 20
+
+
+def test_a_node_without_a_name_lies_in_the_part_of_the_one_before_it():
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x"], ["a"], name="/encoder/conv"),
+        make("Mul", ["b", "a"], ["c"]),
+        make("Mul", ["x"], ["b"]),
+    ]
+    nodes.append(make("Add", ["c"], ["d"]))
+    name_nodes(nodes)
+    assert [node.name for node in nodes] == [
+        "/encoder/conv",
+        "/encoder/conv/Mul_1",
+        "/Mul_2",
+        "/encoder/conv/Mul_1/Add_3",
+    ]
 
 
 def test_preparing_leaves_the_model_as_it_was(student):
