@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from distill.data.files.pairs import Contents
-from distill.data.files.reading import DecodeError, Progress, probe_all
+from distill.data.files.probing import Progress, probe_all
+from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
 
@@ -56,7 +57,7 @@ def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = 
     suspicious = []  # depth that is a picture, or of another size than its image
     for pair in pairs:
         image, depth = facts[pair.image], facts[pair.depth or pair.image]
-        odd = (depth.bits, depth.channels) != (16, 1) or image.size not in (None, depth.size)
+        odd = not depth.like_depth or image.size not in (None, depth.size)
         if depth is not image and depth.channels is not None and odd and not image.fault:
             suspicious.append(pair)
     maps: list[np.ndarray] = []

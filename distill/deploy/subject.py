@@ -16,8 +16,8 @@ from distill import __version__
 from distill.assembly.datasets import build_data
 from distill.config import Config, load_config
 from distill.data import DecodeError, SceneDataset
+from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import read_image
-from distill.data.files.rgb_depth import IMAGE_SUFFIXES
 from distill.errors import UserError
 from distill.inference.models import open_for, published_data
 from distill.inference.network import network_image

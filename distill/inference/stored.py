@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from distill.data import Sample
 from distill.data.files.png import encode_depth, encode_npy
+from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import DecodeError, read_depth
-from distill.data.files.rgb_depth import IMAGE_SUFFIXES
 from distill.errors import UserError
 from distill.evaluation import Predict, Prediction, Protocol
 from distill.evaluation.arrays import as_array

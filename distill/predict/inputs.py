@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from distill.data.files.rgb_depth import IMAGE_SUFFIXES
+from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.errors import UserError
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}

@@ -27,7 +27,6 @@ START, END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"  # the end is an empty chun
 HEADER = 33  # bytes up to the first chunk after the header
 GREY16, COLOUR8 = (16, 0), (8, 2)  # bits and colour type of what is read here
 BYTES = {GREY16: 2, COLOUR8: 3}  # of a pixel
-ORIENTATION = b"eXIf"  # may turn the picture, which OpenCV knows how to do
 MOST = 65535  # of 16 bits
 LARGEST = 2**30  # bytes of rows; beyond, OpenCV's own limits decide
 LONGEST = 65535  # bytes in a block that is not compressed
@@ -39,7 +38,7 @@ def read(raw: bytes, kind: tuple[int, int]) -> np.ndarray | None:
 
     None for a file of another kind, a damaged one, and where the libraries are missing.
     """
-    if pyspng is None or len(raw) < HEADER or not raw.startswith(START) or ORIENTATION in raw[:4096]:
+    if pyspng is None or len(raw) < HEADER or not raw.startswith(START):
         return None
     width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", raw[16:29])
     length = height * (1 + width * BYTES[kind])  # the first byte of a row names its filter

@@ -1,28 +1,29 @@
-"""Reading pictures and depth maps from disk, and what headers and last bytes show of a file without decoding it."""
+"""Reading pictures and depth maps from disk."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
 
 from distill.data.files import png
 from distill.errors import UserError
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 FLOAT_SCALE, INTEGER_SCALE = 1.0, 1000.0  # units per metre where nothing else is declared
-ENDS = 4096  # bytes looked at on either side
-THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
+ARRAY_START = b"\x93NUMPY"
+STAND_INS = {  # what lies where a file should be, by its first bytes
+    b"version https://git-lfs": "a Git LFS pointer: git lfs pull",
+    b"/annex/objects/": "a git-annex pointer: git annex get",
+    b"<!doctype": "a web page: get the file anew",
+    b"<html": "a web page: get the file anew",
+    b"<?xml": "XML: get the file anew",
+}
 
-Progress = Callable[[int, int], object]  # files done, of how many
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a `DecodeError` says what there is to say
 
 
 class DecodeError(Exception):
@@ -37,7 +38,7 @@ class DecodeError(Exception):
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """A picture as uint8 RGB (H, W, 3), turned upright where its EXIF tag says so."""
+    """A picture as uint8 RGB (H, W, 3), as it is stored: depth lies beside that, whatever its EXIF tag would turn."""
     return decode(read_file(path), path, png.COLOUR8)
 
 
@@ -55,13 +56,13 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
         DecodeError: If the file cannot be read.
         UserError: If it is not a depth map.
     """
-    if Path(path).suffix == ".npy":
+    content = read_file(path)
+    if content.startswith(ARRAY_START):
         try:
-            raw = np.load(io.BytesIO(read_file(path)), allow_pickle=False).squeeze()  # a pickle would be code
+            raw = np.load(io.BytesIO(content), allow_pickle=False).squeeze()  # a pickle would be code
         except (ValueError, EOFError):
             raise DecodeError(path, "not a NumPy array, or cut short") from None
     else:
-        content = read_file(path)
         raw, scale = decode(content, path, png.GREY16), png.depth_scale(content) or scale
     raw = raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
     floating = raw.dtype in (np.float32, np.float64, np.float16)
@@ -80,14 +81,22 @@ def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_sc
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file that is not empty."""
+    """The content of a file that is not empty, and no stand-in for what should be there."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise DecodeError(path, reason(error)) from None
-    if not raw:
-        raise DecodeError(path, "the file is empty")
+    if fault := stand_in(raw):
+        raise DecodeError(path, fault)
     return raw
+
+
+def stand_in(raw: bytes) -> str | None:
+    """What a file is that begins so, where it is nothing that could be read."""
+    if not raw:
+        return "the file is empty"
+    begin = raw[:64].lstrip().lower()
+    return next((what for start, what in STAND_INS.items() if begin.startswith(start)), None)
 
 
 def reason(error: OSError) -> str:
@@ -106,7 +115,7 @@ def decode(raw: bytes, path: str | os.PathLike[str], kind: tuple[int, int]) -> n
         return values
     mode = cv2.IMREAD_COLOR_RGB if kind == png.COLOUR8 else cv2.IMREAD_UNCHANGED
     try:
-        array = cv2.imdecode(np.frombuffer(raw, np.uint8), mode)
+        array = cv2.imdecode(np.frombuffer(raw, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise DecodeError(path, " ".join(str(error).split())) from None
     if array is None:
@@ -129,68 +138,3 @@ def jpeg_pixels(raw: bytes) -> int:
     while raw[at : at + 1] == b"\xff" and raw[at + 1 : at + 2] not in (b"", bytes([JPEG_SCAN])):
         at += 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
     return at
-
-
-# ------------------------------------------------------------------------------------------------ without decoding
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a file.
-
-    `size` is (height, width) in pixels; None of other formats than PNG and JPEG. Files of one `mark` begin and end with
-    the same bytes, as copies do.
-    """
-
-    fault: str | None = None
-    size: tuple[int, int] | None = None
-    bits: int | None = None
-    channels: int | None = None
-    mark: bytes | None = field(default=None, compare=False)
-
-
-def probe(path: str | os.PathLike[str]) -> Facts:
-    """The facts of one file. `fault` says why it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(ENDS)
-            file.seek(max(file.seek(0, os.SEEK_END) - ENDS, ENDS))
-            tail = file.read()
-        if not head:
-            return Facts(fault="the file is empty")
-        return replace(_look(path, head, tail), mark=blake2b(head + tail, digest_size=12).digest())
-    except OSError as error:
-        return Facts(fault=reason(error))
-    except DecodeError as error:
-        return Facts(fault=error.why)
-
-
-def probe_all(paths: Iterable[str], progress: Progress | None = None) -> dict[str, Facts]:
-    """The facts of many files."""
-    unique = list(dict.fromkeys(paths))
-    portions = [unique[at : at + PORTION] for at in range(0, len(unique), PORTION)]
-    facts: dict[str, Facts] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for some in pool.map(lambda portion: {path: probe(path) for path in portion}, portions):
-            facts |= some
-            if progress:
-                progress(len(facts), len(unique))
-    return facts
-
-
-def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
-    """Size, bits and channels of a PNG or JPEG file that is whole; Pillow reads its headers alone."""
-    if not head.startswith((png.START, JPEG_START)):
-        return Facts()
-    end, begin = (png.END, 0) if head.startswith(png.START) else (JPEG_END, jpeg_pixels(head))
-    whole = (begin < len(head) and end in tail) or is_complete(read_file(path) if tail else head)
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        whole = False
-    if not whole:
-        return Facts(fault="the file is cut short")
-    bits, channels = (16, 1) if picture.mode.startswith("I") else (8, len(picture.getbands()))
-    return Facts(size=(width, height) if turned else (height, width), bits=bits, channels=channels)

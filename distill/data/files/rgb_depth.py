@@ -12,11 +12,10 @@ import numpy as np
 from distill.data.files.disk import Finder, check_root, walk, wrong_layout
 from distill.data.files.list_files import Camera, Part, SplitLine, default_split, read_split
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
+from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
 IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb"), ("depth", "depths")
 HALVES: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)

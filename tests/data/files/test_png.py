@@ -79,11 +79,6 @@ def test_other_formats_are_left_to_opencv():
     assert png.read(data.tobytes(), png.COLOUR8) is png.read(b"", png.COLOUR8) is None
 
 
-def test_a_picture_that_may_be_turned_is_left_to_opencv():
-    raw = encode(NOISE)
-    assert read(raw[:33] + png.chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0") + raw[33:], NOISE) is None
-
-
 def test_rows_in_several_portions_are_one_stream():
     raw = encode(NOISE)
     content = raw[41:-16]
