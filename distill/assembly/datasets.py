@@ -28,18 +28,19 @@ from distill.data import (
     check_truth,
     find_photographs,
     kb_crop,
+    kind_of_truth,
     mask_nyu_border,
     resize,
 )
 from distill.data.kitti.drives import SELECTED
-from distill.data.opening import Truth
+from distill.data.opening import USUAL, Truth
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.method import METHODS
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
 DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
-USUAL_TRUTHS = {"official annotated depth", "raw depth", "depth maps"}  # what the protocols' own words mean
+USUAL_TRUTHS = {*USUAL.values(), "depth maps"}  # what the protocols' own words mean
 SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
 
 
@@ -123,8 +124,9 @@ def choose_protocol(
     if data.name != "folder" and protocol.name not in own:
         what = "KITTI's depth_selection" if own == ["kitti_selection"] else data.name
         raise UserError(f"protocol {protocol.name} does not score {what}, expected one of {', '.join(own)}")
-    if contents and contents.truth not in USUAL_TRUTHS:  # so that its numbers are not taken for the usual ones
-        protocol = protocol.with_(ground_truth=contents.truth)
+    truth = kind_of_truth(protocol.dataset, contents) if contents else "depth maps"
+    if truth not in USUAL_TRUTHS:  # so that its numbers are not taken for the usual ones
+        protocol = protocol.with_(ground_truth=truth)
     if tta is not None:
         protocol = protocol.with_(tta=tta)
     return protocol.with_(max_depth=max_depth) if protocol.dataset == "folder" else protocol

@@ -9,7 +9,7 @@ from distill.data.kitti.drives import KittiDataset, kb_crop
 from distill.data.kitti.listing import kitti_eigen_split
 from distill.data.loader import Loader
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border
-from distill.data.opening import DATA_SETS, TRUTHS, Source
+from distill.data.opening import DATA_SETS, TRUTHS, Source, kind_of_truth
 from distill.data.sample import Batch, DepthDataset, PairDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
 from distill.data.survey import check_truth
@@ -44,6 +44,7 @@ __all__ = [
     "default_split",
     "find_photographs",
     "kb_crop",
+    "kind_of_truth",
     "kitti_eigen_split",
     "mask_nyu_border",
     "readable",

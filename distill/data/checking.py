@@ -11,7 +11,7 @@ from distill.data.files.pairs import Contents, PictureReader
 from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.labelled import FRAME
-from distill.data.opening import Source
+from distill.data.opening import USUAL, Source, kind_of_truth
 from distill.data.survey import MIN_DEPTH, Survey, fitting_scale, shared_images
 from distill.errors import UserError
 
@@ -139,6 +139,11 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if dataset == "folder" and len(half.seen.sizes) > 1:
         yield f"images of {len(half.seen.sizes)} sizes cannot form a batch: train with data.size or data.crop"
+    if (kind := kind_of_truth(dataset, contents)) != contents.truth:
+        yield (
+            f"{contents.measured:.0%} of the pixels are measured: this is {kind}, not the {USUAL[dataset]} of "
+            "published results; an evaluation says so and has a fingerprint of its own"
+        )
     if contents.images_only:
         yield "images alone: they can be distilled from a teacher, not evaluated"
     if depths and MIN_DEPTH < depths.farthest < NEAR * contents.max_depth:

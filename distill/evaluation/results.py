@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from distill.evaluation.metrics import MEASURES
 
 NAME = "results.json"  # in the folder of a run, one entry a model
 COVERAGE = 0.95  # of an interval
+TRUTH = {"pixels": 0.0, "truth": 1e-5}  # of an image's truth: how many count, their mean; and what is rounding of it
 COSTS = ("parameters", "gflops", "latency_ms")
 
 Numbers = NDArray[np.float64]
@@ -29,6 +31,7 @@ class Results:
         metrics: Means over images, by the names of `MEASURES`.
         images: The same of every image, by its name.
         costs: Parameters, GFLOPs, milliseconds, as far as they are known.
+        truths: The values of `TRUTH` of every image, by its name; NaN where the file does not say.
     """
 
     protocol: str
@@ -37,6 +40,7 @@ class Results:
     metrics: dict[str, float]
     images: dict[str, dict[str, float]]
     costs: dict[str, float]
+    truths: dict[str, list[float]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, object]:
         """What a table of several models needs of it, in types that JSON knows."""
@@ -60,6 +64,7 @@ def read_results(path: Path) -> list[Results]:
                 {name: float(entry["metrics"][name]) for name in MEASURES},
                 {image["name"]: {name: float(image[name]) for name in MEASURES} for image in entry["per_image"]},
                 {name: float(entry[name]) for name in COSTS if name in entry},
+                {image["name"]: [float(image.get(key, math.nan)) for key in TRUTH] for image in entry["per_image"]},
             )
             for entry in (content if isinstance(content, list) else [content])
         ]
@@ -83,8 +88,26 @@ def student_result(path: Path) -> Results:
 
 
 def common_images(results: Sequence[Results]) -> list[str]:
-    """Names of the images that all of them hold, in the order of the first."""
-    return [name for name in results[0].images if all(name in other.images for other in results[1:])]
+    """Names of the images that all of them hold, in the order of the first.
+
+    Raises:
+        UserError: If an image was measured on two truths, such as with and without its holes filled.
+    """
+    names = [name for name in results[0].images if all(name in other.images for other in results[1:])]
+    for other in results[1:]:
+        if differing := [name for name in names if not same_truth(results[0], other, name)]:
+            counts = " and ".join(f"{one.truths[differing[0]][0]:g}" for one in (results[0], other))
+            raise UserError(
+                f"{len(differing)} of {len(names)} images were measured on two ground truths, such as {differing[0]} "
+                f"on {counts} pixels: their metrics do not compare. Evaluate both on the same depth maps"
+            )
+    return names
+
+
+def same_truth(a: Results, b: Results, name: str) -> bool:
+    """Whether nothing shows that an image was measured on two truths."""
+    values = zip(a.truths.get(name, []), b.truths.get(name, []), TRUTH.values(), strict=False)
+    return all(math.isnan(x + y) or math.isclose(x, y, rel_tol=rounding) for x, y, rounding in values)
 
 
 def image_values(results: Results, names: Sequence[str]) -> Numbers:

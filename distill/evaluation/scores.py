@@ -35,7 +35,8 @@ class ImageScore:
     """One image's metrics, the nine and "mae", with the pixels that counted and how many of them were not finite.
 
     `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
-    their relative error, in the bins of `breakdown.error_bounds`.
+    their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
+    this and by `pixels` two results show whether they were measured on one truth.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ImageScore:
     repaired: int
     parts: dict[str, Part] = field(default_factory=dict)
     errors: tuple[int, ...] = (0,) * BINS
+    truth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ class Evaluation:
             "breakdown": self.breakdown,
             "error_histogram": {"relative_error": error_bounds(), "pixels": self.errors},
             "per_image": [
-                {"name": image.name, "pixels": image.pixels, "repaired": image.repaired, **image.metrics}
-                for image in self.images
+                {"name": one.name, "pixels": one.pixels, "truth": one.truth, "repaired": one.repaired, **one.metrics}
+                for one in self.images
             ],
         }
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.evaluation.arrays import Array, Values
+from distill.evaluation.arrays import Array, Values, float64
 from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
 from distill.evaluation.metrics import measure_parts
 from distill.evaluation.protocols import Protocol, SizeError
@@ -79,7 +79,8 @@ def _score(
     (count, metrics), *measured = measure_parts(pixels.pred, pixels.target, masks)
     named = zip(part_names(protocol.max_depth), measured, strict=True)
     parts = {name: Part(*part) for name, part in named if part[0]}
-    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, tuple(error_counts(pixels)))
+    truth = float(float64(pixels.target).mean())
+    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, tuple(error_counts(pixels)), truth)
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:

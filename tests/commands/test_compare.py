@@ -93,6 +93,29 @@ def test_results_on_other_images_are_refused(refused, results):
     assert "share no image; give two results on one data set" in message
 
 
+@pytest.mark.parametrize(("key", "values"), [("pixels", (11514, 3201)), ("truth", (14.25, 14.2))])
+def test_results_on_two_ground_truths_are_refused(refused, results, key, values):
+    """Such as annotated depth and single scans, or depth of another scale, under one protocol."""
+    first, second = (results(f"{name}.json", {"x": 1.0, "y": 2.0}) for name in "ab")
+    for path, value in zip((first, second), values, strict=True):
+        entry = json.loads(path.read_text())
+        entry["per_image"][1][key] = value
+        path.write_text(json.dumps(entry))
+    message = refused("compare", first, second)
+    assert "1 of 2 images were measured on two ground truths, such as y" in message
+    assert "11514 and 3201" in message or key == "truth"
+
+
+def test_a_truth_that_differs_by_rounding_or_is_not_stated_compares(results, compared):
+    first, second, old = (results(f"{name}.json", {"x": 1.0}) for name in "abc")
+    for path, mean in ((first, 14.25), (second, 14.25 + 1e-6)):
+        entry = json.loads(path.read_text())
+        entry["per_image"][0]["truth"] = mean
+        path.write_text(json.dumps(entry))
+    assert compared(first, second)[0]
+    assert compared(first, old)[0]
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[3]", '"text"', '{"protocol": 1, "fingerprint": 2}', "\xff"])
 def test_a_file_that_holds_no_results_is_refused(refused, results, tmp_path, content):
     (tmp_path / "b.json").write_text(content, encoding="latin-1")

@@ -153,6 +153,7 @@ def test_frames_of_kitti_s_test_drives_are_noticed_in_training(check, tmp_path):
     half = report["halves"]["split"]
     assert half["layout"] == "KITTI frames in the root, depth in gts/"
     assert half["truth"] == "official annotated depth"
+    assert any("100% of the pixels are measured: this is dense depth" in note for note in report["notes"])
     assert half["list"] == "unknown"
     assert any("is no public list" in note for note in report["notes"])
     code, report, _, err = check("kitti", root)

@@ -195,17 +195,19 @@ def test_frames_of_the_selection_are_scored_by_the_selection(evaluated, refused,
 
 
 @pytest.mark.parametrize(
-    ("data", "name", "usual", "other"),
+    ("data", "name", "usual", "other", "share", "otherwise"),
     [
-        ("kitti", "kitti_eigen_garg_kb", "official annotated depth", "single Velodyne scans"),
-        ("nyu", "nyu_eigen", "raw depth", "filled depth"),  # BTS' test pictures were made of the raw depth
+        ("kitti", "kitti_eigen_garg_kb", "official annotated depth", "single Velodyne scans", 0.19, 0.04),
+        ("kitti", "kitti_eigen_garg_kb", "official annotated depth", "dense depth", 0.14, 1.0),
+        ("nyu", "nyu_eigen", "raw depth", "filled depth", 0.76, 1.0),  # BTS' test pictures were made of the raw depth
     ],
 )
-def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usual, other):
+def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usual, other, share, otherwise):
+    """Whether the files' names tell it, or only how many of their pixels are measured."""
     from distill.config import DataConfig
 
-    def protocol_for(truth):
-        contents = SimpleNamespace(truth=truth, pairs=())
+    def protocol_for(truth, measured=share):
+        contents = SimpleNamespace(truth=truth, pairs=(), measured=measured)
         return choose_protocol(
             DataConfig(name=data, root=tmp_path), None, None, 80.0, SimpleNamespace(contents=contents)
         )
@@ -213,7 +215,23 @@ def test_another_kind_of_truth_has_another_fingerprint(tmp_path, data, name, usu
     protocol = PROTOCOLS[name]
     assert protocol_for(usual) == protocol_for("depth maps") == protocol
     assert protocol_for(other).fingerprint != protocol.fingerprint
+    assert protocol_for(usual, otherwise) == protocol_for(other)
     assert protocol_for(other).describe().startswith(f"{other}; {protocol.crop.capitalize()} crop")
+
+
+def test_a_result_carries_the_truth_that_its_files_hold(evaluated, finished, tiny_kitti, tmp_path, refused):
+    depth = cv2.imread(str(tiny_kitti / "2011_09_26_depth/0000000005.png"), cv2.IMREAD_UNCHANGED)
+    made = [evaluated(finished, "--data", "kitti", "--root", tiny_kitti)]
+    line = write_frame(tmp_path, "2011_09_26", "0000000005", depth.shape, 12.0, 256)
+    (tmp_path / "test_files_with_gt.txt").write_text(line)
+    depth[np.arange(len(depth)) % 20 > 0] = 0
+    assert cv2.imwrite(str(tmp_path / "2011_09_26_depth/0000000005.png"), depth)
+    made.append(evaluated(finished, "--data", "kitti", "--root", tmp_path))
+    assert made[0]["settings"]["ground_truth"] == PROTOCOLS["kitti_eigen_garg_kb"].ground_truth
+    assert made[1]["settings"]["ground_truth"] == "single Velodyne scans"
+    for path, one in zip((tmp_path / "a.json", tmp_path / "b.json"), made, strict=True):
+        path.write_text(json.dumps(one | {"fingerprint": "one and the same"}))
+    assert "two ground truths" in refused("compare", tmp_path / "a.json", tmp_path / "b.json")
 
 
 def test_median_scaling_and_the_plain_flip_are_options(evaluated, finished, streets):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
+import statistics
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from distill.data.files.known_lists import UNKNOWN
-from distill.data.files.reading import INTEGER_SCALE, read_depth, read_image
+from distill.data.files.reading import INTEGER_SCALE, DecodeError, read_depth, read_image
 from distill.errors import UserError
+
+FEW_MAPS = 16  # that show what kind of depth all of them are
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,15 @@ class Contents:
         """Names of the usable pairs whose image came before."""
         keys = Counter((pair.image, pair.index) for pair in self.usable)
         return tuple(name_under(self.root, image) for image, _ in (keys - Counter(set(keys))).elements())
+
+    @cached_property
+    def measured(self) -> float:
+        """Share of measured pixels, the median of a few depth maps; NaN where none of them can be read."""
+        shares: list[float] = []
+        for pair in self.usable[:: max(len(self.usable) // FEW_MAPS, 1)][:FEW_MAPS]:
+            with suppress(DecodeError, UserError):
+                shares.append(float((self.read(pair)[1] > 0).mean()))
+        return statistics.median(shares) if shares else math.nan
 
     def first(self, count: int) -> Contents:
         """The first so many usable pairs."""
