@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from distill import __version__
+from distill.console import going_on_unheard
 from distill.engine.signals import ending_cleanly
-from distill.errors import MISTAKE, Interrupted, UserError, did_you_mean
+from distill.errors import MISTAKE, Interrupted, UserError, did_you_mean, out_of_memory
 
 RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher sets it
 
@@ -27,6 +28,11 @@ VERBS = {
     "benchmark": "parameters, FLOPs and latency, beside the paper's figures",
     "export": "write a model as ONNX (float or int8) or as a PyTorch program",
     "data": "what is on disk, what is missing, what to do",
+}
+LESS_MEMORY = {  # what to lower where memory runs out, by verb
+    "train": "lower data.size, data.crop or student.width, train.micro_batch, or data.workers",
+    "benchmark": "give a smaller --size, or a smaller model",
+    "": "give a smaller --size, smaller images, or a smaller model",
 }
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -90,22 +96,28 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
-    try:
-        args = parse(sys.argv[1:] if arguments is None else arguments)
-        with ending_cleanly():
-            code: int = args.run(args)
-            return code
-    except UserError as error:
-        complain(error)
-        return MISTAKE
-    except PermissionError as error:
-        complain(f"no permission for {error.filename}; change it, or give another path")
-        return MISTAKE
-    except KeyboardInterrupt:
-        return 130
-    except Interrupted as error:
-        complain(error)
-        return error.code
+    with going_on_unheard():
+        try:
+            args = parse(sys.argv[1:] if arguments is None else arguments)
+            with ending_cleanly():
+                code: int = args.run(args)
+                return code
+        except UserError as error:
+            complain(error)
+            return MISTAKE
+        except PermissionError as error:
+            complain(f"no permission for {error.filename}; change it, or give another path")
+            return MISTAKE
+        except KeyboardInterrupt:
+            return 130
+        except Interrupted as error:
+            complain(error)
+            return error.code
+        except Exception as error:
+            if not (lack := out_of_memory(error)):
+                raise
+            complain(f"{lack} in distill {args.verb}: {LESS_MEMORY.get(args.verb, LESS_MEMORY[''])}")
+            return MISTAKE
 
 
 def complain(message: object) -> None:

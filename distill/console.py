@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from functools import partial
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,6 +28,47 @@ def inform(message: object) -> None:
 def warn(message: object) -> None:
     """One line that should be noticed."""
     console.print(str(message), style="yellow", highlight=False, markup=False)
+
+
+class Unbreakable(io.TextIOBase):
+    """A stream that loses what it cannot write: its disk is full, its reader or its terminal has gone."""
+
+    def __init__(self, stream: TextIO | None) -> None:  # None: closed before this process began
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # which for a stream is an attribute
+        return self.stream.encoding if self.stream else "utf-8"
+
+    def write(self, text: str) -> int:
+        """All of it, or as much as goes."""
+        with suppress(OSError, ValueError):
+            if self.stream:
+                self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As far as it goes."""
+        with suppress(OSError, ValueError):
+            if self.stream:
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal, or was one."""
+        return self.stream is not None and self.stream.isatty()
+
+    def fileno(self) -> int:
+        """Descriptor of the stream, for those who write past it."""
+        if self.stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self.stream.fileno()
+
+
+@contextmanager
+def going_on_unheard() -> Iterator[None]:
+    """Inside, what cannot be said on the error output stops nobody."""
+    with redirect_stderr(Unbreakable(sys.stderr)):
+        yield
 
 
 class Update(Protocol):

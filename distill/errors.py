@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 import signal
 from collections.abc import Iterable
 
 DONE, FAILURE, MISTAKE = 0, 1, 2  # exit codes: done, a fault of ours, a mistake of the user's
+# What allocators say: PyTorch's, NumPy's, OpenCV's, ONNX Runtime's, the C library's.
+NO_MEMORY = re.compile(
+    "(can't|cannot|unable to|failed to) allocate|(not enough|out of|insufficient) (shared )?memory|bad_alloc"
+    "|unable to (open|resize|mmap|write to|allocate) .{0,20}shared memory",
+    re.IGNORECASE,
+)
+AMOUNT = re.compile(r"(?:allocate|buffer of size):? (\d[\d.]*) ?([KMGT]iB)?")
 
 
 class UserError(Exception):
@@ -31,3 +40,19 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     """ ", did you mean NAME?" with the nearest of the known names, or nothing where none is near."""
     near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """In words that, and how much, memory could not be had, where that is what an error says; None where it is not."""
+    text = str(error)
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+        return None
+    if not (isinstance(error, MemoryError) or NO_MEMORY.search(text)):
+        return None
+    if "shared memory" in text:
+        return "out of shared memory (/dev/shm), by which loading processes hand over images"
+    wanted = AMOUNT.search(text)
+    if wanted is None:
+        return "out of memory"
+    amount = f"{wanted[1]} {wanted[2]}" if wanted[2] else f"{float(wanted[1]) / 2**30:.3g} GiB"
+    return f"out of memory ({amount} more could not be had)"

@@ -7,6 +7,8 @@ import pytest
 
 from distill import __version__
 from distill.cli import main, parse
+from distill.commands import benchmark
+from distill.console import going_on_unheard, inform, progress_bar
 
 VERBS = ("demo", "train", "ablate", "evaluate", "compare", "predict", "benchmark")
 
@@ -127,3 +129,63 @@ def test_an_interruption_and_a_lack_of_permission_have_their_codes(monkeypatch, 
     monkeypatch.setattr("distill.commands.demo.demo", demo)
     assert main(["demo"]) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- the world around a command
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: tried to allocate 4800000000 bytes"),
+            "4.47 GiB",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), "2.00 GiB"),
+        (MemoryError("Unable to allocate 1.09 TiB for an array with shape (3,)"), "1.09 TiB"),
+        (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), "/dev/shm"),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_with_how_much_and_what_to_lower(monkeypatch, refused, error, words):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(benchmark, "run", run)
+    message = refused("benchmark")
+    assert words in message
+    assert "in distill benchmark: give a smaller --size" in message
+
+
+def test_another_error_is_no_lack_of_memory(monkeypatch):
+    def run(args):
+        raise OSError(28, "No space left on device: cannot allocate")
+
+    monkeypatch.setattr(benchmark, "run", run)
+    with pytest.raises(OSError, match="No space left"):
+        main(["benchmark"])
+
+
+class Gone:
+    """An error output whose terminal or reader has gone, or whose disk is full."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Gone(), None])
+def test_a_message_that_nobody_can_read_changes_no_exit_code(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main(["train", "nowhere.yaml"]) == 2
+    with going_on_unheard(), progress_bar("looking", 3) as update:
+        inform("here")
+        update(advance=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from distill.assembly.datasets import build_data
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return DONE
     folder = train_run(config, output, args.resume, args.force)
     if not console.quiet:
-        print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
+        with suppress(OSError):  # who does not listen loses these lines, and nothing else
+            print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}", flush=True)
     return DONE
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
+import pickle
+import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +19,15 @@ from distill.engine.processes import on_main
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import Resumable, StateDict
 from distill.engine.step import merge_statistics
-from distill.errors import UserError
+from distill.errors import UserError, out_of_memory
 from distill.files import HashingWriter, checksum, sync_folder, write_atomically
 
 STATE, DIGEST = "state.pt", "state.sha256"
+PLACE = re.compile(r"step-\d{9,}")  # the name of a checkpoint
+
+
+class DamagedError(Exception):
+    """A checkpoint that is not what was written, and so passed over; one that cannot be read just now is not."""
 
 
 class Checkpoints:
@@ -30,8 +37,13 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def paths(self) -> list[Path]:
-        """Whole checkpoints, newest first."""
-        return sorted((p for p in self.folder.glob("step-*") if p.is_dir()), reverse=True)
+        """Checkpoints, newest first. Whatever else lies there is somebody else's, and never touched.
+
+        Raises:
+            OSError: If the folder is there and cannot be read.
+        """
+        names = [path for path in listed(self.folder) if PLACE.fullmatch(path.name)]
+        return sorted((path for path in names if {STATE, DIGEST} & {one.name for one in listed(path)}), reverse=True)
 
     def save(self, step: int, state: StateDict) -> Path:
         """Write a state of tensors and plain values; a crash at any moment leaves the older ones untouched.
@@ -56,12 +68,12 @@ class Checkpoints:
     def _clear(self) -> None:
         """Remove what interrupted writes left: it would take the room that the next one needs."""
         self._recover()
-        for old in self.folder.glob(".part-*"):
-            shutil.rmtree(old, ignore_errors=True)
+        for old in listed(self.folder, ".part-"):
+            remove(old)
 
     def _recover(self) -> None:
         """A kill between two renames leaves neither state of a step in its place: put the former one back."""
-        for old in self.folder.glob(".part-old-*"):
+        for old in listed(self.folder, ".part-old-"):
             place = self.folder / f"step-{old.name.rpartition('-')[2]}"
             if not place.exists():
                 os.rename(old, place)
@@ -70,17 +82,54 @@ class Checkpoints:
         # Later ones are damaged: the run went back behind them. They must not push this one out.
         paths = self.paths()
         for old in paths[: paths.index(newest)] + paths[paths.index(newest) + self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
 
     def load(self) -> StateDict | None:
-        """The newest state that is whole, None where there is none; a damaged one is named and passed over."""
-        self._recover()
-        for path in self.paths():
-            try:
-                return read_state(path)
-            except (OSError, ValueError, RuntimeError, EOFError) as error:
-                warnings.warn(f"checkpoint {path} is damaged ({error}); falling back to the one before", stacklevel=2)
+        """The newest state that is whole, None where there is no checkpoint; a damaged one is named and passed over.
+
+        Raises:
+            UserError: If one cannot be read just now, or all are damaged: starting afresh would cost the whole run.
+        """
+        path = self.folder
+        try:
+            self._recover()
+            paths = self.paths()
+            for path in paths:
+                try:
+                    return read_state(path)
+                except DamagedError as error:
+                    warnings.warn(f"checkpoint {path} is damaged ({error}) and passed over", stacklevel=2)
+        except OSError as error:
+            raise UserError(
+                f"checkpoint {path} cannot be read ({error.strerror}); nothing was changed: mend that and continue "
+                "with --resume, or choose another --output"
+            ) from error
+        if paths:
+            raise UserError(
+                f"no checkpoint in {self.folder} is whole ({len(paths)} are damaged); put a copy of one there, or "
+                "remove that folder to start from step 0"
+            )
         return None
+
+
+def listed(folder: Path, prefix: str = "") -> list[Path]:
+    """What lies in a folder under names with a prefix; nothing where there is no folder.
+
+    Unlike `Path.glob`, which takes a folder that may not be read for an empty one.
+    """
+    try:
+        return [folder / name for name in os.listdir(folder) if name.startswith(prefix)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def remove(folder: Path) -> None:
+    """Take a checkpoint away, or what there is of it: its own files, and the folder where nothing else is in it."""
+    with suppress(OSError):
+        for path in listed(folder):
+            if path.name in (STATE, DIGEST) or path.name.startswith(f".{DIGEST}."):
+                path.unlink()
+        folder.rmdir()
 
 
 def write_state(folder: Path, state: StateDict) -> None:
@@ -101,10 +150,25 @@ def write_state(folder: Path, state: StateDict) -> None:
 
 
 def read_state(folder: Path) -> StateDict:
-    """A state whose checksum is right, on the CPU."""
-    if checksum(folder / STATE) != (folder / DIGEST).read_text().strip():
-        raise ValueError("its checksum does not match")
-    state: StateDict = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    """A state whose checksum is right, on the CPU.
+
+    Raises:
+        DamagedError: If it is not what was written, or half of it is missing.
+        OSError: If it cannot be read.
+        UserError: If it is whole, but nothing that this version reads.
+    """
+    try:
+        expected = (folder / DIGEST).read_bytes().strip()
+        if checksum(folder / STATE).encode() != expected:
+            raise DamagedError("its checksum does not match")
+    except FileNotFoundError as error:
+        raise DamagedError(f"{Path(error.filename).name} is missing") from error
+    try:
+        state: StateDict = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        if out_of_memory(error):
+            raise
+        raise UserError(f"checkpoint {folder} is no state of a run: {' '.join(str(error).split())[:200]}") from error
     return state
 
 
@@ -137,7 +201,9 @@ class Saving:
         return True
 
     def _report(self, error: OSError) -> None:
-        last = next((path.name for path in self.checkpoints.paths()), "none")
+        last = "none"
+        with suppress(OSError, IndexError):
+            last = self.checkpoints.paths()[0].name
         failure = f"checkpoint of step {self.resumable.state.step} not written ({error}); the last good one is {last}"
         if self.config.train.if_not_saved == "stop":
             raise UserError(f"{failure}. Make room and continue with --resume, or set train.if_not_saved=go_on")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import socket
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from distill.config import Config, Content, dump_config, load_config
@@ -28,8 +31,13 @@ HARMLESS = {
     "train.checkpoint_minutes",
     "train.keep",
     "train.if_not_saved",
+    "eval.protocol",
+    "eval.tta",
+    "eval.limit",
     "eval.pictures",
 }
+# What a run that was killed before it wrote its configuration leaves.
+BEGINNINGS = re.compile(r"run\.lock|alignment\.json|events\..*|\..*")
 
 
 class RunFolder:
@@ -39,6 +47,7 @@ class RunFolder:
         self.path = path
         self.config, self.lock, self.done = path / CONFIG, path / LOCK, path / DONE
         self.checkpoints, self.student = path / "checkpoints", path / "student"
+        self.held: int | None = None  # descriptor of the lock
 
     @property
     def finished(self) -> bool:
@@ -68,64 +77,94 @@ class RunFolder:
 
     def begin(self, config: Config) -> None:
         """Write what marks this folder as that run's, and as in use."""
-        self._lock()
+        if self.held is None or not self._is_ours(self.held):  # the folder has vanished meanwhile
+            self.release()
+            self._lock()
         write_atomically(self.config, dump_config(config))
 
-    def _lock(self) -> None:
-        write_atomically(self.lock, f"{os.getpid()} {socket.gethostname()}\n")
-
     def claim(self, resume: bool) -> None:
-        """Make the folder and lock it.
+        """Make the folder and lock it, for as long as this process lives.
 
         Raises:
-            UserError: If it cannot be written, is in use, or holds something and `resume` is False.
+            UserError: If it cannot be written, is in use, or holds something and `resume` is False; other programs'
+                files are not resumed either.
         """
         try:
-            self._refuse_if_locked()
-            self._refuse_if_taken(resume)
+            self._refuse_if_foreign()
             self._lock()
+            if not resume and any(path.name != LOCK for path in self.path.iterdir()):
+                self.release()
+                kind = "another run" if self.config.exists() else "other files"
+                raise UserError(
+                    f"output {self.path} holds {kind}; continue it with --resume, or choose another --output"
+                )
         except OSError as error:
             raise UserError(
                 f"output {self.path} cannot be written ({error.strerror}); choose another --output"
             ) from error
 
-    def _refuse_if_taken(self, resume: bool) -> None:
+    def _refuse_if_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output {self.path} is a file; give a folder with --output")
-        if not resume and self.path.is_dir() and any(p.name != LOCK for p in self.path.iterdir()):
-            kind = "another run" if self.config.exists() else "other files"
-            raise UserError(f"output {self.path} holds {kind}; continue it with --resume, or choose another --output")
-
-    def _refuse_if_locked(self) -> None:
-        try:
-            number, host = self.lock.read_text().split()
-            process = int(number)
-        except (OSError, ValueError):
+        if self.config.is_file() or not self.path.is_dir():
             return
-        if host != socket.gethostname():
-            warnings.warn(
-                f"output {self.path} was in use by process {process} on {host}; if it still is, stop one of the two",
-                stacklevel=4,
-            )
-        elif process != os.getpid() and is_alive(process):
+        if any(self.checkpoints.glob("step-*/state.sha256")):
+            warnings.warn(f"{self.config} is lost; the run goes on by the configuration that was given", stacklevel=4)
+            return
+        others = sorted(path.name for path in self.path.iterdir() if not BEGINNINGS.fullmatch(path.name))
+        if others:
             raise UserError(
-                f"output {self.path} is in use by process {process}; wait for it, or choose another --output"
+                f"output {self.path} holds other files ({', '.join(others[:3])}) and no {CONFIG}: it is no run's "
+                "folder; choose another --output"
             )
+
+    def _lock(self) -> None:
+        """Lock the folder in one step. The system lets go of the lock of a process that ends, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            try:
+                # Unlike flock's, not inherited by processes that load images and may outlive this one.
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                holder = os.read(descriptor, 200).decode(errors="replace").split()
+                os.close(descriptor)
+                raise UserError(
+                    f"output {self.path} is in use by process {' on '.join(holder)}; wait for it, or choose another "
+                    f"--output (if no run goes on there, delete {self.lock})"
+                ) from None
+            except OSError as error:
+                warnings.warn(f"{self.lock} cannot be locked ({error.strerror}); let no other run use it", stacklevel=4)
+            if self._is_ours(descriptor):
+                break
+            os.close(descriptor)  # of one that its run has just released
+        self._sign(descriptor)
+        self.held = descriptor
+
+    def _is_ours(self, descriptor: int) -> bool:
+        """Whether an open file is the one that lies in the lock's place."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(descriptor), self.lock.lstat())
+        return False
+
+    def _sign(self, descriptor: int) -> None:
+        """Write who holds the lock, for messages; a note of another machine may be of a run that still goes on."""
+        number, *host = os.read(descriptor, 200).decode(errors="replace").split() or [""]
+        if number.isdigit() and host and host[0] != socket.gethostname():
+            warnings.warn(
+                f"output {self.path} was in use by process {number} on {host[0]}; if it still is, stop one of the two",
+                stacklevel=5,
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let others have the folder."""
-        self.lock.unlink(missing_ok=True)
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of that number runs on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if self.held is not None:
+            if self._is_ours(self.held):
+                self.lock.unlink()
+            os.close(self.held)
+            self.held = None
 
 
 def keys_of(config: Config) -> Content:

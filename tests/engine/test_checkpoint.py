@@ -1,10 +1,13 @@
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from distill.engine.checkpoint import STATE, Checkpoints
+from distill.errors import UserError
 from distill.files import HashingWriter
 
 
@@ -59,7 +62,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(checkpoints):
     checkpoints.save(1, state(1))
     checkpoints.save(2, state(2))
     damage(checkpoints, 2)
-    with pytest.warns(UserWarning, match=r"step-000000002 is damaged \(its checksum does not match\); falling back"):
+    with pytest.warns(UserWarning, match=r"step-000000002 is damaged \(its checksum does not match\) and passed"):
         assert checkpoints.load()["step"] == 1
 
 
@@ -71,20 +74,55 @@ def test_half_a_checkpoint_counts_as_damaged(checkpoints, missing):
         assert checkpoints.load()["step"] == 1
 
 
-def test_if_all_are_damaged_there_is_none(checkpoints):
-    checkpoints.save(1, state(1))
-    checkpoints.save(2, state(2))
-    damage(checkpoints, 1)
-    damage(checkpoints, 2)
-    with pytest.warns(UserWarning, match="is damaged"):
-        assert checkpoints.load() is None
+def test_if_all_are_damaged_the_run_is_not_begun_again(checkpoints):
+    for step in (1, 2):
+        checkpoints.save(step, state(step))
+        damage(checkpoints, step)
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(UserError, match=r"no checkpoint in .* is whole \(2 are damaged\); .*remove that folder"),
+    ):
+        checkpoints.load()
+    assert len(names(checkpoints)) == 2
+
+
+FAILING = {"open": errno.EIO, "listdir": errno.EACCES}
+
+
+@pytest.mark.parametrize("call", FAILING)
+def test_a_checkpoint_that_cannot_be_read_just_now_is_not_taken_for_a_damaged_one(checkpoints, monkeypatch, call):
+    for step in (1, 2):
+        checkpoints.save(step, state(step))
+
+    def fail(path, *options, **named):
+        if "step-000000002" in str(path):
+            raise OSError(FAILING[call], os.strerror(FAILING[call]), str(path))
+        return {"open": opened, "listdir": listdir}[call](path, *options, **named)
+
+    opened, listdir = Path.open, os.listdir
+    monkeypatch.setattr(*{"open": (Path, "open"), "listdir": (os, "listdir")}[call], fail)
+    with pytest.raises(UserError, match=rf"cannot be read \({os.strerror(FAILING[call])}\); nothing was changed"):
+        checkpoints.load()
+
+
+def test_what_others_put_beside_checkpoints_is_neither_read_nor_removed(checkpoints):
+    kept = [checkpoints.folder / name for name in ("step-000000001-good", "step-7", "step-000000005")]
+    for path in kept:
+        path.mkdir(parents=True)
+        (path / "model.bin").write_bytes(b"theirs")
+    (checkpoints.save(2, state(2)) / "notes.txt").write_text("mine")
+    for step in (3, 4):
+        checkpoints.save(step, state(step))
+    assert names(checkpoints) == ["step-000000004", "step-000000003"]
+    assert all((path / "model.bin").exists() for path in kept)
+    assert os.listdir(checkpoints.folder / "step-000000002") == ["notes.txt"]
 
 
 def test_damaged_checkpoints_of_later_steps_do_not_push_a_new_one_out(checkpoints):
     for step in (8, 9):
         checkpoints.save(step, state(step))
         damage(checkpoints, step)
-    checkpoints.save(3, state(3))  # the run started afresh
+    checkpoints.save(3, state(3))  # the run went back behind them
     assert checkpoints.load()["step"] == 3
 
 

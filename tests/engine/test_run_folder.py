@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from distill.config import parse_config
-from distill.engine.run_folder import HARMLESS, RunFolder, flatten, is_alive
+from distill.engine.run_folder import HARMLESS, RunFolder, flatten
 from distill.errors import UserError
 from distill.files import write_atomically
 
@@ -16,20 +16,24 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "deep" / "run")
 
 
-@pytest.fixture(scope="module")
-def gone():
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    process.wait()
-    return process.pid
+HOLDER = """
+import sys
+from distill.engine.run_folder import RunFolder
+RunFolder(__import__("pathlib").Path(sys.argv[1])).claim(resume=True)
+print(flush=True)
+input()
+"""
 
 
 @pytest.fixture
-def alive():
-    """The number of a process that lives, and is not this one."""
-    process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
-    yield process.pid
-    process.communicate(b"\n")
+def holder(folder):
+    """Another process that has claimed the folder."""
+    words = [sys.executable, "-c", HOLDER, str(folder.path)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.communicate()
 
 
 def lock(folder, process, host=None):
@@ -49,29 +53,57 @@ def test_a_released_folder_can_be_claimed_again(folder):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_in_use_is_refused(folder, alive, resume):
+def test_a_folder_in_use_is_refused_until_its_process_ends(folder, holder, resume):
     write_atomically(folder.config, "seed: 0\n")
-    lock(folder, alive)
-    with pytest.raises(UserError, match=rf"is in use by process {alive}; wait for it, or choose another --output"):
+    with pytest.raises(UserError, match=rf"is in use by process {holder.pid} on .*delete .*run\.lock"):
         folder.claim(resume)
+    assert folder.lock.read_text().split()[0] == str(holder.pid)
+    holder.kill()
+    holder.wait()
+    folder.claim(resume=True)
 
 
-def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder, gone):
-    lock(folder, gone)
+def test_a_lock_that_nobody_holds_is_taken_over_whoever_has_the_number_now(folder):
+    lock(folder, os.getppid())
     folder.claim(resume=False)
     assert folder.lock.read_text().split()[0] == str(os.getpid())
 
 
-@pytest.mark.parametrize("content", ["", "12", "twelve here", "\x00\x00 \x00"])
+def test_a_lock_that_is_released_while_another_waits_for_it_is_no_lock(folder, monkeypatch):
+    former = RunFolder(folder.path)
+    former.claim(resume=False)
+    opened, calls = os.open, []
+
+    def open_and_release(path, *options):
+        descriptor = opened(path, *options)
+        if not calls:
+            calls.append(former.release())
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_release)
+    folder.claim(resume=False)
+    assert folder._is_ours(folder.held)
+
+
+def test_a_lock_is_not_followed_to_another_file(folder, tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    folder.path.mkdir(parents=True)
+    folder.lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="cannot be written"):
+        folder.claim(resume=False)
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("content", ["", "12", "twelve here", "\x00\x00 \x00", f"{10**30} {socket.gethostname()}"])
 def test_a_lock_that_says_nothing_is_taken_over(folder, content):
     write_atomically(folder.lock, content)
     folder.claim(resume=False)
     assert folder.lock.read_text().split()[0] == str(os.getpid())
 
 
-def test_the_lock_of_another_machine_says_nothing_about_processes_of_this_one(folder, alive):
-    lock(folder, alive, host="elsewhere")
-    with pytest.warns(UserWarning, match=rf"was in use by process {alive} on elsewhere; if it still is, stop one"):
+def test_the_lock_of_another_machine_says_nothing_about_processes_of_this_one(folder):
+    lock(folder, 1, host="elsewhere")
+    with pytest.warns(UserWarning, match=r"was in use by process 1 on elsewhere; if it still is, stop one"):
         folder.claim(resume=True)
     assert folder.lock.read_text().split()[0] == str(os.getpid())
 
@@ -83,10 +115,24 @@ def test_another_run_is_refused_unless_it_is_resumed(folder):
     folder.claim(resume=True)
 
 
-def test_other_files_are_never_mixed_with_a_run(folder):
-    write_atomically(folder.path / "holiday.jpg", b"")
-    with pytest.raises(UserError, match="holds other files"):
-        folder.claim(resume=False)
+@pytest.mark.parametrize("resume", [False, True])
+def test_other_files_are_never_mixed_with_a_run(folder, resume):
+    write_atomically(folder.path / "checkpoints" / "step-100" / "model.bin", b"")
+    with pytest.raises(UserError, match=r"holds other files \(checkpoints\) and no config.yaml"):
+        folder.claim(resume)
+    assert [path.name for path in folder.path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("name", ["run.lock", "alignment.json", "events.out.tfevents.1", ".config.yaml.part"])
+def test_a_run_that_was_killed_before_its_configuration_was_written_may_begin_again(folder, name):
+    write_atomically(folder.path / name, "")
+    folder.claim(resume=True)
+
+
+def test_a_run_whose_configuration_was_lost_goes_on_from_its_checkpoints(folder):
+    write_atomically(folder.checkpoints / "step-000000003" / "state.sha256", "")
+    with pytest.warns(UserWarning, match=r"config\.yaml is lost"):
+        folder.claim(resume=True)
 
 
 def test_a_file_in_the_folders_place_is_refused(folder):
@@ -107,12 +153,6 @@ def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(tmp_path / "run").claim(resume=False)
-
-
-def test_this_process_and_the_first_are_alive(gone):
-    assert is_alive(os.getpid())
-    assert is_alive(1)
-    assert not is_alive(gone)
 
 
 @pytest.fixture

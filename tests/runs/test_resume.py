@@ -193,14 +193,6 @@ def test_a_validation_that_was_cut_short_is_made_up_for(
     ]
 
 
-def test_a_run_in_use_is_refused_and_its_lock_stays(own_run, config_file, refused):
-    (own_run / "done.json").unlink()
-    (own_run / "run.lock").write_text(f"{os.getppid()} {os.uname().nodename}\n")
-    message = refused("train", config_file, "--output", own_run, "--resume")
-    assert f"is in use by process {os.getppid()}" in message
-    assert (own_run / "run.lock").exists()
-
-
 def test_a_run_refused_while_it_is_put_together_leaves_no_trace(config_file, tmp_path, refused, finished):
     wrong = f"teacher.checkpoint={finished / 'student' / 'model.safetensors'}"
     refused("train", config_file, wrong, "--output", tmp_path / "run")
