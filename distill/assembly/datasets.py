@@ -85,7 +85,7 @@ def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse:
 
 def has_test_half(data: DataConfig) -> bool:
     """Whether there is something to validate with: scenes always, otherwise a test list."""
-    return data.name == "scenes" or data.split.test is not None or source(data).has_test_half()
+    return data.name == "scenes" or data.split.test is not None or source(data).has_half("test")
 
 
 def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:

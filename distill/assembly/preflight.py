@@ -35,16 +35,25 @@ def preflight(training: TrainingSet, test: DepthDataset | None, max_faults: floa
         parts.append(training.photographs)
     check_shapes(training, survey)
     if test is not None:
-        check_once(test)
-        look_at("test", test, max_faults)
+        check_test(test, max_faults)
         for part in parts:
             check_apart(part, test)
+
+
+def check_test(test: DepthDataset, max_faults: float) -> None:
+    """Refuse to evaluate on what `distill data check` refuses, and on images that come twice or have no depth."""
+    if test.contents is not None and test.contents.images_only:
+        raise UserError(f"{test.contents.source} has no depth to evaluate on: add its depth maps, or name another half")
+    check_once(test)
+    look_at("test", test, max_faults)
 
 
 def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | None:
     """Look at every file of a half, with a bar that tells how far it is."""
     with progress_bar(f"looking at the {half} files") as update:
         survey = check_files(dataset, max_faults, lambda done, total: update(completed=done, total=total))
+    for remark in dataset.contents.remarks if dataset.contents else ():
+        warn(f"{half}: {remark}")
     if survey and survey.faults:
         some = "; ".join(f"{path} ({why})" for path, why in sorted(survey.faults.items())[:FEW])
         warn(f"{len(survey.faults)} of {survey.files} {half} files cannot be read and are passed over: {some}")

@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
+from distill.config import DataConfig
 from distill.console import progress_bar
 from distill.data import TRUTHS, Contents, Source
-from distill.data.checking import SAMPLES, Half, make_report
+from distill.data.checking import Half, make_report
 from distill.data.files.list_files import Part
 from distill.data.nyu.labelled import LABELLED_FILES, labelled_file, write_pictures
 from distill.data.survey import survey
@@ -64,20 +65,20 @@ def check(args: argparse.Namespace) -> None:
 
 
 def find_halves(source: Source, split: Path | None) -> Iterator[tuple[str, Contents]]:
-    """The list asked for, or both halves of the set."""
+    """The list asked for, or the halves of the set that are there."""
     if split is not None:
         yield "split", source.find("test", split)
         return
-    yield "train", source.find("train")
-    if source.has_test_half():
-        yield "test", source.find("test")
+    there = [part for part in PARTS if source.has_half(part)]
+    for part in there or PARTS[:1]:
+        yield part, source.find(part)
 
 
 def look_at(name: str, contents: Contents) -> Half:
     """Survey a half, with a bar that shows how far it is."""
     with progress_bar(f"looking at {name}") as update:
-        seen = survey(contents, samples=SAMPLES, progress=lambda done, total: update(completed=done, total=total))
-    return Half(name, contents, seen)
+        seen = survey(contents, progress=lambda done, total: update(completed=done, total=total))
+    return Half(name, contents, seen, DataConfig.model_fields["max_faults"].default)
 
 
 def prepare(args: argparse.Namespace) -> None:

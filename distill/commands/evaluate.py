@@ -11,13 +11,13 @@ import torch
 from accelerate import PartialState
 
 from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
+from distill.assembly.preflight import check_test
 from distill.commands.arguments import DATA_SETS, MODEL, TRUTHS, check_writable, factor, image_size
 from distill.config import DataConfig, parse_config
 from distill.console import inform, progress_bar
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.reading import INTEGER_SCALE
-from distill.data.survey import check_once
 from distill.errors import DONE, UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
@@ -87,7 +87,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
             check_writable(path, f"--{option}")
     state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
     dataset = open_dataset(data, "test", split=args.split)
-    check_once(dataset)
+    check_test(dataset, data.max_faults)
     protocols = choose_protocols(args, data, dataset)
     predictor = open_predictor(args, data, protocols[0], state)
     predict = recorded(args, data, predictor, protocols[0], state) if args.save_predictions else predictor.predict

@@ -12,12 +12,11 @@ from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.labelled import FRAME
 from distill.data.opening import USUAL, Source, kind_of_truth
-from distill.data.survey import MIN_DEPTH, Survey, fitting_scale, shared_images
+from distill.data.survey import MIN_DEPTH, SAMPLES, Survey, file_problems, fitting_scale, shared_images
 from distill.errors import UserError
 
 Report = dict[str, Any]  # in types that JSON knows
 
-SAMPLES = 32  # depth maps that are read of each half
 FEW = 5  # names that are listed
 NEAR = 0.02  # share of the cap within which depth is hardly all
 MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
@@ -36,6 +35,7 @@ class Half:
     name: str
     contents: Contents
     seen: Survey
+    max_faults: float  # share of its samples that training would pass over
 
 
 def make_report(source: Source, halves: list[Half]) -> Report:
@@ -60,6 +60,8 @@ def make_report(source: Source, halves: list[Half]) -> Report:
             notes.append(f"training and test share {len(scenes)} scenes, such as {scenes[0]}")
     else:
         notes.append("only one half was looked at, so nothing is known of an overlap")
+        if halves[0].name == "test":
+            notes.append("there is no training half: this can be evaluated on, not trained on")
     return report | {"ok": not problems, "problems": problems, "notes": notes}
 
 
@@ -94,11 +96,7 @@ def problems_of(half: Half, dataset: str) -> Iterator[str]:
         contents.check()
     except UserError as error:
         yield str(error)
-    if seen.faults:
-        path, why = min(seen.faults.items())
-        yield f"{len(seen.faults)} of {seen.files} files cannot be read, such as {path} ({why}): get them again"
-    if wrong := [one for one in seen.wrong if "cannot read" not in one]:
-        yield f"{wrong[0]} (and {len(wrong) - 1} more of those looked at)" if len(wrong) > 1 else wrong[0]
+    yield from file_problems(contents, seen, half.max_faults)
     expected, fits = FRAME_SIZES.get(dataset, ("", lambda size: True))
     if odd := {size: count for size, count in seen.sizes.items() if not fits(size)}:
         height, width = min(odd)
@@ -106,7 +104,8 @@ def problems_of(half: Half, dataset: str) -> Iterator[str]:
         yield f"{sum(odd.values())} images are not {expected}, such as {name} of {height}x{width}: give whole frames"
     if half.name == "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: drop them"
-    if contents.usable and not contents.images_only and not seen.wrong:
+    unknown = seen.depths is None and seen.faults  # none of those looked at could be read
+    if contents.usable and not contents.images_only and not (seen.wrong or unknown):
         yield from depth_problems(half)
 
 
@@ -135,6 +134,9 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
     if half.name != "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
+    yield from contents.remarks
+    if half.seen.faults:
+        yield f"{len(half.seen.faults)} files that cannot be read would be passed over"
     if contents.without_truth:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if dataset == "folder" and len(half.seen.sizes) > 1:

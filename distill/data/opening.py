@@ -50,22 +50,32 @@ class Source:
             named = split
         elif split is not None:
             named = str(split) if str(split) in NAMED_LISTS[self.name] else self.root / split
+        other: Part = "test" if part == "train" else "train"
+        whole = self.root, None, ""  # a folder that nobody divided: to train on, and to evaluate on
+        if named is None and self.usual(part) is None and self.usual(other) not in (None, whole):
+            what = "train" if part == "train" else "evaluate"
+            raise UserError(
+                f"{self.root} holds the {other} half alone, nothing to {what} on: add the {part} half, or name a list"
+            )
+        listed = named or self.usual(part)
         if self.name == "kitti":
-            listed = named or usual_kitti_split(self.root, part) or f"eigen_{part}"
-            return find_kitti(self.root, listed, self.truth)  # type: ignore[arg-type]
+            return find_kitti(self.root, listed or f"eigen_{part}", self.truth)  # type: ignore[arg-type]
         if self.name == "nyu":
-            return find_nyu(self.root, named or usual_nyu_split(self.root, part) or part, self.truth)  # type: ignore[arg-type]
-        root, pairs = (self.root, Path(named)) if named else usual_folder_split(self.root, part)
-        return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera)
+            return find_nyu(self.root, listed or part, self.truth)  # type: ignore[arg-type]
+        root, pairs, half = listed if isinstance(listed, tuple) else (self.root, Path(named) if named else None, "")
+        return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera, half)
 
-    def has_test_half(self) -> bool:
-        """Whether there is a half to validate on where no list is named."""
+    def usual(self, part: Part) -> Path | str | tuple[Path, Path | None, str] | None:
+        """What a half is read from where no list is named; None where there is no such half."""
         if not self.root.is_dir():
-            return False
+            return None
         if self.name == "folder":
-            return usual_folder_split(self.root, "test") != (self.root, None)
-        usual = usual_kitti_split if self.name == "kitti" else usual_nyu_split
-        return usual(self.root, "test") is not None
+            return usual_folder_split(self.root, part)
+        return usual_kitti_split(self.root, part) if self.name == "kitti" else usual_nyu_split(self.root, part)
+
+    def has_half(self, part: Part) -> bool:
+        """Whether there is a half to train on, or to validate on, where no list is named."""
+        return self.usual(part) is not None
 
 
 def kind_of_truth(dataset: str, contents: Contents) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from distill.data.files.pairs import Contents
-from distill.data.files.probing import Progress, probe_all
+from distill.data.files.pairs import Contents, Pair, identity
+from distill.data.files.probing import Facts, Progress, probe_all
 from distill.data.files.reading import DecodeError
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
 
 MIN_DEPTH = 1e-3  # metres; what is not farther counts as not measured, in training and in evaluation
-MOST_READ = 3  # suspicious pairs that are read for their message
+SAMPLES = 32  # pairs that are read of each half
+MOST_READ = MOST_NAMED = 3  # suspicious pairs that are read for their message, and files that one lists
 USUAL_SCALES = (100, 256, 1000, 5000, 10000)  # units per metre that depth PNGs come in
 
 Item = TypeVar("Item")
@@ -41,7 +42,7 @@ class Survey:
 
     files: int  # how many they are
     faults: dict[str, str]  # why a file cannot be read, by path
-    sizes: Counter[tuple[int, int]]  # height and width of the images, counted, where headers show them
+    sizes: Counter[tuple[int, int]]  # height and width of the images, counted, of those whose size is known
     bits: Counter[int]  # of the depth maps, counted, likewise
     examples: dict[tuple[int, int], int]  # which pair is the first of each size
     marks: dict[str, bytes]  # of every image that can be read, by its path: copies share one
@@ -49,34 +50,51 @@ class Survey:
     depths: Depths | None  # what sampled depth maps hold; None where none was read
 
 
-def survey(contents: Contents, *, samples: int = 0, progress: Progress | None = None) -> Survey:
-    """Look at the ends of every file that a data set consists of, and read `samples` of its depth maps."""
+def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | None = None) -> Survey:
+    """Look at the ends of every file that a data set consists of, and read `samples` of its pairs."""
     pairs = contents.usable
     facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth) if path), progress)
-    sizes = [(index, size) for index, pair in enumerate(pairs) if (size := facts[pair.image].size)]
-    suspicious = []  # depth that is a picture, or of another size than its image
-    for pair in pairs:
-        image, depth = facts[pair.image], facts[pair.depth or pair.image]
-        odd = not depth.like_depth or image.size not in (None, depth.size)
-        if depth is not image and depth.channels is not None and odd and not image.fault:
-            suspicious.append(pair)
+    faults = {path: fact.fault for path, fact in facts.items() if fact.fault}
+    sizes = {index: size for index, pair in enumerate(pairs) if (size := facts[pair.image].size)}
+    wrong = [
+        f"{pair.image} is a depth map (one channel of {facts[pair.image].bits} bits), expected an image: name the image"
+        for pair in pairs
+        if facts[pair.image].like_depth
+    ]
+    suspicious = sorted(suspicion for index, pair in enumerate(pairs) if (suspicion := _suspect(index, pair, facts)))
     maps: list[np.ndarray] = []
-    wrong: list[str] = []
-    for pair in {id(pair): pair for pair in (*suspicious[:MOST_READ], *evenly(pairs, samples))}.values():
+    for index in dict.fromkeys((*(index for _, index in suspicious[:MOST_READ]), *evenly(range(len(pairs)), samples))):
+        if faults.keys() & {pairs[index].image, pairs[index].depth}:
+            continue
         try:
-            maps.append(contents.read(pair)[1])
-        except (DecodeError, UserError) as error:
+            image, depth = contents.read(pairs[index])
+        except DecodeError as error:
+            faults[error.path] = error.why
+        except UserError as error:
             wrong.append(str(error))
+        else:
+            maps.append(depth)
+            sizes.setdefault(index, image.shape[:2])
     return Survey(
         files=len(facts),
-        faults={path: fact.fault for path, fact in facts.items() if fact.fault},
-        sizes=Counter(size for _, size in sizes),
+        faults=faults,
+        sizes=Counter(sizes.values()),
         bits=Counter(bits for pair in pairs if pair.depth and (bits := facts[pair.depth].bits)),
-        examples={size: index for index, size in reversed(sizes)},
+        examples={size: index for index, size in sorted(sizes.items(), reverse=True)},
         marks={pair.image: mark for pair in pairs if not pair.index and (mark := facts[pair.image].mark)},
         wrong=tuple(wrong),
         depths=measure(maps, contents.max_depth) if samples else None,
     )
+
+
+def _suspect(index: int, pair: Pair, facts: Mapping[str, Facts]) -> tuple[int, int] | None:
+    """A pair to read for its message: first those of two sizes, then those whose depth is a picture."""
+    image, depth = facts[pair.image], facts[pair.depth or pair.image]
+    if depth is image or depth.size is None or image.fault:
+        return None
+    if image.size not in (None, depth.size):
+        return 0, index
+    return None if depth.like_depth else (1, index)
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
@@ -107,9 +125,26 @@ def fitting_scale(farthest: float, scale: float, max_depth: float) -> float:
 
 
 def shared_images(train: Contents, test: Contents) -> list[str]:
-    """Names of the test images that are training images as well."""
-    seen = {(pair.image, pair.index) for pair in train.usable}
-    return [pair.name for pair in test.usable if (pair.image, pair.index) in seen]
+    """Names of the test images that are training images as well, whatever links lead to them."""
+    seen = {identity(pair) for pair in train.usable}
+    return [pair.name for pair in test.usable if identity(pair) in seen]
+
+
+def file_problems(contents: Contents, seen: Survey, max_faults: float) -> Iterator[str]:
+    """Why files of a half cannot be used: depth maps that are none or do not fit, and too many that cannot be read.
+
+    Args:
+        max_faults: Share of samples that may be unreadable.
+    """
+    if seen.wrong:
+        more = f" (and {len(seen.wrong) - 1} more of those looked at)" if len(seen.wrong) > 1 else ""
+        yield f"{seen.wrong[0]}{more}"
+    if len(seen.faults) > max_faults * len(contents.usable):
+        first = "; ".join(f"{path} ({why})" for path, why in sorted(seen.faults.items())[:MOST_NAMED])
+        yield (
+            f"{len(seen.faults)} of {seen.files} files cannot be read (more than data.max_faults allows), such as "
+            f"{first}: get them again, remove them, or raise data.max_faults"
+        )
 
 
 # -------------------------------------------------------------------------------------------------- before the training
@@ -118,23 +153,14 @@ def shared_images(train: Contents, test: Contents) -> list[str]:
 def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | None = None) -> Survey | None:
     """Refuse a set of which files cannot be used, by a look at every one of them; None where there are none.
 
-    Args:
-        max_faults: Share of samples that may be unreadable.
-
     Raises:
-        UserError: If more are, or a depth map is none, or does not fit its image.
+        UserError: For the first of `file_problems`.
     """
     if dataset.contents is None:
         return None
     seen = survey(dataset.contents, progress=progress)
-    if seen.wrong:
-        raise UserError(seen.wrong[0])
-    if len(seen.faults) > max_faults * len(dataset):
-        first = "; ".join(f"{path} ({why})" for path, why in sorted(seen.faults.items())[:3])
-        raise UserError(
-            f"{len(seen.faults)} samples cannot be read (more than data.max_faults allows), the first: {first}; "
-            "repair or remove them, or raise data.max_faults"
-        )
+    for problem in file_problems(dataset.contents, seen, max_faults):
+        raise UserError(problem)
     return seen
 
 

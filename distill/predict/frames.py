@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from distill.data import DecodeError
+from distill.data.files.probing import DEPTH_SUFFIXES
 from distill.data.files.reading import read_depth, read_image
-from distill.data.files.rgb_depth import DEPTH_SUFFIXES
 from distill.errors import UserError
 from distill.predict.inputs import Input
 from teachers.model import MIN_SIDE

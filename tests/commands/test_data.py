@@ -65,6 +65,25 @@ def test_everything_that_is_wrong_is_reported_at_once(check, own_streets):
     assert err.rstrip().endswith("more, see the report)")
 
 
+def test_a_test_half_alone_is_ready_and_said_to_be_alone(check, own_streets):
+    (own_streets / "train_files_with_gt.txt").unlink()
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert (code, list(report["halves"])) == (0, ["test"])
+    assert any("there is no training half" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("part", ["depth", "image"])
+def test_files_whose_damage_their_ends_do_not_show_are_not_ready(check, own_streets, part):
+    for path in (own_streets / part).iterdir():
+        raw = bytearray(path.read_bytes())
+        raw[raw.find(b"IDAT") + 20] ^= 0xFF
+        path.write_bytes(raw)
+    code, report, out, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert code == 2
+    assert "8 of 16 files cannot be read" in report["problems"][0]
+    assert out.rstrip().endswith("not ready")
+
+
 def test_a_scale_that_does_not_fit_is_reported_with_one_that_does(check, own_streets):
     for path in (own_streets / "depth").iterdir():
         write(path, np.full((32, 64), 20_000, np.uint16))

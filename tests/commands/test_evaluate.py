@@ -152,20 +152,15 @@ def test_evaluate_refuses_what_it_cannot_score(refused, finished, streets, words
     assert message in refused("evaluate", *[places.get(word, word) for word in words])
 
 
-def test_images_that_cannot_be_read_are_named_and_the_rest_is_evaluated(evaluated, finished, own_streets, capsys):
+def test_what_the_check_refuses_is_not_evaluated(refused, finished, own_streets):
+    words = "evaluate", finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256
     (own_streets / "image" / "test0.png").write_bytes(b"")
-    result = evaluated(finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
-    assert result["images"] == 1
-    assert result["faults"] == [str(own_streets / "image" / "test0.png")]
-    assert "1 images could not be read" in capsys.readouterr().out
-
-
-def test_if_nothing_can_be_scored_that_is_the_mistake(refused, finished, own_streets):
-    for name in ("test0", "test1"):
-        (own_streets / "image" / f"{name}.png").write_bytes(b"")
-    message = refused("evaluate", finished, "--data", "folder", "--root", own_streets, "--depth-scale", 256)
-    assert message.startswith("nothing to evaluate by folder: 0 without ground truth in range, 2 unreadable")
-    assert os.path.exists(own_streets)
+    assert "1 of 4 files cannot be read" in refused(*words)
+    (own_streets / "test_files_with_gt.txt").write_text("image/train0.png image/train1.png\n")
+    assert "image/train1.png is a 8-bit picture" in refused(*words)
+    for name in ("depth", "image/test0.png", "train_files_with_gt.txt", "test_files_with_gt.txt"):
+        (own_streets / name).rename(own_streets.with_name(os.path.basename(name)))
+    assert "has no depth to evaluate on" in refused(*words)
 
 
 # -------------------------------------------------------------------------------------------------- protocols and data

@@ -82,9 +82,26 @@ def test_a_share_of_faults_is_borne(fill):
     dataset = FolderDataset(root, max_depth=8)
     assert list(check_files(dataset, max_faults=0.25).faults) == [str(root / "image/b.png")]
     with pytest.raises(
-        UserError, match=r"1 samples .* first: .*/image/b.png \(the file is empty\); .* data.max_faults"
+        UserError, match=r"1 of 8 files .* such as .*/image/b.png \(the file is empty\): .*data.max_faults"
     ):
         check_files(dataset, max_faults=0.2)
+
+
+def test_damage_that_the_ends_do_not_show_is_seen_in_what_is_read(fill):
+    root = fill("ab")
+    path = root / "depth/a.png"
+    raw = bytearray(path.read_bytes())
+    raw[raw.find(b"IDAT") + 8] ^= 0xFF
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"1 of 4 files cannot be read .*depth/a.png \(not a picture, or damaged\)"):
+        check_files(FolderDataset(root, max_depth=8), max_faults=0.2)
+
+
+def test_an_image_that_is_a_depth_map_is_refused(fill):
+    root = fill("ab")
+    fill("c", image=TWO_METRES)
+    with pytest.raises(UserError, match=r"image/c.png is a depth map \(one channel of 16 bits\), expected an image"):
+        check_files(FolderDataset(root, max_depth=8), max_faults=0)
 
 
 def test_halves_that_share_images_are_refused(fill):
@@ -103,7 +120,7 @@ def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
         write_image(tmp_path / scene / "rgb_00001.jpg", GREY)
         write_image(tmp_path / scene / "sync_depth_00001.png", TWO_METRES)
     halves = [find_nyu(tmp_path, part) for part in ("train", "test")]
-    report = make_report(Source("nyu", tmp_path), [Half(half.source, half, survey(half)) for half in halves])
+    report = make_report(Source("nyu", tmp_path), [Half(half.source, half, survey(half), 0.01) for half in halves])
     assert report["shared"]["scenes"] == ["kitchen_0001"]
 
 

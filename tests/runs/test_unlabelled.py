@@ -151,4 +151,4 @@ def test_more_broken_photographs_than_allowed_end_the_run(config_file, tmp_path,
     for path in photographs.rglob("*.*"):
         path.write_bytes(path.read_bytes()[:-99])
     message = refusal(config_file, tmp_path, capsys, f"data.unlabelled.root={photographs}")
-    assert "5 samples cannot be read (more than data.max_faults allows)" in message
+    assert "5 of 5 files cannot be read (more than data.max_faults allows)" in message

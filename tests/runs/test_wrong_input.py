@@ -231,9 +231,9 @@ def test_more_broken_images_than_one_in_a_hundred_end_the_run(config_file, two_h
     words = [f"data.root={two_hundred}", *ONE_EPOCH, "--output", str(tmp_path / "run")]
     assert main(["train", str(config_file), *words]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
-    assert "3 samples cannot be read (more than data.max_faults allows)" in line
+    assert "files cannot be read (more than data.max_faults allows)" in line
     assert str(two_hundred / "image" / "77.png") in line
-    assert "repair or remove them, or raise data.max_faults" in line
+    assert "get them again, remove them, or raise data.max_faults" in line
 
 
 def test_a_set_of_broken_images_is_refused(refused_run, two_hundred):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -64,28 +65,74 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def walk(folder: Path, odd: dict[Path, str] | None = None, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Every visible file in and below a folder, in the order of its path. Links are followed.
 
+    Args:
+        odd: Takes what is neither file nor folder or cannot be entered, with the reason; without it links that lead
+            nowhere, pipes and devices are passed over.
+        above: The folders that this one lies in.
+
     Raises:
-        UserError: If a link leads back to a folder that it lies in, one of those `above`.
+        UserError: Without `odd`, if a link leads back to a folder that it lies in.
     """
     real = os.path.realpath(folder)
     if real in above:
-        raise UserError(f"{folder} is a link that leads back to {real}, in which it lies: remove it")
-    with os.scandir(folder) as listed:
-        entries = sorted((entry for entry in listed if not entry.name.startswith(".")), key=lambda e: e.name)
+        if odd is None:
+            raise UserError(f"{folder} is a link that leads back to {real}, in which it lies: remove it")
+        odd[folder] = f"it is a link that leads back to {real}, in which it lies"
+        return
+    try:
+        with os.scandir(folder) as listed:
+            entries = sorted((entry for entry in listed if not entry.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        if odd is None:
+            raise
+        odd[folder] = error.strerror or str(error)
+        return
     for entry in entries:
         if _is_file(entry):
             yield Path(entry.path)
         elif os.path.isdir(entry.path):
-            yield from walk(Path(entry.path), (*above, real))
+            yield from walk(Path(entry.path), odd, (*above, real))
+        elif odd is not None:
+            odd[Path(entry.path)] = what_is(entry.path)
+
+
+def names_in(folder: Path) -> list[Path]:
+    """Every visible file in and below a folder, in the order of its path, and what stands in the place of one.
+
+    A link that leads nowhere is among them: its file is missing, and not merely never heard of.
+
+    Raises:
+        UserError: If a folder cannot be looked into, or is a link that leads back.
+    """
+    odd: dict[Path, str] = {}
+    files = list(walk(folder, odd))
+    for path, why in odd.items():
+        if os.path.isdir(path):
+            raise UserError(f"cannot look into {path}: {why}; mend or remove it")
+    return sorted([*files, *odd]) if odd else files
+
+
+def what_is(path: str | os.PathLike[str]) -> str:
+    """What a path is that is neither a file nor a folder, in words."""
+    if not os.path.exists(path):
+        leads = f"it is a link that leads nowhere ({os.readlink(path)})" if os.path.islink(path) else "it is not there"
+        return leads
+    mode = os.stat(path).st_mode
+    kinds = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
+    return f"it is a {next((kind for test, kind in kinds.items() if test(mode)), 'thing of no known kind')}, not a file"
 
 
 def check_root(root: Path, expected: str) -> None:
-    """Refuse a root that is no folder. `expected` says what it should be."""
+    """Refuse a root that is no folder, or in which a folder is missing. `expected` says what it should be."""
     if root.is_dir():
-        return
+        # Without suffix, so that it was a folder, perhaps a half or all depth, and not one picture of many.
+        lost = [path for path in root.iterdir() if not path.suffix and path.is_symlink() and not path.exists()]
+        if not lost:
+            return
+        raise UserError(f"{min(lost)} is a link that leads nowhere ({os.readlink(min(lost))}): mend or remove it")
     if root.is_symlink() and not root.exists():
         state = f"is a link that leads nowhere ({os.readlink(root)})"
     else:

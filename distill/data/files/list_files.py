@@ -62,7 +62,13 @@ class SplitLine:
 def default_split(root: str | os.PathLike[str], part: Part) -> Path:
     """The list file that a data set is looked up by when none is named: the first of the usual names that exists."""
     candidates = [Path(root) / name.format(part=part) for name in LIST_NAMES]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if os.path.lexists(path)), candidates[0])
+
+
+def usual_list(root: Path, part: Part) -> Path | None:
+    """That file where there is one, and if it is a link that leads nowhere."""
+    listed = default_split(root, part)
+    return listed if os.path.lexists(listed) else None
 
 
 def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:

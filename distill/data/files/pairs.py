@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import statistics
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +36,9 @@ class Pair:
     scene: str = ""
     index: int = 0
 
+
+Identity = tuple[object, ...]
+NUMBER = re.compile(r"0*(\d+(?:[a-z](?![a-z]))?)")  # without zeros before it, with one letter behind it
 
 Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) and float32 metres (H, W)
 
@@ -75,6 +78,7 @@ class Contents:
     list_name: str = UNKNOWN  # what the list is known as
     missing: tuple[str, ...] = ()  # files that lines name and that are not there
     images_only: bool = False  # no ground truth is expected: the images are for a teacher's depth
+    left_out: tuple[str, ...] = ()  # what of the files on disk is no part of it, in words
 
     @property
     def lines(self) -> int:
@@ -98,9 +102,17 @@ class Contents:
 
     @property
     def repeated(self) -> tuple[str, ...]:
-        """Names of the usable pairs whose image came before."""
-        keys = Counter((pair.image, pair.index) for pair in self.usable)
-        return tuple(name_under(self.root, image) for image, _ in (keys - Counter(set(keys))).elements())
+        """Names of the usable pairs whose image came before, perhaps under another name."""
+        first: dict[Identity, Pair] = {}
+        return tuple(pair.name for pair in self.usable if first.setdefault(identity(pair), pair) is not pair)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known of it: what is left out, and how many pairs may be of two frames, by their names."""
+        odd = [pair for pair in self.usable if of_two_frames(pair, self.root)]
+        some = f"{odd[0].image} with {odd[0].depth}" if odd else ""
+        such = f"{len(odd)} of {len(self.usable)} lines join an image and depth of different numbers, such as {some}"
+        return (*self.left_out, *((such,) if odd else ()))
 
     @cached_property
     def measured(self) -> float:
@@ -128,6 +140,23 @@ class Contents:
                 f"no valid ground truth in the whole set: none of the {self.lines} frames of {self.source} has a "
                 "depth map; check the list or folder"
             )
+
+
+def identity(pair: Pair) -> Identity:
+    """What tells two images apart, whatever links lead to them: the file itself, and the number in it."""
+    try:
+        file = os.stat(pair.image)
+    except OSError:
+        return pair.image, 0, pair.index
+    return file.st_dev, file.st_ino or pair.image, pair.index
+
+
+def of_two_frames(pair: Pair, root: Path) -> bool:
+    """Whether the numbers in the names of an image and its depth, or of their folders, contradict each other."""
+    names = [path.removeprefix(str(root)) for path in (pair.image, pair.depth or "")]
+    parts = zip(*(os.path.split(os.path.splitext(name)[0]) for name in names), strict=True)
+    numbers = [[set(NUMBER.findall(one)) for one in both] for both in parts]
+    return any(not (image <= depth or depth <= image) for image, depth in numbers)
 
 
 def name_under(root: Path, path: str) -> str:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from distill.data.files.disk import Finder, check_root, walk, wrong_layout
-from distill.data.files.list_files import Camera, Part, SplitLine, default_split, read_split
+from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
+from distill.data.files.list_files import Camera, Part, SplitLine, read_split, usual_list
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
-from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES
+from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe_all
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
-IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb"), ("depth", "depths")
-HALVES: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+# Names in lower case; folders may have them in any.
+IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb", "color", "colour"), ("depth", "depths", "gt")
+HALVES: dict[Part, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "val", "valid", "validation"),
+}
+JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
 
@@ -25,10 +31,10 @@ DEFAULT_MAX_DEPTH = 80.0  # metres
 class FolderDataset(PairDataset):
     """RGB images with depth maps of the same name: `image/a/7.jpg` belongs to `depth/a/7.png`.
 
-    The image folder may also be called `images` or `rgb`, the depth folder `depths`; depth maps are 16-bit PNG or TIFF,
-    or floating-point TIFF or NumPy files. Images without a depth map are left out and named in `without_truth`. Without
-    a depth folder, every image of the image folder, or of the root, is a sample whose depth is 0 and valid nowhere:
-    enough to distil from a teacher alone.
+    The image folder may also be called `images`, `rgb` or `color`, the depth folder `depths` or `gt`, in any case;
+    depth maps are 16-bit PNG or TIFF, or floating-point TIFF or NumPy files. Images without a depth map are left out
+    and named in `without_truth`. Without a depth folder, every image of the image folder, or of the root, is a sample
+    whose depth is 0 and valid nowhere: enough to distil from a teacher alone. Depth maps elsewhere are refused then.
 
     Args:
         root: The folder that holds both.
@@ -58,18 +64,20 @@ def find_folder(
     depth_scale: float | None = None,
     split_file: Path | None = None,
     camera: Camera | None = None,
+    half: str = "",
 ) -> Contents:
-    """The pairs of a folder, by name or by a list."""
+    """The pairs of a folder, by name or by a list. `half` is the folder in that of images and that of depth."""
     check_root(root, f"the RGB-depth folder that holds {' or '.join(SIGNS)}")
     for label, value in (("max_depth", max_depth), ("depth_scale", depth_scale or 1)):
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{label} of {root} is {value}, expected a positive number")
     byte_scale = depth_scale if depth_scale is not None and depth_scale < 128 else None
+    left_out: list[str] = []
     if split_file is None:
         image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
         if depth_folder is None:
-            return find_photographs(image_folder or root, root, max_depth)
-        lines = _pair_by_name(root, image_folder, depth_folder)
+            return _images_alone(root, image_folder / half if image_folder else root, max_depth)
+        lines, left_out = _pair_by_name(root, image_folder, depth_folder, half)
     else:
         lines = read_split(split_file)
     images, depths = Finder(root, [""]), Finder(root, [""])
@@ -85,48 +93,89 @@ def find_folder(
             missing.append(str(line.depth) if image else line.image)
         else:
             pairs.append(Pair(line.image, image, depth, intrinsics))
-    if lines and not images.hits:
+    if split_file and lines and not images.hits:
         raise wrong_layout(root, "RGB-depth", SIGNS, f"; none of the {len(lines)} images of {split_file} is in it")
     return Contents(
         root=root,
-        source=str(split_file or root),
+        source=str(split_file or root) + f", its folders {half}/" * bool(half),
         layout="pairs of the same name" if split_file is None else "pairs of a list",
         truth="depth maps",
         max_depth=max_depth,
         pairs=tuple(pairs),
         missing=tuple(missing),
         read=PictureReader(depth_scale, byte_scale),
+        left_out=tuple(left_out),
     )
 
 
-def find_photographs(folder: Path, root: Path | None = None, max_depth: float = DEFAULT_MAX_DEPTH) -> Contents:
-    """Every image in and below a folder, without depth. Names are relative to `root`, by default the folder."""
-    root = root or folder
+def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Contents:
+    """Every photograph in and below a folder, without depth; the depth maps among the pictures are left out."""
     check_root(folder, "a folder of photographs")
-    paths = _files(folder, IMAGE_SUFFIXES)
+    names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
+    facts = probe_all(path for path in names.values() if not path.lower().endswith(JPEG_SUFFIXES))
+    maps = [name for name, path in names.items() if holds_depth(name, facts.get(path, Facts()))]
+    no_images, left_out = {*maps, *(name for name in names if name.lower().endswith(".npy"))}, []
+    if maps:
+        such = f"{len(maps)} of {len(names)} pictures in {folder} are depth maps"
+        left_out.append(f"{such} and no photographs, such as {maps[0]}")
+    if len(no_images) == len(names):
+        raise UserError(
+            f"{' and '.join(left_out) or f'no images in {folder}'}: expected photographs, name their folder"
+        )
     return Contents(
-        root=root,
+        root=folder,
         source=str(folder),
         layout="images alone",
         truth="none",
         max_depth=max_depth,
-        pairs=tuple(Pair(name_under(root, path), path, None) for path in paths),
+        pairs=tuple(Pair(name, path, None) for name, path in names.items() if name not in no_images),
         read=PictureReader(None),
         images_only=True,
+        left_out=tuple(left_out),
     )
 
 
-def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None]:
-    """Where a half of a folder lies, and the list to take: a file of the root, else train/ and test/ (or val/)."""
-    listed = default_split(root, part)
-    inner = next((root / name for name in HALVES[part] if (root / name).is_dir()), root)
-    return (root, listed) if listed.is_file() else (inner, None)
+def _images_alone(root: Path, folder: Path, max_depth: float) -> Contents:
+    """The photographs of a folder in a root that has no folder of depth, and no depth maps anywhere else."""
+    contents = find_photographs(root, max_depth)
+    if contents.left_out:
+        raise UserError(
+            f"{contents.left_out[0]}, but not where a folder of pairs has them: expected {' or '.join(SIGNS)} beside "
+            f"{' or '.join(f'{name}/' for name in DEPTH_FOLDERS)} with files of the same names, or a list (train.csv "
+            "with the columns image,depth); to use photographs alone, name their folder"
+        )
+    check_root(folder, "the half of a folder of photographs")
+    inside = folder.relative_to(root)
+    pairs = tuple(pair for pair in contents.pairs if Path(pair.name).is_relative_to(inside))
+    return replace(contents, source=str(folder), pairs=pairs)
 
 
-def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path) -> list[SplitLine]:
+def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] | None:
+    """Where a half of a folder lies: its root, the list to take, and the half's folder in that of images.
+
+    That is a list of the root, else train/ or test/ (or another of `HALVES`), in the root or in the folder of images,
+    else for training images that lie in no such folder. None where there is none of these.
+    """
+    if listed := usual_list(root, part):
+        return root, listed, ""
+    if halves := _subfolders(root, HALVES[part]):
+        return halves[0], None, ""
+    images = _subfolder(root, IMAGE_FOLDERS)
+    if images and (halves := _subfolders(images, HALVES[part])):
+        return root, None, halves[0].name
+    other = usual_list(root, "test") or _subfolders(images or root, HALVES["test"])
+    return None if part == "test" or other else (root, None, "")
+
+
+def _pair_by_name(
+    root: Path, image_folder: Path | None, depth_folder: Path, half: str
+) -> tuple[list[SplitLine], list[str]]:
+    """The pairs of a folder or of a half of it, and what is left out, in words."""
     if image_folder is None:
         raise wrong_layout(root, "RGB-depth", SIGNS)
-    images, depths = _by_stem(image_folder, IMAGE_SUFFIXES), _by_stem(depth_folder, DEPTH_SUFFIXES)
+    for folder in (image_folder, depth_folder):
+        check_root(folder / half, f"the half {half}/ of {folder}")
+    images, depths = _by_stem(image_folder / half, IMAGE_SUFFIXES), _by_stem(depth_folder / half, DEPTH_SUFFIXES)
     if not images.keys() & depths.keys():
         some = next(iter(depths.values()))
         raise UserError(
@@ -134,21 +183,39 @@ def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path) -> 
             f"{depth_folder}, which holds {some}; give both the same names"
         )
     stems = {stem: depths.get(stem) for stem in images}
-    return [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
+    lines = [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
+    alone = [path for stem, path in depths.items() if stem not in images]
+    left_out = [f"{len(alone)} depth maps have no image of their name, such as {alone[0]}"] if alone else []
+    known = {name for names in HALVES.values() for name in names}
+    others = [path for path in _files(image_folder, IMAGE_SUFFIXES) if _top(image_folder, path) not in known]
+    if half and others:
+        left_out.append(f"{len(others)} images of {image_folder} are in no half and left out, such as {others[0]}")
+    return lines, left_out
+
+
+def _top(folder: Path, path: str) -> str:
+    return Path(path).relative_to(folder).parts[0].lower()
+
+
+def _subfolders(root: Path, names: Sequence[str]) -> list[Path]:
+    """The folders of these names, whatever their case, in the order of the names."""
+    there = [path for path in root.iterdir() if path.name.lower() in names and path.is_dir()]
+    return sorted(there, key=lambda path: names.index(path.name.lower()))
 
 
 def _subfolder(root: Path, names: Sequence[str]) -> Path | None:
-    there = [root / name for name in names if (root / name).is_dir()]
+    there = _subfolders(root, names)
     if len(there) > 1:
         raise UserError(f"{root} holds {' and '.join(f'{path.name}/' for path in there)}, expected one: remove one")
     return there[0] if there else None
 
 
 def _files(folder: Path, suffixes: set[str]) -> list[str]:
-    """Every file of these kinds in and below a folder."""
-    files = [str(path) for path in walk(folder) if path.suffix.lower() in suffixes]
+    """Every file of these kinds in and below a folder, and every link without a suffix that leads nowhere."""
+    paths = names_in(folder)
+    files = [str(path) for path in paths if path.suffix.lower() in suffixes or not (path.suffix or path.exists())]
     if not files:
-        what = "images" if suffixes == IMAGE_SUFFIXES else "depth maps"
+        what = "images" if suffixes >= IMAGE_SUFFIXES else "depth maps"
         raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(suffixes))}")
     return files
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from distill.data.files.disk import wrong_layout
-from distill.data.files.list_files import Part, SplitLine, default_split, drive_frame, read_split
+from distill.data.files.list_files import Part, SplitLine, drive_frame, read_split, usual_list
 from distill.data.files.pairs import name_under
 
 SIGNS = ("2011_??_??/", "data_depth_annotated/", "depth_selection/")  # of which a root holds at least one
@@ -139,12 +139,15 @@ def selection_folder(root: Path, name: str) -> Path | None:
 
 
 def usual_kitti_split(root: Path, part: Part) -> Path | str | None:
-    """The list to take where none is named: a file of the root, else Eigen's. None if there is nothing to test on."""
-    listed = default_split(root, part)
-    if listed.is_file() or (part == "train" and default_split(root, "test").is_file()):
+    """The list to take where none is named: a file of the root, else Eigen's. None if there is nothing of this half."""
+    if listed := usual_list(root, part):
         return listed
-    if part == "train":
-        return "eigen_train"
-    if any((root / base / drive).is_dir() for base in DATES for drive in eigen_test_drives()):
-        return "eigen_test"
-    return "selection_val" if selection_folder(root, "selection_val") else None
+    drives = {line.partition(" ")[0] for line in kitti_eigen_split(part)}
+    if not (part == "train" and usual_list(root, "test")) and has_drive(root, drives):
+        return f"eigen_{part}"
+    return "selection_val" if part == "test" and selection_folder(root, "selection_val") else None
+
+
+def has_drive(root: Path, drives: set[str]) -> bool:
+    """Whether one of these `date/drive`s lies in a root."""
+    return any((root / base / drive).is_dir() for base in DATES for drive in drives)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.data.files.disk import Finder, check_root, walk, wrong_layout
-from distill.data.files.known_lists import check_belongs, name_images
-from distill.data.files.list_files import Part, SplitLine, default_split, read_split
+from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
+from distill.data.files.known_lists import NYU_FRAME, check_belongs, name_images
+from distill.data.files.list_files import Part, SplitLine, read_split, usual_list
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.nyu import labelled
 from distill.data.nyu.labelled import FRAME, INTRINSICS, MAX_DEPTH, ROOM, TEST_FOLDER, LabelledDepth, room
@@ -25,6 +25,7 @@ FOLDERS = ("sync", TEST_FOLDER, "official_splits/train", "test", "train", "")
 HALVES: dict[Part, tuple[str, ...]] = {"train": ("sync", "official_splits/train"), "test": (TEST_FOLDER,)}
 BYTE_SCALE = 255 / MAX_DEPTH  # of DenseDepth's 8-bit training maps
 MEASURED = np.s_[45:472, 43:608]  # what the depth camera sees of the colour frame
+DEPTH_FILE = re.compile(r"(?:^|/)(?P<scene>[^/]+)/(?:dense/)?sync_depth_(?:dense_)?(?P<number>\d+)\.")
 RGB_FILE = re.compile(r"rgb_(\d+)\.(?:jpg|png)$")
 
 
@@ -70,6 +71,7 @@ def find_pictures(root: Path, lines: list[SplitLine], source: str) -> Contents:
     pairs: list[Pair] = []
     missing: list[str] = []
     for line in lines:
+        check_one_frame(line)
         image = images.find(_names(line.image))
         depth = depths.find(_names(line.depth)) if line.depth else None
         if line.depth and not (image and depth):
@@ -93,6 +95,13 @@ def find_pictures(root: Path, lines: list[SplitLine], source: str) -> Contents:
     )
 
 
+def check_one_frame(line: SplitLine) -> None:
+    """Refuse a line whose image and depth are of different frames by their names."""
+    image, depth = NYU_FRAME.search(line.image), DEPTH_FILE.search(line.depth or "")
+    if image and depth and (image["scene"], int(image["number"])) != (depth["scene"], int(depth["number"])):
+        raise UserError(f"'{line.image} {line.depth}': image and depth are of different frames; correct the list")
+
+
 def _names(listed: str) -> list[str]:
     """What a listed file may be called: DenseDepth's lists start above their folder, data/."""
     return [listed, listed.removeprefix("data/")]
@@ -107,7 +116,7 @@ def scene_lines(root: Path, part: Part) -> Iterator[SplitLine]:
     scenes = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in ("sync", "official_splits"))
     wanted = [scene for scene in scenes if bool(ROOM.fullmatch(scene.name)) == (part == "train")]
     for folder in halves[:1] or wanted:
-        for path in walk(folder):
+        for path in names_in(folder):
             if number := RGB_FILE.fullmatch(path.name):
                 depth = path.with_name(f"sync_depth_{number[1]}.png")
                 yield SplitLine(name_under(root, str(path)), name_under(root, str(depth)))
@@ -115,10 +124,9 @@ def scene_lines(root: Path, part: Part) -> Iterator[SplitLine]:
 
 def usual_nyu_split(root: Path, part: Part) -> Path | str | None:
     """The list to take where none is named: a file of the root, else every frame of the half that is on disk."""
-    listed = default_split(root, part)
-    if listed.is_file() or (part == "train" and default_split(root, "test").is_file()):
+    if listed := usual_list(root, part):
         return listed
-    return part if has_half(root, part) else None
+    return part if has_half(root, part) and not (part == "train" and usual_list(root, "test")) else None
 
 
 def has_half(root: Path, part: Part) -> bool:

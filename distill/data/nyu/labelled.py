@@ -14,7 +14,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from distill.data.files.disk import walk
+from distill.data.files.disk import names_in
 from distill.data.files.known_lists import name_list
 from distill.data.files.list_files import LIST_NAMES, Part
 from distill.data.files.pairs import Contents, Pair, name_under
@@ -205,7 +205,7 @@ def h5_folder(root: Path, part: Part) -> Path | None:
 def find_h5(root: Path, folder: Path) -> Contents:
     """Every file of a half, named by its path."""
     extra("h5py")  # before any worker starts
-    files = [str(path) for path in walk(folder) if path.suffix == ".h5"]
+    files = [str(path) for path in names_in(folder) if path.suffix == ".h5"]
     names = [name_under(root, path) for path in files]
     pairs = [Pair(name, path, path, INTRINSICS, room(name)) for path, name in zip(files, names, strict=True)]
     return Contents(

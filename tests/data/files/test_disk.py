@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from distill.data.files.disk import Finder, check_root, walk
+from distill.data.files.disk import Finder, check_root, names_in, walk
 from distill.errors import UserError
 
 
@@ -65,4 +65,17 @@ def test_a_root_that_is_no_folder_is_refused(root):
     for name, state in states.items():
         with pytest.raises(UserError, match=f"data root .*{name} {state}, expected the folder of X"):
             check_root(root / name, "the folder of X")
+    with pytest.raises(UserError, match=r"loop is a link that leads nowhere \(loop\): mend or remove it"):
+        check_root(root, "the folder of X")  # it may have been its depth
+    (root / "loop").unlink()
     check_root(root, "the folder of X")
+
+
+def test_a_link_that_leads_nowhere_stands_for_its_file(root):
+    (root / "a/lost.png").symlink_to("nothing")
+    assert [path.relative_to(root).as_posix() for path in names_in(root)] == [
+        *("a/1.png", "a/b/2.png", "a/lost.png", "c/2.png"),
+    ]
+    (root / "a/b/back").symlink_to(root / "a")
+    with pytest.raises(UserError, match=r"cannot look into .*b/back: .* leads back to .*/a, in which it lies"):
+        names_in(root)

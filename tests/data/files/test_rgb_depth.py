@@ -1,11 +1,15 @@
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distill.data.files.reading import DecodeError
-from distill.data.files.rgb_depth import FolderDataset, usual_folder_split
-from distill.data.survey import check_truth
+from distill.data.files.rgb_depth import FolderDataset, find_folder, find_photographs, usual_folder_split
+from distill.data.opening import Source
+from distill.data.survey import check_truth, shared_images
 from distill.errors import UserError
 
 GREY = np.full((4, 6, 3), 128, np.uint8)
@@ -18,8 +22,9 @@ def fill(root, write_image, names, image="image", depth="depth", raw=TWO_METRES)
         write_image(root / depth / f"{name}.png", raw)
 
 
-@pytest.mark.parametrize(("image", "depth"), [("image", "depth"), ("rgb", "depths"), ("images", "depth")])
-def test_pairs_are_recognised_by_name(tmp_path, write_image, image, depth):
+@pytest.mark.parametrize("folders", ["image depth", "rgb depths", "Images Depth", "color gt"])
+def test_pairs_are_recognised_by_name(tmp_path, write_image, folders):
+    image, depth = folders.split()
     fill(tmp_path, write_image, ["b/1", "a"], image, depth)
     dataset = FolderDataset(tmp_path, max_depth=8)
     assert dataset.max_depth == 8
@@ -69,7 +74,7 @@ def test_a_table_names_pairs_and_cameras(tmp_path, write_image):
     write_image(tmp_path / "left/1.png", GREY)
     write_image(tmp_path / "truth/x.png", TWO_METRES)
     (tmp_path / "train.csv").write_text("image,depth,fx,fy,cx,cy\nleft/1.png,truth/x.png,5,6,2.5,1.5\n")
-    root, listed = usual_folder_split(tmp_path, "train")
+    root, listed, _ = usual_folder_split(tmp_path, "train")
     sample = FolderDataset(root, max_depth=8, split_file=listed)[0]
     assert sample.intrinsics.tolist() == [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]]
     assert (sample.depth == 2).all()
@@ -103,13 +108,134 @@ def test_an_array_that_holds_code_is_not_loaded(tmp_path, write_image):
         FolderDataset(tmp_path, max_depth=8)[0]
 
 
-@pytest.mark.parametrize("test", ["test", "val"])
-def test_halves_may_be_folders(tmp_path, write_image, test):
-    assert usual_folder_split(tmp_path, "test") == (tmp_path, None)
+@pytest.mark.parametrize("test", ["test", "val", "Valid", "validation"])
+@pytest.mark.parametrize("places", ["{half}/image {half}/depth", "images/{half} depth/{half}"])
+def test_halves_may_be_folders(tmp_path, write_image, test, places):
+    assert usual_folder_split(tmp_path, "test") is None
+    for half, names in (("train", "ab"), (test, "c")):
+        fill(tmp_path, write_image, names, *places.format(half=half).split())
+    source = Source("folder", tmp_path, max_depth=8)
+    train, test = source.find("train"), source.find("test")
+    assert [Path(pair.name).stem for pair in train.usable] == ["a", "b"]
+    assert [Path(pair.name).stem for pair in test.usable] == ["c"]
+    assert not train.remarks + test.remarks
+
+
+def test_images_beside_the_halves_are_said_to_be_left_out(tmp_path, write_image):
+    fill(tmp_path, write_image, ["train/a", "val/b", "more/c"])
+    assert "1 images of" in Source("folder", tmp_path).find("train").remarks[0]
+
+
+def test_a_half_without_its_depth_is_refused(tmp_path, write_image):
+    fill(tmp_path, write_image, ["train/a", "val/b"])
+    shutil.rmtree(tmp_path / "depth/val")
+    with pytest.raises(UserError, match=r"depth/val does not exist, expected the half val"):
+        Source("folder", tmp_path).find("test")
+
+
+@pytest.mark.parametrize(("there", "absent", "purpose"), [("test", "train", "train"), ("train", "test", "evaluate")])
+def test_one_half_is_not_taken_for_the_other(tmp_path, write_image, there, absent, purpose):
+    fill(tmp_path / there, write_image, "a")
+    source = Source("folder", tmp_path)
+    assert [source.has_half(part) for part in (there, absent)] == [True, False]
+    assert len(source.find(there).usable) == 1
+    with pytest.raises(
+        UserError, match=f"holds the {there} half alone, nothing to {purpose} on: add the {absent} half"
+    ):
+        source.find(absent)
+
+
+def test_a_folder_that_nobody_divided_is_trained_and_evaluated_on_as_a_whole(tmp_path, write_image):
+    fill(tmp_path, write_image, "ab")
+    source = Source("folder", tmp_path)
+    assert not source.has_half("test")
+    assert [len(source.find(part).usable) for part in ("train", "test")] == [2, 2]
+
+
+UNKNOWN = {  # where others keep images and depth
+    "Virtual KITTI": ("Scene01/clone/frames/rgb/Camera_0/rgb_0.jpg", "Scene01/clone/frames/depth/Camera_0/depth_0.png"),
+    "one folder for both": ("color_0.png", "depth_0.png"),
+    "a folder for each frame": ("0/a.jpg", "0/b.tif"),
+    "annotations": ("images/0.png", "annotations/0.png"),
+    "arrays": ("rgb/0.png", "metres/0.npy"),
+}
+
+
+@pytest.mark.parametrize("layout", UNKNOWN)
+def test_depth_maps_where_none_are_expected_are_no_photographs(tmp_path, write_image, layout):
+    image, depth = UNKNOWN[layout]
+    write_image(tmp_path / image, GREY)
+    (tmp_path / depth).parent.mkdir(parents=True, exist_ok=True)
+    np.save(tmp_path / depth, GREY[..., 0] / 99) if "npy" in depth else write_image(tmp_path / depth, TWO_METRES)
+    with pytest.raises(UserError, match=rf"1 of 2 pictures .* are depth maps .* such as {depth}, .* image/ .* depth/"):
+        FolderDataset(tmp_path, max_depth=8)
+    found = find_photographs(tmp_path)
+    assert [pair.name for pair in found.pairs] == [image]
+    assert f"1 of 2 pictures in {tmp_path} are depth maps and no photographs, such as {depth}" in found.remarks
+    (tmp_path / image).unlink()
+    with pytest.raises(UserError, match=r"are depth maps .*: expected photographs"):
+        find_photographs(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["image", "depth"])
+def test_links_that_lead_nowhere_are_missing_files(tmp_path, write_image, folder):
+    fill(tmp_path, write_image, "abc")
+    lost = next((tmp_path / folder).glob("b.*"))
+    lost.unlink()
+    lost.symlink_to("nothing")
+    with pytest.raises(UserError, match=rf"1 of 3 lines of .* do not exist: {folder}/b"):
+        FolderDataset(tmp_path, max_depth=8)
+
+
+def test_a_folder_of_links_that_lead_nowhere_is_missed(tmp_path, write_image):
+    fill(tmp_path, write_image, ["seq/a"])
+    for folder in ("image", "depth"):
+        (tmp_path / folder / "seq/lost").symlink_to("/nothing")
+    with pytest.raises(UserError, match=r"1 of 2 lines of .* do not exist: image/seq/lost"):
+        FolderDataset(tmp_path, max_depth=8)
+    shutil.rmtree(tmp_path / "depth")
+    (tmp_path / "depth").symlink_to("/nothing")
+    with pytest.raises(UserError, match=r"depth is a link that leads nowhere"):
+        FolderDataset(tmp_path, max_depth=8)
+
+
+def test_depth_maps_without_an_image_are_counted(tmp_path, write_image):
+    fill(tmp_path, write_image, "abc")
+    (tmp_path / "image/a.jpg").rename(tmp_path / "image/a.ppm")
+    (remark,) = find_folder(tmp_path).remarks
+    assert "1 depth maps have no image of their name" in remark
+    assert "depth/a.png" in remark
+
+
+@pytest.mark.parametrize(
+    ("lines", "odd"),
+    [
+        (["image/1.jpg depth/1.png", "image/2.jpg depth/10.png", "image/10.jpg depth/2.png"], 2),
+        (["image/2.jpg depth/002.png"], 0),
+        (["seq1/rgb/2.jpg seq2/depth/2.png"], 1),
+        (["2_left.jpg depth/2.png", "a1/rgb_1.jpg a1/depth/1_v2.png", "left.jpg 7.png"], 0),
+    ],
+)
+def test_lines_that_join_different_numbers_are_counted(tmp_path, write_image, lines, odd):
+    for image, depth in map(str.split, lines):
+        write_image(tmp_path / image, GREY)
+        write_image(tmp_path / depth, TWO_METRES)
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    remarks = find_folder(tmp_path, split_file=tmp_path / "list.txt").remarks
+    assert [remark.partition(" join")[0] for remark in remarks] == [f"{odd} of {len(lines)} lines"] * bool(odd)
+
+
+def test_an_image_is_one_image_by_whatever_name(tmp_path, write_image):
     fill(tmp_path / "train", write_image, "ab")
-    fill(tmp_path / test, write_image, "c")
-    assert len(FolderDataset(usual_folder_split(tmp_path, "train")[0], max_depth=8)) == 2
-    assert len(FolderDataset(usual_folder_split(tmp_path, "test")[0], max_depth=8)) == 1
+    fill(tmp_path / "val", write_image, "c")
+    source = Source("folder", tmp_path)
+    assert not shared_images(source.find("train"), source.find("test"))
+    for folder in ("image", "depth"):
+        suffix = {"image": "jpg", "depth": "png"}[folder]
+        (tmp_path / f"val/{folder}/d.{suffix}").symlink_to(tmp_path / f"train/{folder}/b.{suffix}")
+        os.link(tmp_path / f"val/{folder}/c.{suffix}", tmp_path / f"val/{folder}/e.{suffix}")
+    assert shared_images(source.find("train"), source.find("test")) == ["image/d.jpg"]
+    assert source.find("test").repeated == ("image/e.jpg",)
 
 
 def test_8_bit_depth_needs_a_scale_that_it_reaches_far_with(tmp_path, write_image):

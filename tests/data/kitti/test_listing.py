@@ -84,14 +84,15 @@ def test_a_list_in_the_root_comes_first(eigen_drive):
     (eigen_drive / "test_files_with_gt.txt").touch()
     assert usual_kitti_split(eigen_drive, "test") == eigen_drive / "test_files_with_gt.txt"
     # A set with a test list had a training list once.
-    assert usual_kitti_split(eigen_drive, "train") == eigen_drive / "train_files_with_gt.txt"
+    assert usual_kitti_split(eigen_drive, "train") is None
 
 
 def test_without_test_frames_there_is_no_test_half(tmp_path):
+    (tmp_path / "raw" / "2011_09_26/2011_09_26_drive_0001_sync").mkdir(parents=True)
     assert usual_kitti_split(tmp_path, "train") == "eigen_train"
     assert usual_kitti_split(tmp_path, "test") is None
-    assert not Source("kitti", tmp_path).has_test_half()
-    assert not Source("kitti", tmp_path / "none").has_test_half()
+    assert not Source("kitti", tmp_path).has_half("test")
+    assert not Source("kitti", tmp_path / "none").has_half("test")
 
 
 @pytest.mark.parametrize("inner", ["", "depth_selection", "depth_selection/val_selection_cropped"])

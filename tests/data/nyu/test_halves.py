@@ -55,6 +55,24 @@ def test_missing_frames_are_counted(root):
         NyuDataset(root, split)
 
 
+@pytest.mark.parametrize(
+    "depth", ["kitchen_0028b/sync_depth_00046.png", "kitchen_0028a/dense/sync_depth_dense_00045.png"]
+)
+def test_a_list_that_joins_two_frames_is_refused(root, depth):
+    split = default_split(root, "train")
+    split.write_text(f"kitchen_0028b/rgb_00045.jpg {depth} 518.8579\n")
+    with pytest.raises(UserError, match="image and depth are of different frames"):
+        NyuDataset(root, split)
+
+
+def test_a_frame_whose_link_leads_nowhere_is_missing(root, write_image):
+    default_split(root, "train").unlink()
+    write_image(root / "sync/kitchen_0028b/sync_depth_00046.png", np.ones((6, 8), np.uint16))
+    (root / "sync/kitchen_0028b/rgb_00046.jpg").symlink_to("nothing")
+    with pytest.raises(UserError, match=r"1 of 2 lines .* do not exist: sync/kitchen_0028b/rgb_00046.jpg"):
+        NyuDataset(root, "train")
+
+
 def test_without_lists_every_frame_of_a_half_is_taken(root):
     for part in ("train", "test"):
         default_split(root, part).unlink()
