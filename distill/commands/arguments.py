@@ -10,6 +10,7 @@ from pathlib import Path
 from distill.errors import UserError
 
 MODEL = "a run folder, a student/ folder, or teacher-name:checkpoint.pt"
+FILE = "an exported FILE.onnx or FILE.pt2"
 DATA_SETS = ("kitti", "nyu", "folder", "scenes")
 TRUTHS = ("annotated", "velodyne", "raw", "filled")
 

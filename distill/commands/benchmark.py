@@ -5,26 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
 
 from distill.assembly.networks import build_student
-from distill.commands.arguments import MODEL, check_writable, image_size, positive
+from distill.commands.arguments import FILE, MODEL, check_writable, image_size, positive
 from distill.config import load_config
 from distill.console import progress_bar
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import environment, measure
 from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
-from distill.deploy.ways import WAYS
+from distill.deploy.ways import WAYS, Prepared, ways_of
 from distill.errors import DONE, UserError
 from distill.evaluation import Results, student_result
+from distill.evaluation.scores import Size
 from distill.files import write_atomically, write_json
-from distill.inference.models import open_model
+from distill.inference.exported import ExportedModel
+from distill.inference.models import input_size, open_model
 from distill.pages.benchmark_page import (
     FLOPS,
     Measured,
@@ -46,8 +49,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help=f"{MODEL}; or, as weights do not matter here, a configuration or a teacher's name; without any, the "
-        "paper's table beside ours",
+        help=f"{MODEL}, or {FILE}; or, as weights do not matter here, a configuration or a teacher's name; without "
+        "any, the paper's table beside ours",
     )
     parser.add_argument("--paper", action="store_true", help="show the paper's table beside ours, too")
     parser.add_argument(
@@ -156,16 +159,18 @@ def open_for_cost(name: str) -> DepthModel:
 def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], device: torch.device) -> list[Measured]:
     """Every model in every way, timed in one interleaved run."""
     models = {name: open_for_cost(name).to(device) for name in args.models}
+    for name, model in models.items():
+        if isinstance(model, ExportedModel):
+            input_size(name, model, args.size)  # refuses one that it does not take
     image = torch.rand(1, 3, *args.size, device=device)
     measured = []
     with progress_bar("preparing", len(models) * len(args.ways) + args.runs) as update:
         for name, model in models.items():
             paper = paper_row(model.recipe, args.size) if isinstance(model, Student) else None
-            gflops = count_gflops(model, args.size)
-            one = Measured(name, count_parameters(model), gflops, paper, accuracies.get(name))
-            for way in args.ways:
+            one = Measured(name, *costs_of(model, args.size), paper, accuracies.get(name))
+            for way, make in ways_of(model, args.ways).items():
                 update(description=f"preparing {name}, {way}")
-                prepare(one, way, model, image)
+                prepare(one, way, partial(make, model, image))
                 update(advance=1)
             measured.append(one)
         update(description="measuring all in turn")
@@ -176,10 +181,17 @@ def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], dev
     return measured
 
 
-def prepare(one: Measured, way: str, model: nn.Module, image: Tensor) -> None:
+def costs_of(model: DepthModel, size: Size) -> tuple[int | None, float | None]:
+    """Parameters, and GFLOPs for one image; a file states those of the model that it was made of, for its own size."""
+    if isinstance(model, ExportedModel):
+        return model.known.parameters, model.known.gflops if model.size == size else None
+    return count_parameters(model), count_gflops(model, size)
+
+
+def prepare(one: Measured, way: str, make: Callable[[], Prepared]) -> None:
     """Make a model ready in one way. One that does not work on this machine is no reason to measure nothing."""
     try:
-        one.ways[way] = WAYS[way](model, image)
+        one.ways[way] = make()
     except Exception as error:
         lines = str(error).strip().splitlines()
         one.skipped[way] = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:200]

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
 from distill.assembly.preflight import check_test
-from distill.commands.arguments import DATA_SETS, MODEL, TRUTHS, check_writable, factor, image_size
+from distill.commands.arguments import DATA_SETS, FILE, MODEL, TRUTHS, check_writable, factor, image_size
 from distill.config import DataConfig, parse_config
 from distill.console import inform, progress_bar
 from distill.data import DepthDataset, check_truth, readable
@@ -22,7 +22,7 @@ from distill.errors import DONE, UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
-from distill.inference.models import open_for, trained_size
+from distill.inference.models import input_size, open_for
 from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, holds_predictions
 from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
@@ -33,7 +33,7 @@ PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
-    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, or a folder of predicted depth maps")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, {FILE}, or a folder of predicted depth maps")
     parser.add_argument("--data", required=True, choices=DATA_SETS, help="which data set; folder is one of your own")
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
@@ -154,7 +154,7 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
         stored = StoredPredictions(Path(args.model), args.prediction_scale or png_scale(data), protocol)
         return Predictor(stored, None, stored.size)
     model = open_for(args.model, data.name).to(state.device)
-    size = args.size or trained_size(args.model)
+    size = input_size(args.model, model, args.size)
     if size:
         inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")
     return Predictor(Network(model, protocol, state.device, size), model, size)

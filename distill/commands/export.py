@@ -17,12 +17,11 @@ from distill.commands.arguments import MODEL, check_writable, image_size, positi
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
 from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
-from distill.deploy.runtime import TOLERANCE, Deviation, OnnxModel, deviation, need
+from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.errors import DONE, FAILURE, UserError
+from distill.inference.exported import SUFFIXES, OnnxModel, need
 from teachers import DPT, DepthModel
-
-KINDS = (".onnx", ".pt2")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def check_options(args: argparse.Namespace) -> None:
     """Refuse what cannot work before anything is opened."""
     kind = args.output.suffix
-    if kind not in KINDS:
+    if kind not in SUFFIXES:
         raise UserError(f"--output {args.output} is of no known kind, expected a name that ends with .onnx or .pt2")
     if args.opset not in OPSETS:
         raise UserError(

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.commands.arguments import MODEL, factor, image_size, positive
+from distill.commands.arguments import FILE, MODEL, factor, image_size, positive
 from distill.console import StepProgress, inform
 from distill.data import DecodeError
 from distill.errors import DONE, MISTAKE, UserError
-from distill.inference.models import open_for, published_data, trained_size
+from distill.evaluation.scores import Size
+from distill.inference.models import input_size, open_for, published_data
 from distill.inference.network import Network
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
@@ -24,7 +25,7 @@ from distill.predict.writing import USUAL_ANGLE, Predicted, Writer, colour_range
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill predict` takes."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, or {FILE}")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, glob, video, or a camera's number")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
     parser.add_argument("--size", type=image_size, metavar="HxW", help="resize images for the model, and depth back")
@@ -69,9 +70,9 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
         truth.check(inputs)
     total = expected_frames(inputs, args.frames)
     check_output(args.output)
-    student = open_network(args.model, args.size or trained_size(args.model))
+    student = open_network(args.model, args.size)
     # A teacher that says nothing of its size saw what its student sees.
-    teacher = open_network(args.teacher, trained_size(args.teacher) or student.size) if args.teacher else None
+    teacher = open_network(args.teacher, None, student.size) if args.teacher else None
     broken: list[str] = []
     frames = readable_frames(inputs, args.frames, broken)
     started, done = time.perf_counter(), 0
@@ -88,10 +89,11 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     return broken
 
 
-def open_network(model: str, size: tuple[int, int] | None) -> Network:
-    """MODEL as a network that takes images of any size."""
+def open_network(name: str, wanted: Size | None, usual: Size | None = None) -> Network:
+    """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Network(open_for(model, published_data(model)).to(device).eval(), None, device, size)
+    model = open_for(name, published_data(name)).to(device).eval()
+    return Network(model, None, device, input_size(name, model, wanted) or usual)
 
 
 def make_writer(args: argparse.Namespace) -> Writer:

@@ -11,10 +11,11 @@ from torch import Tensor
 from distill.assembly.datasets import build_data
 from distill.data import Subset, readable
 from distill.deploy.quantise import Quantiser, share_of_eight_bits
-from distill.deploy.runtime import OnnxModel, deviation
+from distill.deploy.runtime import deviation
 from distill.deploy.subject import Subject
 from distill.evaluation import Evaluation
 from distill.inference.evaluating import evaluate
+from distill.inference.exported import OnnxModel
 from distill.report.tables import Row, results_table
 
 CALIBRATED, EVALUATED = 32, 60  # images

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.forms import prepare
-from distill.deploy.runtime import need, open_session, quiet
+from distill.deploy.runtime import quiet
+from distill.inference.exported import need, open_session
 
 OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
 INPUT, OUTPUT = "image", "depth"
@@ -31,8 +31,7 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset
     Args:
         size: None leaves batch, height and width free.
     """
-    # Operations that the exporter does not know, or writes in a slower way.
-    register_custom_op_symbolic("aten::_upsample_bilinear2d_aa", resize, OPSETS[0])
+    # An operation that the exporter writes in a slower way.
     register_custom_op_symbolic("aten::mean", mean, OPSETS[0])
     free = {INPUT: DYNAMIC_AXES, OUTPUT: DYNAMIC_AXES} if size is None else None
     with torch.no_grad(), quiet():
@@ -89,19 +88,6 @@ class Graph(Protocol):
         """Add a node; an attribute's name ends with its type."""
 
 
-def resize(g: Graph, x: Value, size: Value, *_: object) -> Value:
-    """Bilinear with antialiasing, exactly: two matrix products.
-
-    ONNX' own Resize weighs the pixels of a wide filter otherwise, by up to 0.1 % of the depth in the end.
-    """
-    *outer, rows, columns = symbolic_helper._get_tensor_sizes(x)
-    height, width = symbolic_helper._maybe_get_const(size, "is")
-    down = g.op("Constant", value_t=antialiasing(rows, height))
-    across = g.op("Constant", value_t=antialiasing(columns, width).T.contiguous())
-    resized = g.op("MatMul", g.op("MatMul", down, x), across)
-    return resized.setType(x.type().with_sizes([*outer, height, width]))
-
-
 def mean(g: Graph, x: Value, axes: Value, keep: Value, *_: object) -> Value:
     """The mean of each map as a pooling, which runtimes do in any layout and in 8 bits."""
     chosen, kept = symbolic_helper._maybe_get_const(axes, "is"), symbolic_helper._maybe_get_const(keep, "b")
@@ -109,9 +95,3 @@ def mean(g: Graph, x: Value, axes: Value, keep: Value, *_: object) -> Value:
         return g.op("ReduceMean", x, g.op("Constant", value_t=torch.tensor(chosen)), keepdims_i=int(kept))
     means = g.op("GlobalAveragePool", x)
     return means if kept else g.op("Flatten", means, axis_i=1)
-
-
-def antialiasing(inputs: int, outputs: int) -> Tensor:
-    """The weights (outputs, inputs) by which one axis is resized bilinearly with antialiasing."""
-    pixels = torch.eye(inputs)[None, None]
-    return F.interpolate(pixels, size=(outputs, inputs), mode="bilinear", align_corners=False, antialias=True)[0, 0]

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from distill.deploy.graph import INPUT
-from distill.deploy.runtime import need, quiet
+from distill.deploy.runtime import quiet
+from distill.inference.exported import need
 
 # What is worth 8 bits. Softmax, norms and products of two activations stay in float.
 KINDS = [

@@ -1,37 +1,19 @@
-"""ONNX files in ONNX Runtime, and whether an exported model gives the depth of the one that it was made of."""
+"""Whether an exported model gives the depth of the one that it was made of."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-from distill.errors import UserError
+from torch import Tensor
 
 TOLERANCE = 1e-3  # of the largest relative error of a pixel
 FLOOR = 1e-3  # of an image's largest value: a raw output may be 0, where a relative error means nothing
-
-
-def need(name: str) -> ModuleType:
-    """A module of the extra `export`.
-
-    Raises:
-        UserError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[export]'") from error
 
 
 @contextmanager
@@ -45,42 +27,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(former)
-
-
-def open_session(path: Path, plain: Path | None = None) -> Any:
-    """An ONNX file in ONNX Runtime on the CPU, with as many threads as PyTorch; it warns of nothing.
-
-    With `plain`, the runtime writes the graph there as it simplified it by rules that every runtime knows.
-    """
-    runtime = need("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    if plain:
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(plain)
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-class OnnxModel(nn.Module):
-    """An ONNX file as a depth model on the CPU: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres.
-
-    Attributes:
-        facts: The file's metadata.
-        size: The (H, W) that it takes, None where it takes any.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.session = open_session(path)
-        self.facts: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        self.input = self.session.get_inputs()[0]
-        height, width = self.input.shape[-2:]
-        self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)."""
-        return torch.from_numpy(self.session.run(None, {self.input.name: image.cpu().contiguous().numpy()})[0])
 
 
 @dataclass(frozen=True)

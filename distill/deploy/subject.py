@@ -18,10 +18,12 @@ from distill.config import Config, load_config
 from distill.data import DecodeError, SceneDataset
 from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import read_image
+from distill.deploy.costs import count_gflops
 from distill.errors import UserError
+from distill.inference.exported import ExportedModel
 from distill.inference.models import open_for, published_data
 from distill.inference.network import network_image
-from students import read_config
+from students import count_parameters, read_config
 from students.card import licence_of
 from teachers import DPT, DepthModel, FrozenTeacher
 from teachers.weight_files import Json
@@ -59,6 +61,8 @@ def open_subject(name: str) -> Subject:
         UserError: If there is no such model.
     """
     model = open_for(name, published_data(name))
+    if isinstance(model, ExportedModel):
+        raise UserError(f"{name} is an exported file already; give the folder of the model that it was made of")
     plain = model.model if isinstance(model, FrozenTeacher) else model
     try:
         place, recipe = read_config(name)
@@ -128,6 +132,8 @@ def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None
         "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
         "min_depth": model.min_depth,
         "max_depth": model.max_depth,
+        "parameters": count_parameters(model),
+        "gflops": None if size is None else count_gflops(model, size),
         "model": subject.recipe["student"],
         "options": subject.recipe.get("options"),
         "training": training or None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from distill.deploy.costs import peak_growth, weight_bytes
 from distill.deploy.graph import finish, write_onnx
 from distill.deploy.latency import Call
 from distill.deploy.quantise import Quantiser
-from distill.deploy.runtime import OnnxModel
+from distill.inference.exported import ExportedModel, OnnxModel
 from teachers import FrozenTeacher
 
 
@@ -70,10 +70,15 @@ def in_onnx_runtime(model: nn.Module, image: Tensor, *, eight_bits: bool = False
         if eight_bits:
             Quantiser(path, [image]).write(small)
             path = small
-        network, size = OnnxModel(path), path.stat().st_size
+        return as_it_is(OnnxModel(path), image)
+
+
+def as_it_is(model: ExportedModel, image: Tensor) -> Prepared:
+    """An exported file in its runtime, on the CPU."""
+    image, size = image.cpu(), model.path.stat().st_size
 
     def act() -> object:
-        return network(image)
+        return model(image)
 
     growth = peak_growth(act, torch.device("cpu"))
     return Prepared(Call(act), size, None if growth is None else growth + size)
@@ -87,3 +92,11 @@ WAYS: dict[str, Callable[[nn.Module, Tensor], Prepared]] = {
     "onnx": in_onnx_runtime,
     "onnx-int8": partial(in_onnx_runtime, eight_bits=True),
 }
+ROUNDED = ("bf16", "onnx-int8")  # other numbers than the model's, whose accuracy is not theirs
+
+
+def ways_of(model: nn.Module, names: Sequence[str]) -> dict[str, Callable[[nn.Module, Tensor], Prepared]]:
+    """The ways of these names; an exported file has its own only, called by its kind."""
+    if isinstance(model, ExportedModel):
+        return {model.path.suffix[1:]: lambda _, image: as_it_is(model, image)}
+    return {name: WAYS[name] for name in names}

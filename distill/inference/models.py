@@ -6,6 +6,8 @@ from pathlib import Path
 
 from distill.console import inform
 from distill.errors import UserError, did_you_mean
+from distill.evaluation.scores import Size
+from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
 from teachers import SHIPPED, DepthModel, create_teacher, list_teachers
 
@@ -26,7 +28,7 @@ def check_teacher_name(name: str) -> None:
 
 
 def open_model(name: str, **conversion: object) -> DepthModel:
-    """A run folder, a `student/` folder, or `teacher-name:checkpoint`.
+    """A run folder, a `student/` folder, `teacher-name:checkpoint`, or an exported file.
 
     Args:
         conversion: scale, shift and invert, where they define what a checkpoint's raw output means.
@@ -34,6 +36,9 @@ def open_model(name: str, **conversion: object) -> DepthModel:
     Raises:
         UserError: If there is no such model.
     """
+    path = Path(name)
+    if path.suffix in SUFFIXES and not path.is_dir() and (path.exists() or ":" not in name):
+        return open_exported(path)
     try:
         if name in list_teachers():
             if name not in SHIPPED:
@@ -72,3 +77,17 @@ def trained_size(model: str) -> tuple[int, int] | None:
     except (FileNotFoundError, ValueError):
         return None
     return (int(saved[0]), int(saved[1])) if saved else None
+
+
+def input_size(name: str, model: DepthModel, wanted: Size | None) -> Size | None:
+    """The size that images have for a model: the one that is wanted, a file's only one, or that of its training.
+
+    Raises:
+        UserError: If a file takes another size than the one that is wanted.
+    """
+    if not isinstance(model, ExportedModel):
+        return wanted or trained_size(name)
+    if model.size and wanted not in (None, model.size):
+        own, other = (f"{size[0]}x{size[1]}" for size in (model.size, wanted))
+        raise UserError(f"{name} takes images of {own} only: give --size {own}, or export it again with --size {other}")
+    return model.size or wanted or model.known.training.input_size

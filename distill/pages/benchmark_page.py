@@ -11,7 +11,7 @@ from pathlib import Path
 from distill.deploy.costs import MEBI
 from distill.deploy.latency import Latency
 from distill.deploy.paper import Cost, PaperRow
-from distill.deploy.ways import Prepared
+from distill.deploy.ways import ROUNDED, Prepared
 from distill.evaluation import Results
 from distill.report.charts import CHART_SIZE, Marks, dot_chart, line_chart
 from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
@@ -29,20 +29,26 @@ class Measured:
     """One model and how it ran. `skipped` gives the reason for every way in which it did not."""
 
     name: str
-    parameters: int
-    gflops: float
+    parameters: int | None  # None where a file does not state it
+    gflops: float | None
     paper: PaperRow | None = None
     accuracy: Results | None = None
     ways: dict[str, Prepared] = field(default_factory=dict)
     latency: dict[str, Latency] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def accuracy_of(self, way: str) -> Results | None:
+        """The accuracy, where this way has the numbers that it was measured with."""
+        return None if way in ROUNDED else self.accuracy
+
     def way_records(self) -> list[dict[str, object]]:
         """Every way, also those that were skipped, in types that JSON knows."""
         records: list[dict[str, object]] = []
         for way, latency in self.latency.items():
             sizes = {"file_bytes": self.ways[way].file_bytes, "peak_bytes": self.ways[way].peak_bytes}
-            records.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes})
+            accuracy = self.accuracy_of(way)
+            abs_rel = accuracy.metrics["abs_rel"] if accuracy else None
+            records.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes, "abs_rel": abs_rel})
         return records + [{"way": way, "skipped": reason} for way, reason in self.skipped.items()]
 
     def as_dict(self) -> dict[str, object]:
@@ -75,7 +81,8 @@ def cost_rows(measured: Sequence[Measured]) -> list[Row]:
     """Parameters and arithmetic of each model, beside the paper's where it has the row."""
     rows = []
     for one in measured:
-        extra = {"M params": f"{one.parameters / 1e6:.2f}", "GFLOPs": f"{one.gflops:.1f}"}
+        extra = {} if one.parameters is None else {"M params": f"{one.parameters / 1e6:.2f}"}
+        extra |= {} if one.gflops is None else {"GFLOPs": f"{one.gflops:.1f}"}
         if one.paper:
             extra["the paper's"] = f"{one.paper.paper.params_m:.1f} M, {one.paper.paper.gflops:.1f} GFLOPs"
         rows.append(Row(one.name, {}, None, extra))
@@ -86,9 +93,9 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
     """Every model in every way that works here, with its accuracy where it is known."""
     rows = []
     for one in measured:
-        known = one.accuracy.metrics if one.accuracy else {}
-        metrics = {name: known[name] for name in SHORT if name in known}
         for way, latency in one.latency.items():
+            accuracy = one.accuracy_of(way)
+            metrics = {name: accuracy.metrics[name] for name in SHORT if name in accuracy.metrics} if accuracy else {}
             ready = one.ways[way]
             extra = {
                 "median ms": f"{latency.median_ms:.1f}",
@@ -98,7 +105,7 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
             }
             if ready.peak_bytes is not None:
                 extra["peak MiB"] = f"{ready.peak_bytes / MEBI:.0f}"
-            rows.append(Row(f"{one.name} · {way}", metrics, one.accuracy.fingerprint if one.accuracy else None, extra))
+            rows.append(Row(f"{one.name} · {way}", metrics, accuracy.fingerprint if accuracy else None, extra))
     return rows
 
 
@@ -109,8 +116,7 @@ def as_csv(measured: Sequence[Measured]) -> str:
     table.writeheader()
     for one in measured:
         shared = {"name": one.name, "parameters": one.parameters, "gflops": one.gflops}
-        abs_rel = one.accuracy.metrics["abs_rel"] if one.accuracy else ""
-        table.writerows({**shared, "abs_rel": abs_rel, **way} for way in one.way_records())
+        table.writerows({**shared, **way} for way in one.way_records())
     return text.getvalue()
 
 
@@ -120,7 +126,8 @@ def pareto_plot(measured: Sequence[Measured], size: tuple[int, int] = (640, 260)
     for one in measured:
         if one.accuracy:
             abs_rel = one.accuracy.metrics["abs_rel"]
-            series[one.name] = sorted((latency.median_ms, abs_rel) for latency in one.latency.values())
+            exact = [latency for way, latency in one.latency.items() if one.accuracy_of(way)]
+            series[one.name] = sorted((latency.median_ms, abs_rel) for latency in exact)
     points = sorted(point for line in series.values() for point in line)
     front = [point for i, point in enumerate(points) if all(point[1] < earlier[1] for earlier in points[:i])]
     title = "AbsRel (lower is better) against latency"

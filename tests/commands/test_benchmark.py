@@ -54,6 +54,12 @@ def test_accuracy_is_taken_from_results_and_drawn_and_a_page_shows_it_all(benchm
     assert text.count("<svg") == 2
 
 
+def test_a_way_that_rounds_has_no_accuracy_of_the_model(benchmark, finished):
+    (model,) = benchmark(finished, "--results", finished / "results.json")["models"]
+    accuracy = {way["way"]: way["abs_rel"] for way in model["ways"]}
+    assert accuracy == {"fp32": model["accuracy"]["metrics"]["abs_rel"], "bf16": None}
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_the_papers_table_stands_beside_ours_also_above_a_models(benchmark, finished, monkeypatch, capsys, with_model):
     monkeypatch.setattr("distill.commands.benchmark.PAPER_ROWS", PAPER_ROWS[5:6])

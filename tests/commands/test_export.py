@@ -11,9 +11,10 @@ from distill.cli import main
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-from distill.deploy.runtime import Deviation, OnnxModel
+from distill.deploy.runtime import Deviation
 from distill.deploy.subject import RELATIVE, Subject, facts_of, open_subject
 from distill.inference import models
+from distill.inference.exported import OnnxModel
 from teachers import create_dpt
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -65,6 +66,33 @@ def test_a_program_of_pytorch_gives_the_same(finished, tmp_path):
     assert facts["units"] in ("metres", b"metres")
     with torch.no_grad():
         torch.testing.assert_close(program(IMAGE), distill.load_model(finished)(IMAGE), rtol=1e-4, atol=0)
+
+
+def test_a_file_is_evaluated_predicted_and_timed_as_the_model_that_it_was_made_of(
+    exported, finished, streets, tmp_path, capsys
+):
+    for name, model, options in (("own", finished, ["--size", "32x64"]), ("file", exported, [])):
+        words = ["--data", "folder", "--root", str(streets), "--depth-scale", "256", "--json", str(tmp_path / name)]
+        assert main(["evaluate", str(model), *words, *options]) == 0
+    own, file = (json.loads((tmp_path / name).read_text()) for name in ("own", "file"))
+    assert file["fingerprint"] == own["fingerprint"]
+    assert file["metrics"] == pytest.approx(own["metrics"], rel=1e-3)
+
+    words = ["--teacher", str(exported), "--batch", "2", "--output", str(tmp_path / "out")]
+    assert main(["predict", str(exported), str(streets / "image"), *words]) == 0
+    assert (tmp_path / "out" / "test0_compare.png").is_file()
+
+    words = ["--size", "32x64", "--runs", "2", "--ways", "fp32", "--json", str(tmp_path / "timed")]
+    assert main(["benchmark", str(exported), str(finished), *words]) == 0
+    timed, model = json.loads((tmp_path / "timed").read_text())["models"]
+    assert [way["way"] for way in timed["ways"]] == ["onnx"]
+    assert timed["parameters"] == model["parameters"]
+    assert timed["gflops"] == pytest.approx(model["gflops"])
+
+
+def test_a_file_is_no_model_to_be_exported_and_is_timed_at_its_own_size(exported, refused, tmp_path):
+    assert "is an exported file already" in refused("export", exported, "--output", tmp_path / "x.onnx")
+    assert "takes images of 32x64 only: give --size 32x64" in refused("benchmark", exported)
 
 
 def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkeypatch, capsys):

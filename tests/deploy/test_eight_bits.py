@@ -6,7 +6,7 @@ import torch
 import distill
 from distill.cli import main
 from distill.deploy.quantise import Quantiser, share_of_eight_bits
-from distill.deploy.runtime import OnnxModel
+from distill.inference.exported import OnnxModel
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")

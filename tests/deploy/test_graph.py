@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from distill.deploy.forms import prepare
-from distill.deploy.graph import finish, name_nodes, write_onnx
-from distill.deploy.runtime import OnnxModel, deviation
+from distill.deploy.graph import finish, name_nodes, write_onnx, write_program
+from distill.deploy.runtime import deviation
+from distill.inference.exported import OnnxModel
 from students import create_student
 from teachers import create_dpt
 
@@ -84,3 +85,12 @@ def test_a_dpt_gives_the_same_depth(options, size, tmp_path):
     model = (create_student("dpt_micro", **options) if options else create_dpt("dpt_micro")).eval()
     write_onnx(model, tmp_path / "x.onnx", size, 20)
     assert deviation(OnnxModel(tmp_path / "x.onnx"), model, images(size)).acceptable
+
+
+def test_a_program_of_a_pruned_dpt_resizes_by_products(tmp_path):
+    torch.manual_seed(0)
+    model = create_student("dpt_micro", **PRUNED).eval()
+    write_program(model, tmp_path / "x.pt2", (70, 101), {})
+    program = torch.export.load(tmp_path / "x.pt2")
+    assert [node.name for node in program.graph.nodes if "_aa" in str(node.target)] == []
+    assert deviation(program.module(), model, images((70, 101))).acceptable

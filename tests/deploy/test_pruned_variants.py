@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from distill.deploy.graph import write_onnx
-from distill.deploy.runtime import OnnxModel, deviation
+from distill.deploy.runtime import deviation
+from distill.inference.exported import OnnxModel
 from distill.method import silog_loss
 from students import create_student
 from teachers import DPT_CONFIGS

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from distill.deploy.graph import write_onnx
-from distill.deploy.runtime import OnnxModel, deviation
+from distill.deploy.runtime import deviation
+from distill.inference.exported import OnnxModel
 from students import create_student
 from students.pruned_dpt import ATTENTIONS, STEMS
 

@@ -1,0 +1,181 @@
+"""Exported files in the place of a model: `.onnx` by ONNX Runtime, `.pt2` by PyTorch, on the CPU."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from pydantic import BaseModel, FiniteFloat, Json, PositiveInt
+from torch import Tensor
+
+from distill.errors import UserError
+from distill.evaluation.scores import Size
+from distill.inference.program_check import check_program
+from teachers.model import DepthModel
+
+SUFFIXES = (".onnx", ".pt2")
+
+
+def need(name: str) -> ModuleType:
+    """A module of the extra `export`.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[export]'") from error
+
+
+def open_session(path: Path, plain: Path | None = None) -> Any:
+    """An ONNX file in ONNX Runtime on the CPU, with as many threads as PyTorch; it warns of nothing.
+
+    With `plain`, the runtime writes the graph there as it simplified it by rules that every runtime knows.
+    """
+    runtime = need("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    if plain:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(plain)
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class SeenInTraining(BaseModel):
+    """What a file's record of its training says of the images."""
+
+    input_size: tuple[PositiveInt, PositiveInt] | None = None
+
+
+class FileFacts(BaseModel):
+    """What is read of a file's metadata. Limits are in metres; `gflops` are those of the size that it takes."""
+
+    units: str | None = None
+    min_depth: FiniteFloat | None = None
+    max_depth: FiniteFloat | None = None
+    parameters: PositiveInt | None = None
+    gflops: FiniteFloat | None = None
+    training: Json[SeenInTraining] = SeenInTraining()
+
+
+class ExportedModel(DepthModel):
+    """A file as a depth model on the CPU: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W), and no maps.
+
+    Attributes:
+        facts: The file's metadata.
+        known: What is read of it.
+        shape: (B, 3, H, W) of the image; None where any will do.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, str], shape: Sequence[object]) -> None:
+        super().__init__()
+        self.path, self.facts = path, facts
+        self.shape = tuple(side if isinstance(side, int) else None for side in shape)
+        if len(self.shape) != 4 or self.shape[0] not in (None, 1) or self.shape[1] not in (None, 3):
+            raise ValueError(f"its image is {tuple(shape)}, expected (batch or 1, 3, height, width)")
+        self.known = FileFacts.model_validate(facts)
+        self.min_depth, self.max_depth = self.known.min_depth, self.known.max_depth
+        self.output = "metric" if self.known.units == "metres" else "relative"
+
+    @property
+    def size(self) -> Size | None:
+        """The (H, W) that it takes, None where it takes any."""
+        height, width = self.shape[2:]
+        return (height, width) if height and width else None
+
+    def compute(self, image: Tensor) -> Tensor:
+        """The depth of as many images as the file takes at once."""
+        raise NotImplementedError
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """A file has no maps.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"{self.path} gives depth alone; give the folder of the model that it was made of")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W), one image at a time where the file takes no more.
+
+        Raises:
+            UserError: If the file does not work at this size.
+        """
+        size = f"{image.shape[-2]}x{image.shape[-1]}"
+        try:
+            depth = torch.cat([self.compute(part) for part in image.cpu().split(self.shape[0] or len(image))])
+            if depth.shape != (len(image), 1, *image.shape[-2:]):
+                raise ValueError(f"it made {tuple(depth.shape)} of {tuple(image.shape)}")
+        except Exception as error:  # those of the runtimes have no class in common
+            raise UserError(f"{self.path} fails at {size} ({first_line(error)}); export with --size {size}") from error
+        return depth
+
+
+class OnnxModel(ExportedModel):
+    """An ONNX file; one of a stranger comes by `open_exported`, which looks at it first."""
+
+    def __init__(self, path: Path) -> None:
+        session = open_session(path)
+        image = session.get_inputs()[0]
+        super().__init__(path, session.get_modelmeta().custom_metadata_map, image.shape)
+        self.session, self.name = session, image.name
+
+    def compute(self, image: Tensor) -> Tensor:
+        """The depth of as many images as the file takes at once."""
+        return torch.from_numpy(self.session.run(None, {self.name: image.contiguous().numpy()})[0])
+
+
+class ProgramModel(ExportedModel):
+    """A `.pt2` of PyTorch that holds a network and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        from torch.export.pt2_archive import _package  # torch.export.load would fall back to an older format's pickles
+
+        content = path.read_bytes()
+        check_program(content)
+        archive = _package.load_pt2(io.BytesIO(content))
+        program = archive.exported_programs["model"]
+        (image,) = program.graph_signature.user_inputs
+        shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == image)
+        super().__init__(path, archive.extra_files, shape)
+        module = program.module()
+        self.run: Callable[[Tensor], Tensor] = lambda image: module(image)  # as a part it would refuse eval()
+
+    def compute(self, image: Tensor) -> Tensor:
+        """The depth of as many images as the file takes at once."""
+        return self.run(image)
+
+
+def open_exported(path: Path) -> ExportedModel:
+    """A file that `distill export` wrote, or one that states its units as it does.
+
+    Raises:
+        UserError: If there is no such file, it is damaged, or it holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; expected FILE.onnx or FILE.pt2, as distill export writes them")
+    try:
+        if path.suffix == ".onnx":
+            need("onnx").checker.check_model(str(path))  # among others that weights outside lie in its own folder
+            model: ExportedModel = OnnxModel(path)
+        else:
+            model = ProgramModel(path)
+    except UserError:
+        raise
+    except Exception as error:  # those of the runtimes have no class in common
+        raise UserError(f"{path} is no exported depth model ({first_line(error)}); export it again") from error
+    if model.known.units is None:
+        raise UserError(f"{path} does not state its units; expected a file of distill export, which does")
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an exception's text, as runtimes' can be pages."""
+    return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
