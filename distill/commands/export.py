@@ -7,11 +7,14 @@ import copy
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from distill.commands.arguments import MODEL, check_writable, image_size, positive
 from distill.deploy.costs import MEBI
@@ -20,8 +23,8 @@ from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
 from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.errors import DONE, FAILURE, UserError
-from distill.inference.exported import SUFFIXES, OnnxModel, need
-from teachers import DPT, DepthModel
+from distill.inference.exported import SUFFIXES, OnnxModel, first_line, need
+from teachers import DPT
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix=f".{args.output.name}-", dir=args.output.parent) as folder:
         part = Path(folder) / args.output.name
         exported = write(subject, args, size, part)
-        measured = compare(exported, subject.model, images, args.dynamic)
+        measured = compare(exported, subject, images, args.dynamic)
         runtime = "ONNX Runtime" if args.output.suffix == ".onnx" else "PyTorch"
         out.print(f"checked by {runtime} on images {origin}: {measured}")
         if not measured.acceptable:
@@ -76,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             if not write_int8(subject, size, exact, part, calibrating, out):
                 out.print(f"{args.output} was not written")
                 return FAILURE
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(part, args.output)
     out.print(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
@@ -116,19 +121,44 @@ def write(subject: Subject, args: argparse.Namespace, size: tuple[int, int], pat
         write_program(subject.model, path, size, facts)
         return torch.export.load(path).module()
     traced = path.with_name("traced.onnx")
-    write_onnx(subject.model, traced, None if args.dynamic else size, args.opset)
+    try:
+        write_onnx(subject.model, traced, None if args.dynamic else size, args.opset)
+    except OnnxExporterError as error:
+        raise UserError(
+            f"{subject.name} holds what ONNX has not ({first_line(error)}); give an --output .pt2"
+        ) from error
     finish(traced, path, facts)
     return OnnxModel(path)
 
 
-def compare(exported: nn.Module, model: DepthModel, images: Sequence[Tensor], dynamic: bool) -> Deviation:
-    """The difference on the images and, where sizes are free, on parts of them of other sizes.
+def compare(exported: nn.Module, subject: Subject, images: Sequence[Tensor], dynamic: bool) -> Deviation:
+    """The difference on the images and, where sizes are free, on the first one at others.
 
     The model computes in float64, so that the file answers for its own rounding alone: that of DPT-Hybrid in float32 is
     larger than what is allowed where depth is 1 / (scale * output + shift).
+
+    Raises:
+        UserError: If the file does not work at one of the other sizes.
     """
-    if dynamic:
-        images = [*images, *(image[..., : -(-image.shape[-2] * 3 // 4), :-1] for image in images[:1])]
-        images = [image for image in images if min(image.shape[-2:]) >= 32]
-    exact = copy.deepcopy(model).double()
-    return deviation(exported, lambda image: exact(image.double()), images)
+    model = copy.deepcopy(subject.model).double()
+
+    def exact(image: Tensor) -> Tensor:
+        return model(image.double())
+
+    for size in other_sizes(images[0]) if dynamic else ():
+        other = torch.cat([F.interpolate(image, size=size, mode="bilinear") for image in (images[0], images[-1])])
+        with suppress(UserError):  # of a graph that cannot be computed
+            if deviation(exported, exact, [other]).acceptable:
+                continue
+        raise UserError(
+            f"{subject.name} cannot have free sizes: its graph does not give its depth at {size[0]}x{size[1]}; leave "
+            "--dynamic out and give --size HxW"
+        )
+    return deviation(exported, exact, images)
+
+
+def other_sizes(image: Tensor) -> list[tuple[int, int]]:
+    """Sizes that no graph was traced at: the least, odd ones, upright and lying, below and above the image's own."""
+    height, width = image.shape[-2:]
+    smaller = (max(32, height * 3 // 4), max(32, width - 1))
+    return [(32, 32), (33, 95), (95, 33), (64, 160), (159, 65), smaller, (height + 5, width + 37)]

@@ -41,7 +41,7 @@ def open_session(path: Path, plain: Path | None = None) -> Any:
     runtime = need("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is said once, by whoever asked
     if plain:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(plain)

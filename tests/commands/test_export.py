@@ -8,11 +8,14 @@ import torch
 
 import distill
 from distill.cli import main
+from distill.commands.export import compare
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+from distill.deploy.graph import ODD, write_onnx
 from distill.deploy.runtime import Deviation
 from distill.deploy.subject import RELATIVE, Subject, facts_of, open_subject
+from distill.errors import UserError
 from distill.inference import models
 from distill.inference.exported import OnnxModel
 from teachers import create_dpt
@@ -56,6 +59,22 @@ def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_p
     assert ours.size is None
     assert ours.facts["licence"] == "mine"
     assert ours(torch.rand(2, 3, 45, 70)).shape == (2, 1, 45, 70)
+
+
+class FirstPixelsWidth(torch.nn.Module):
+    """A depth that is right at the traced size only: what it multiplies by became a number."""
+
+    def forward(self, image):
+        return image.mean(dim=1, keepdim=True) * int(image.shape[-1])
+
+
+def test_free_sizes_are_checked_at_sizes_that_were_not_traced(tmp_path):
+    subject = Subject("net", FirstPixelsWidth(), {}, None)
+    write_onnx(subject.model, tmp_path / "x.onnx", None)
+    traced = torch.rand(1, 3, *ODD)
+    assert compare(OnnxModel(tmp_path / "x.onnx"), subject, [traced], dynamic=False).acceptable
+    with pytest.raises(UserError, match=r"net cannot have free sizes.* at 32x32; leave --dynamic out"):
+        compare(OnnxModel(tmp_path / "x.onnx"), subject, [traced], dynamic=True)
 
 
 def test_a_program_of_pytorch_gives_the_same(finished, tmp_path):
