@@ -14,6 +14,7 @@ from distill.data.nyu.labelled import FRAME
 from distill.data.opening import USUAL, Source, kind_of_truth
 from distill.data.survey import MIN_DEPTH, SAMPLES, Survey, file_problems, fitting_scale, shared_images
 from distill.errors import UserError
+from teachers.model import MIN_SIDE
 
 Report = dict[str, Any]  # in types that JSON knows
 
@@ -141,6 +142,8 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if dataset == "folder" and len(half.seen.sizes) > 1:
         yield f"images of {len(half.seen.sizes)} sizes cannot form a batch: train with data.size or data.crop"
+    if small := [size for size in half.seen.sizes if min(size) < MIN_SIDE]:
+        yield f"images of {small[0][0]}x{small[0][1]} are smaller than {MIN_SIDE}: enlarge them with data.size"
     if (kind := kind_of_truth(dataset, contents)) != contents.truth:
         yield (
             f"{contents.measured:.0%} of the pixels are measured: this is {kind}, not the {USUAL[dataset]} of "

@@ -154,13 +154,16 @@ def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | N
     """Refuse a set of which files cannot be used, by a look at every one of them; None where there are none.
 
     Raises:
-        UserError: For the first of `file_problems`.
+        UserError: For the first of `file_problems`, or ground truth that cannot be used.
     """
-    if dataset.contents is None:
+    contents = dataset.contents
+    if contents is None:
         return None
-    seen = survey(dataset.contents, progress=progress)
-    for problem in file_problems(dataset.contents, seen, max_faults):
+    seen = survey(contents, progress=progress)
+    for problem in file_problems(contents, seen, max_faults):
         raise UserError(problem)
+    if not (contents.images_only or (seen.depths and seen.depths.in_range)):
+        check_truth(dataset)
     return seen
 
 
@@ -184,7 +187,7 @@ def check_once(test: DepthDataset) -> None:
         )
 
 
-def check_truth(dataset: DepthDataset, samples: int = 16) -> None:
+def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
     """Refuse a set whose ground truth cannot be used, by a look at a few evenly spaced samples.
 
     A wrong depth scale shows itself here: if every value lies beyond the cap, the refusal names the scale that fits.

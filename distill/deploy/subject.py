@@ -15,7 +15,8 @@ from torch import Tensor
 from distill import __version__
 from distill.assembly.datasets import build_data
 from distill.config import Config, load_config
-from distill.data import DecodeError, SceneDataset
+from distill.console import warn
+from distill.data import DecodeError, SceneDataset, find_photographs
 from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import read_image
 from distill.deploy.costs import count_gflops
@@ -110,8 +111,13 @@ def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
     for path in paths:
         if not path.exists():
             raise UserError(f"--images {path}: there is no such file or folder")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
-        files += inside
+        if path.is_dir():
+            inside = find_photographs(path)
+            files += [Path(pair.image) for pair in inside.pairs]
+            for remark in inside.remarks:
+                warn(remark)
+        else:
+            files.append(path)
     images: list[np.ndarray] = []
     for file in files[:: max(len(files) // count, 1)]:
         with suppress(DecodeError):

@@ -149,6 +149,14 @@ def test_lines_that_come_twice_are_reported_and_not_evaluated_on(check, refused,
     assert "image/test0.png, which would count twice: drop them" in refused(*words)
 
 
+def test_images_that_no_network_takes_are_reported_with_the_key_that_helps(check, own_streets):
+    for folder, array in (("image", np.zeros((20, 64, 3), np.uint8)), ("depth", np.full((20, 64), 999, np.uint16))):
+        for path in (own_streets / folder).iterdir():
+            write(path, array)
+    _, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert "train: images of 20x64 are smaller than 32: enlarge them with data.size" in report["notes"]
+
+
 def test_depth_that_is_all_near_is_reported(check, own_streets):
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 65535)
     assert code == 0

@@ -97,6 +97,12 @@ def test_damage_that_the_ends_do_not_show_is_seen_in_what_is_read(fill):
         check_files(FolderDataset(root, max_depth=8), max_faults=0.2)
 
 
+def test_truth_that_cannot_be_used_is_refused_with_the_files(fill):
+    root = fill("ab", raw=0 * TWO_METRES)
+    with pytest.raises(UserError, match="no valid ground truth in the whole set"):
+        check_files(FolderDataset(root, max_depth=8), max_faults=0)
+
+
 def test_an_image_that_is_a_depth_map_is_refused(fill):
     root = fill("ab")
     fill("c", image=TWO_METRES)

@@ -59,16 +59,15 @@ class SplitLine:
     camera: Camera | None = None
 
 
-def default_split(root: str | os.PathLike[str], part: Part) -> Path:
+def default_split(root: str | os.PathLike[str], part: str) -> Path:
     """The list file that a data set is looked up by when none is named: the first of the usual names that exists."""
     candidates = [Path(root) / name.format(part=part) for name in LIST_NAMES]
     return next((path for path in candidates if os.path.lexists(path)), candidates[0])
 
 
-def usual_list(root: Path, part: Part) -> Path | None:
-    """That file where there is one, and if it is a link that leads nowhere."""
-    listed = default_split(root, part)
-    return listed if os.path.lexists(listed) else None
+def usual_list(root: Path, *halves: str) -> Path | None:
+    """That file of the first of these halves that has one, and if it is a link that leads nowhere."""
+    return next((path for half in halves if os.path.lexists(path := default_split(root, half))), None)
 
 
 def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,13 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
     check_root(folder, "a folder of photographs")
     names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
     facts = probe_all(path for path in names.values() if not path.lower().endswith(JPEG_SUFFIXES))
-    maps = [name for name, path in names.items() if holds_depth(name, facts.get(path, Facts()))]
+    stems = Counter(os.path.splitext(name)[0] for name in names)  # 1.png is no photograph beside 1.jpg if it is grey
+    maps = [
+        name
+        for name, path in names.items()
+        if holds_depth(name, known := facts.get(path, Facts()))
+        or (known.channels == 1 and stems[os.path.splitext(name)[0]] > 1)
+    ]
     no_images, left_out = {*maps, *(name for name in names if name.lower().endswith(".npy"))}, []
     if maps:
         such = f"{len(maps)} of {len(names)} pictures in {folder} are depth maps"
@@ -156,14 +163,14 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
     That is a list of the root, else train/ or test/ (or another of `HALVES`), in the root or in the folder of images,
     else for training images that lie in no such folder. None where there is none of these.
     """
-    if listed := usual_list(root, part):
+    if listed := usual_list(root, *HALVES[part]):
         return root, listed, ""
     if halves := _subfolders(root, HALVES[part]):
         return halves[0], None, ""
     images = _subfolder(root, IMAGE_FOLDERS)
     if images and (halves := _subfolders(images, HALVES[part])):
         return root, None, halves[0].name
-    other = usual_list(root, "test") or _subfolders(images or root, HALVES["test"])
+    other = usual_list(root, *HALVES["test"]) or _subfolders(images or root, HALVES["test"])
     return None if part == "test" or other else (root, None, "")
 
 

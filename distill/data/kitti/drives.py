@@ -115,9 +115,13 @@ class _Frames:
         if self.truth == "velodyne":
             scan = [f"{frame['scene']}/velodyne_points/data/{frame['number']}.bin"] if frame else []
             return self.depths.find(scan)
+        truth = ""  # of an image of the selection
+        if selected := SELECTED.search(line.image):
+            truth = f"groundtruth_depth/{selected[1]}_groundtruth_depth_{selected[2]}"
         if line.depth:
             named = DEPTH_FILE.search(line.depth)
-            if named and frame and named.groups() != (drive, frame["camera"], frame["number"]):
+            of_another = named and frame and named.groups() != (drive, frame["camera"], frame["number"])
+            if of_another or (selected and "groundtruth_depth/" in line.depth and not line.depth.endswith(truth)):
                 raise UserError(
                     f"'{line.image} {line.depth}': image and depth are of different frames; correct the list"
                 )
@@ -125,8 +129,8 @@ class _Frames:
         names = []
         if line.silent and frame:
             names = [f"{drive}/proj_depth/groundtruth/image_{frame['camera']}/{frame['number']}.png"]
-        elif line.silent and (selected := SELECTED.search(line.image)):
-            names = [f"{line.image[: selected.start()]}groundtruth_depth/{selected[1]}_groundtruth_depth_{selected[2]}"]
+        elif line.silent and selected:
+            names = [f"{line.image[: selected.start()]}{truth}"]
         return self.depths.find(names, date=date)
 
 

@@ -126,6 +126,13 @@ def test_images_beside_the_halves_are_said_to_be_left_out(tmp_path, write_image)
     assert "1 images of" in Source("folder", tmp_path).find("train").remarks[0]
 
 
+def test_a_list_of_validation_is_the_test_half_of_a_folder(tmp_path, write_image):
+    fill(tmp_path, write_image, "ab")
+    for half, name in (("train", "a"), ("val", "b")):
+        (tmp_path / f"{half}.txt").write_text(f"image/{name}.jpg depth/{name}.png\n")
+    assert [pair.name for pair in Source("folder", tmp_path).find("test").usable] == ["image/b.jpg"]
+
+
 def test_a_half_without_its_depth_is_refused(tmp_path, write_image):
     fill(tmp_path, write_image, ["train/a", "val/b"])
     shutil.rmtree(tmp_path / "depth/val")
@@ -157,6 +164,8 @@ UNKNOWN = {  # where others keep images and depth
     "one folder for both": ("color_0.png", "depth_0.png"),
     "a folder for each frame": ("0/a.jpg", "0/b.tif"),
     "annotations": ("images/0.png", "annotations/0.png"),
+    "8 bits, told by the name": ("color_0.png", "depth_0.bmp"),
+    "8 bits, told by the image beside it": ("a/0.jpg", "a/0.png"),
     "arrays": ("rgb/0.png", "metres/0.npy"),
 }
 
@@ -166,13 +175,17 @@ def test_depth_maps_where_none_are_expected_are_no_photographs(tmp_path, write_i
     image, depth = UNKNOWN[layout]
     write_image(tmp_path / image, GREY)
     (tmp_path / depth).parent.mkdir(parents=True, exist_ok=True)
-    np.save(tmp_path / depth, GREY[..., 0] / 99) if "npy" in depth else write_image(tmp_path / depth, TWO_METRES)
+    raw = TWO_METRES if "8" not in layout else GREY[..., 0]
+    np.save(tmp_path / depth, raw / 99) if "npy" in depth else write_image(tmp_path / depth, raw)
     with pytest.raises(UserError, match=rf"1 of 2 pictures .* are depth maps .* such as {depth}, .* image/ .* depth/"):
         FolderDataset(tmp_path, max_depth=8)
     found = find_photographs(tmp_path)
     assert [pair.name for pair in found.pairs] == [image]
     assert f"1 of 2 pictures in {tmp_path} are depth maps and no photographs, such as {depth}" in found.remarks
-    (tmp_path / image).unlink()
+
+
+def test_a_folder_of_depth_maps_holds_no_photographs(tmp_path, write_image):
+    write_image(tmp_path / "a/0.png", TWO_METRES)
     with pytest.raises(UserError, match=r"are depth maps .*: expected photographs"):
         find_photographs(tmp_path)
 

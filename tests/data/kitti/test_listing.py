@@ -110,6 +110,12 @@ def test_its_public_list_is_read_as_it_is(selection):
     split = selection / "kitti_official_valid.txt"
     split.write_text(f"depth_selection/val_selection_cropped/image/{SELECTED.format(kind='image')}\n")
     assert KittiDataset(selection, split)[0].valid.all()
+    image, depth = split.read_text().strip(), SELECTED.format(kind="groundtruth_depth")
+    split.write_text(f"{image} depth_selection/val_selection_cropped/groundtruth_depth/{depth}\n")
+    assert KittiDataset(selection, split)[0].valid.all()
+    split.write_text(split.read_text().replace("depth_0000000005", "depth_0000000006"))
+    with pytest.raises(UserError, match="image and depth are of different frames"):
+        KittiDataset(selection, split)
 
 
 def test_its_test_set_is_images_alone(selection):
