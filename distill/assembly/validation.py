@@ -63,9 +63,17 @@ class Validation:
         return None if outcomes is None else gather(outcomes, protocols, network.seconds, size)[0]
 
     def keep(self, results: Evaluation | None) -> bool:
-        """Write the student as it is now, with what should be known of it, and return whether it could be written."""
-        if not self.accelerator.is_main_process:
-            return True
+        """Have the main process write the student as it is now, and return whether it could be written."""
+        try:
+            if self.accelerator.is_main_process:
+                self.write(results)
+        except OSError as error:
+            warn(f"student not written ({error}); the run goes on")
+            return False
+        return True
+
+    def write(self, results: Evaluation | None) -> None:
+        """Write the student as it is now, with its results."""
         config = self.config
         metadata: dict[str, object] = {
             "method": config.method.name,
@@ -78,12 +86,7 @@ class Validation:
             metadata |= {"protocol": results.protocol.name, "fingerprint": results.protocol.fingerprint}
             metadata |= {"metrics": results.metrics}
         assert isinstance(self.method.student, Student)  # any other could not be built again
-        try:
-            save_student(self.method.student, self.folder.student, metadata)
-        except OSError as error:
-            warn(f"student not written ({error}); the run goes on")
-            return False
-        return True
+        save_student(self.method.student, self.folder.student, metadata)
 
     def show(self, results: Evaluation) -> None:
         """A line on the screen, a picture for TensorBoard."""

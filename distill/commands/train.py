@@ -80,9 +80,9 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
             report_inheritance(output, run.method.student)
             show_header(run)
         loader = Loader(data.train, run.batches, config.data.workers, pin_memory=accelerator.device.type == "cuda")
-        train(run.parts, loader, run.settings, run.state)
+        saved = train(run.parts, loader, run.settings, run.state)
         if accelerator.is_main_process:
-            finish(run)
+            finish(run, saved)
         run.parts.tracker.close()
     finally:
         if accelerator.is_main_process:
@@ -97,20 +97,23 @@ def advise(run: Run) -> None:
         warn(line)
 
 
-def finish(run: Run) -> None:
-    """Write the student's folder, the results and the report; then the run counts as done."""
+def finish(run: Run, saved: bool) -> None:
+    """Write the student's folder, the results and the report; then the run counts as done.
+
+    Args:
+        saved: Whether the state is, so that all this can be done again.
+    """
     state, folder = run.state, run.folder
     try:
         if state.best_step == 0 or not folder.student.is_dir():
-            run.validation.keep(None)
+            run.validation.write(None)
         results = summarise(run)
         done: dict[str, object] = {"step": state.step, "best_step": state.best_step, "skipped_steps": state.skipped}
         done |= {"unreadable": sorted(state.faults), "processes": run.accelerator.num_processes}
         write_json(folder.done, done)
     except OSError as error:
-        raise UserError(
-            f"results not written ({error}); the state is saved: make room, continue with --resume"
-        ) from error
+        way_on = "the state is saved: mend that and continue with --resume" if saved else "nor could the state be saved"
+        raise UserError(f"results of {run.folder.path} not written ({error}); {way_on}") from error
     report_losses(state)
     show_outcome(run, results)
 

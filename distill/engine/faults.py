@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -16,12 +15,12 @@ from distill.console import warn
 from distill.data.sample import Batch
 from distill.engine.processes import averages, largest
 from distill.engine.state import TrainState
-from distill.errors import UserError
+from distill.engine.step import Moved
+from distill.errors import UserError, out_of_memory
 from distill.files import write_json
 
 MAX_USELESS = 20  # steps in a row without a finite loss and gradient, after which a run gives up
 MAX_RECORDS = 100  # of such steps; a run of fp16 has many
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # words of PyTorch's allocators
 
 
 @dataclass
@@ -36,8 +35,9 @@ class FaultLog:
     accelerator: Accelerator
     folder: Path
     max_unreadable: float = float("inf")
+    warned: bool = False
 
-    def note(self, state: TrainState, micro_batches: Sequence[Batch], values: dict[str, Tensor], moved: bool) -> None:
+    def note(self, state: TrainState, micro_batches: Sequence[Batch], values: dict[str, Tensor], moved: Moved) -> None:
         """Take the step that led to `state` into account.
 
         Raises:
@@ -47,14 +47,22 @@ class FaultLog:
         if any(largest(self.accelerator, [bool(unknown)])):
             state.faults |= set(gather_object(sorted(unknown)))
             self._stop_if_unreadable(state)
-        if moved:
+        if moved.student:
             state.useless = 0
+        if all(moved):
             return
-        state.skipped += 1
-        state.useless += 1
         means = averages(self.accelerator, values)
         self._record(state.step, micro_batches, means)
-        self._stop_if_useless(state, means)
+        if not moved.student:
+            state.skipped += 1
+            state.useless += 1
+            self._stop_if_useless(state, means)
+        elif not self.warned:
+            self.warned = True
+            warn(
+                f"step {state.step}: FAM and LAM had no finite loss and gradient (ghost {means.get('ghost', 0):.3g}) "
+                f"and stay as they are, the student learns on; such steps and their images are named in {self.folder}"
+            )
 
     def _record(self, step: int, micro_batches: Sequence[Batch], values: dict[str, float]) -> None:
         names = [name for batch in micro_batches for name in batch.names]
@@ -86,22 +94,25 @@ class FaultLog:
             )
 
 
+class ShortOfMemory(UserError):
+    """A step for which memory did not suffice, in one of the run's processes."""
+
+
 @contextmanager
 def memory_explained(batch: Batch, step: int) -> Iterator[None]:
     """Inside, running out of memory is explained: how much was wanted, and what to try.
 
     Raises:
-        UserError: In its place.
+        ShortOfMemory: In its place.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-        if not known and not any(words in str(error) for words in NO_MEMORY):
+        if not (lack := out_of_memory(error)):
             raise
         count, _, height, width = batch.image.shape
         half = f"train.micro_batch={count // 2}, " if count > 1 else ""
-        raise UserError(
-            f"out of memory in step {step + 1}: {count} images of {height}x{width} in one pass are too many; try "
-            f"{half}train.precision=bf16, or a smaller data.crop, and continue with --resume"
+        raise ShortOfMemory(
+            f"{lack} in step {step + 1}: {count} images of {height}x{width} in one pass are too many; try "
+            f"{half}train.precision=bf16, or a smaller data.crop"
         ) from error

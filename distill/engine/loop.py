@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from types import TracebackType
 
-from distill.console import StepProgress
+from distill.console import StepProgress, warn
 from distill.data.sample import Batch
-from distill.engine.faults import FaultLog, memory_explained
+from distill.engine.faults import FaultLog, ShortOfMemory, memory_explained
 from distill.engine.processes import averages, largest
 from distill.engine.signals import SignalWatch
 from distill.engine.state import TrainState
 from distill.engine.step import Learner, run_step
 from distill.engine.tracking import Tracker
-from distill.errors import Interrupted
+from distill.errors import Interrupted, UserError
+
+BREATH = 60.0  # seconds at most between attempts to save the end of a run
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,27 @@ class Parts:
     faults: FaultLog
 
 
-def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state: TrainState) -> None:
-    """Carry a run from `state.step` to `settings.steps`, in place.
+def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state: TrainState) -> bool:
+    """Carry a run from `state.step` to `settings.steps`, in place, and return whether its end is saved.
 
     Raises:
         Interrupted: After SIGINT or SIGTERM, with the state saved.
-        UserError: If the loss keeps diverging, or too many samples cannot be read.
+        UserError: If the loss keeps diverging, or data cannot be used; with the state saved.
     """
     accelerator, logged, images = parts.learner.accelerator, time.monotonic(), 0
-    with SignalWatch() as signals, StepProgress(settings.steps, state.step, "training") as progress:
-        between_steps = BetweenSteps(parts, settings, state, signals)
-        between_steps()  # a validation that a signal cut short comes before the next step
-        for micro_batches in grouped(batches, settings.micro_batches):
+    batches = iter(batches)
+    with (
+        SignalWatch() as signals,
+        StepProgress(settings.steps, state.step, "training") as progress,
+        BetweenSteps(parts, settings, state, signals) as between_steps,
+    ):
+        while True:
+            micro_batches, fault = fetch(batches, settings.micro_batches) if state.step < settings.steps else ([], None)
+            # Also before the first step: a validation that a signal cut short is made up for.
+            if between_steps(fault):
+                logged, images = time.monotonic(), 0
+            if not micro_batches:
+                return between_steps.saved is not False
             with memory_explained(micro_batches[0], state.step):
                 values, moved = run_step(parts.learner, micro_batches, state.step)
             state.step += 1
@@ -77,26 +89,43 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
                 parts.tracker.log("train", state.step, record)
                 parts.watch(record)
                 progress.update(state.step, f"loss {record['loss']:.3f}, {rate:.1f} images/s")
-            if between_steps():
-                logged, images = time.monotonic(), 0
-            if state.step >= settings.steps:
-                return
+
+
+def fetch(batches: Iterator[Batch], size: int) -> tuple[list[Batch], Exception | None]:
+    """The micro-batches of one step, none at the end; or what is wrong, which all processes have to learn of."""
+    try:
+        return list(islice(batches, size)), None
+    except Exception as error:
+        return [], error
 
 
 @dataclass
 class BetweenSteps:
-    """What happens between two steps: a validation, a checkpoint, the end that a signal asks for."""
+    """What happens between two steps: a validation, a checkpoint, the end that a signal asks for.
+
+    Left by an exception, it saves what was done since the last checkpoint, and the exception says so.
+
+    Attributes:
+        saved: Whether the last attempt to save succeeded, None before the first.
+    """
 
     parts: Parts
     settings: LoopSettings
     state: TrainState
     signals: SignalWatch
+    saved: bool | None = None
 
-    def __post_init__(self) -> None:
+    def __enter__(self) -> BetweenSteps:
         self.saved_step, self.saved_time = self.state.step, time.monotonic()
+        self.safe_since, self.agreed = self.saved_time, self.parts.learner.accelerator.num_processes == 1
+        return self
 
-    def __call__(self) -> bool:
-        """Do what is due, and say whether it took long."""
+    def __call__(self, fault: Exception | None) -> bool:
+        """Do what is due, and say whether it took long.
+
+        Raises:
+            Exception: `fault`, or that another process has one.
+        """
         state, settings = self.state, self.settings
         validating = settings.due(settings.validate_every, state.step) and state.validated < state.step
         if validating:
@@ -104,21 +133,56 @@ class BetweenSteps:
         late = time.monotonic() - self.saved_time > 60 * settings.checkpoint_minutes
         due = late or settings.due(settings.checkpoint_every, state.step)
         wish = [self.signals.save_asked or (due and state.step > self.saved_step), self.signals.received or 0]
-        wanted, number = largest(self.parts.learner.accelerator, wish)
+        wanted, number, faulty = largest(self.parts.learner.accelerator, [*wish, fault is not None])
+        if faulty:
+            self.agreed = True
+            raise fault or UserError("another process of this run cannot go on, and says why")
         if wanted or number:
             self.save(int(number))
         return validating
 
-    def save(self, number: int) -> None:
+    def save(self, number: int = 0) -> None:
         """Save the state, and stop if there is the number of a signal."""
-        written = self.parts.save()
-        self.saved_step, self.saved_time, self.signals.save_asked = self.state.step, time.monotonic(), False
+        self.saved_step, self.saved, self.signals.save_asked = self.state.step, None, False
+        self.saved = self.parts.save()
+        if not (self.saved or number) and self.state.step >= self.settings.steps:
+            self.saved = self.wait_for_room()
+        self.saved_time = time.monotonic()
+        if self.saved:
+            self.safe_since = self.saved_time
         if number:
-            raise Interrupted(number) if written else Interrupted(number, state="the state could not be saved")
+            raise Interrupted(number) if self.saved else Interrupted(number, state="the state could not be saved")
 
+    def wait_for_room(self) -> bool:
+        """Try to save again, for as long as the steps took that would be lost, and return whether it succeeded."""
+        begun = time.monotonic()
+        worth = begun - self.safe_since
+        warn(f"training is over and not saved: trying again for {worth:.0f} seconds. Make room, or stop with Ctrl-C")
+        while True:
+            time.sleep(min(worth / 10, BREATH))
+            wish = [self.signals.received or 0, time.monotonic() - begun > worth]
+            number, over = largest(self.parts.learner.accelerator, wish)
+            if self.parts.save():
+                return True
+            if number:
+                raise Interrupted(int(number), state="the state could not be saved")
+            if over:
+                return False
 
-def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of `size` micro-batches, one list a step."""
-    iterator = iter(batches)
-    while group := list(islice(iterator, size)):
-        yield group
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, Interrupted):
+            return
+        # Of several processes all must come here, or one would wait for the others for ever.
+        if not self.agreed and (isinstance(error, ShortOfMemory) or not isinstance(error, UserError)):
+            return
+        if self.state.step > self.saved_step:
+            self.save()
+        if self.saved is None:
+            return
+        outcome = "is saved: then continue with --resume" if self.saved else "could not be saved"
+        outcome = f"The state of step {self.state.step} {outcome}"
+        if isinstance(error, UserError):
+            raise UserError(f"{error}. {outcome}") from error
+        warn(outcome)

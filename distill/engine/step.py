@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class Learner:
 
     Attributes:
         teacher: The frozen network that the method asks, None where it needs none.
-        clip: Largest norm of the gradient, None for any.
+        clip: Largest norm of the gradient, of the student's and of acclimation's each; None for any.
         seed: Of what networks draw while they train.
     """
 
@@ -42,16 +43,47 @@ class Learner:
     seed: int = 0
 
 
-def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], bool]:
-    """Step number `step`: its values, each a mean over this process's micro-batches, and whether the weights moved.
+class Moved(NamedTuple):
+    """Which weights a step has moved: each part only by a finite loss and gradient of its own."""
+
+    student: bool
+    acclimation: bool
+
+
+def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], Moved]:
+    """Step number `step`: its values, each a mean over this process's micro-batches, and which weights moved.
 
     Losses over pixels are weighted by each micro-batch's share of the pixels that the step counts, losses over images
     by its share of images, so that neither accumulation nor the number of processes changes what is minimised.
     """
+    statistics = Statistics(learner.module)
+    try:
+        values, losses = descend(learner, micro_batches, step, statistics)
+    except Exception:  # the state is saved as it was before this step
+        statistics.undo()
+        learner.optimizer.zero_grad(set_to_none=True)
+        raise
+    norms, moved = move(learner, losses)
+    if moved.student:
+        statistics.keep()
+    else:  # no trace is left
+        statistics.undo()
+    values |= {"grad_norm": norms[0], "lr": torch.tensor(learner.schedule.get_last_lr()[0])}
+    if len(norms) > 1:
+        values["grad_norm_fam"] = norms[1]
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.schedule.step()
+    return values, moved
+
+
+def descend(
+    learner: Learner, micro_batches: list[Batch], step: int, statistics: Statistics
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradients of a step; its values, and the losses (2,) from which the student and acclimation learn."""
     accelerator, method, module = learner.accelerator, learner.method, learner.module
     values: dict[str, Tensor] = {}
-    shares, statistics = pixel_shares(learner, micro_batches), Statistics(module)
-    for i, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
+    losses = torch.zeros(2, device=accelerator.device)
+    for i, (batch, share) in enumerate(zip(micro_batches, pixel_shares(learner, micro_batches), strict=True)):
         seed_draws(learner.seed, step, i * accelerator.num_processes + accelerator.process_index)
         batch = batch.to(accelerator.device)
         batch = replace(batch, valid=method.limit(batch.depth, batch.valid))
@@ -60,28 +92,43 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
             with accelerator.autocast():
                 guide = method.consult(learner.teacher, batch.image, batch.valid)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
-            loss = result.pixel_loss * share
+            loss = (result.pixel_loss if result.ghost_loss is None else result.pixel_loss + result.ghost_loss) * share
             if result.image_loss is not None:
                 loss = loss + result.image_loss / len(micro_batches)
             accelerator.backward(loss)
         if not last:
             statistics.next()
+        losses[0] += result.student_loss.detach()
+        losses[1] += 0 if result.ghost_loss is None else result.ghost_loss.detach()
         for key, value in {"loss": result.loss.detach(), **result.logs}.items():
             values[key] = values.get(key, torch.zeros_like(value)) + value / len(micro_batches)
-    norm = accelerator.clip_grad_norm_(module.parameters(), learner.clip or float("inf"))
-    finite = bool(torch.isfinite(norm) & torch.isfinite(values["loss"]))  # one wait for the device
-    finite = not any(largest(accelerator, [not finite]))
-    if finite:
+    return values, losses
+
+
+def move(learner: Learner, losses: Tensor) -> tuple[list[Tensor], Moved]:
+    """Clip and step the student's weights and acclimation's, each where its own loss and gradient are finite.
+
+    Returns:
+        The norms of the gradients, of the student's and, where there is any, of acclimation's; and what has moved.
+    """
+    accelerator, acclimation = learner.accelerator, learner.method.acclimation()
+    others = {id(parameter) for parameter in acclimation}
+    parts = [[one for one in learner.module.parameters() if id(one) not in others], acclimation]
+    accelerator.unscale_gradients()
+    norms = [nn.utils.clip_grad_norm_(part, learner.clip or float("inf")) for part in parts if part]
+    sound = [torch.isfinite(norm.to(loss.device)) & torch.isfinite(loss) for norm, loss in zip(norms, losses)]  # noqa: B905
+    broken = largest(accelerator, [not one for one in torch.stack(sound).tolist()])  # one wait for the device
+    for part, lost in zip(parts, broken):  # noqa: B905
+        for parameter in part if lost else ():
+            parameter.grad = None
+    if not any(broken):
         learner.optimizer.step()
-        statistics.keep()
-    else:  # no trace is left; a scaler of losses learns to scale less
-        statistics.undo()
-        if accelerator.scaler is not None:
+    else:
+        if not all(broken):
+            learner.optimizer.optimizer.step()  # past a scaler of losses, which would skip all of it
+        if accelerator.scaler is not None:  # which learns to scale less
             accelerator.scaler.update()
-    values |= {"grad_norm": norm, "lr": torch.tensor(learner.schedule.get_last_lr()[0])}
-    learner.optimizer.zero_grad(set_to_none=True)
-    learner.schedule.step()
-    return values, finite
+    return norms, Moved(not broken[0], not broken[-1])
 
 
 def seed_draws(seed: int, step: int, place: int) -> None:

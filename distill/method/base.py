@@ -27,16 +27,26 @@ class Guide(NamedTuple):
 
 @dataclass
 class StepResult:
-    """What a step gives. The whole loss is `pixel_loss` (a mean over valid pixels) plus `image_loss` (over images)."""
+    """What a step gives.
+
+    The student's loss is `pixel_loss` (a mean over valid pixels) plus `image_loss` (over images). From `ghost_loss`,
+    over pixels like the first, nothing but `Method.acclimation` learns.
+    """
 
     pixel_loss: Tensor
     image_loss: Tensor | None = None
     logs: dict[str, Tensor] = field(default_factory=dict)
+    ghost_loss: Tensor | None = None
+
+    @property
+    def student_loss(self) -> Tensor:
+        """What the student learns from."""
+        return self.pixel_loss if self.image_loss is None else self.pixel_loss + self.image_loss
 
     @property
     def loss(self) -> Tensor:
         """The whole loss."""
-        return self.pixel_loss if self.image_loss is None else self.pixel_loss + self.image_loss
+        return self.student_loss if self.ghost_loss is None else self.student_loss + self.ghost_loss
 
 
 def within(depth: Tensor, valid: Tensor, limits: tuple[float, float]) -> Tensor:
@@ -49,7 +59,7 @@ def fill_unlabelled(depth: Tensor, valid: Tensor, guide: Guide) -> tuple[Tensor,
     if guide.depth is None:
         return depth, valid
     labelled = valid.flatten(1).any(dim=1).view(-1, 1, 1, 1)
-    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | ~labelled
+    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | (~labelled & guide.depth.isfinite())
 
 
 class Method(nn.Module):

@@ -14,8 +14,8 @@ from torch.func import functional_call
 from distill.method.acclimation import FeatureAcclimation, LossAttention
 from distill.method.base import DepthLoss, Guide, StepResult, fill_unlabelled, require_features, size_of
 from distill.method.features import STRIDES, FeatureMethod, Pull
-from distill.method.health import describe_attention, describe_depth, relative_change
-from distill.method.losses import attentive_kd_loss, silog_loss
+from distill.method.health import describe_attention, describe_depth, describe_lost, relative_change
+from distill.method.losses import silog_loss
 from teachers.model import DepthModel
 
 
@@ -151,13 +151,14 @@ class DisDepth(FeatureMethod):
         levels = self.acclimate(require_features(guide), maps)
         ghost = self.decode_ghost(levels, size_of(image))
         task, ghost_task = self.task_loss(pred, target, mask), self.task_loss(ghost, target, mask)
-        result = StepResult(task + ghost_task, logs=logs)
+        result = StepResult(task, logs=logs, ghost_loss=ghost_task)
         logs |= {"task": task.detach(), "ghost": ghost_task.detach(), **describe_depth(pred)}
         for level, stride in zip(levels, STRIDES, strict=True):
             logs |= level.describe(stride)
+        logs |= describe_lost(*(level.y for level in levels))
         if step >= self.warmup_steps:
             pairs = zip(pulled, levels, strict=True)
-            kd = torch.stack([attentive_kd_loss(f, z.z, z.attention, normalise=self.kd_normalise) for f, z in pairs])
+            kd = torch.stack([self.distance(f, level.z, level.attention) for f, level in pairs])
             if weight := self.pull(step):
                 result.image_loss = weight * kd.sum()
             logs["kd"] = kd.detach().sum()

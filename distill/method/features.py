@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from distill.method.base import (
     require_features,
     size_of,
 )
-from distill.method.health import GradientProbe, describe_depth
+from distill.method.health import GradientProbe, describe_depth, describe_lost
 from distill.method.losses import attentive_kd_loss, silog_loss
 from teachers.model import DepthModel
 
@@ -64,6 +65,13 @@ class FeatureMethod(Method):
         pairs = [probe.split(x, str(stride)) for x, stride in zip(self.student.encode(image), STRIDES, strict=True)]
         return [task for task, _ in pairs], [kd for _, kd in pairs]
 
+    def distance(self, mine: Tensor, theirs: Tensor, attention: Tensor | None = None) -> Tensor:
+        """`attentive_kd_loss`, but 0 where a map of the teacher's is not finite: the student goes on without it."""
+        whole = theirs.isfinite().all() & (True if attention is None else attention.isfinite().all())
+        theirs = torch.where(whole, theirs, mine.detach())
+        attention = None if attention is None else torch.where(whole, attention, 1)
+        return attentive_kd_loss(mine, theirs, attention, normalise=self.kd_normalise)
+
 
 class FeatureDistillation(FeatureMethod):
     """Classical feature distillation: the student's maps, projected by 1x1 convolutions, approach the teacher's."""
@@ -89,8 +97,9 @@ class FeatureDistillation(FeatureMethod):
         task, kd = self.task_loss(pred, target, mask), pred.new_zeros(())
         for project, mine, theirs in zip(self.projections, pulled, require_features(guide), strict=True):
             mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
-            kd = kd + attentive_kd_loss(mine, theirs, normalise=self.kd_normalise)
+            kd = kd + self.distance(mine, theirs)
         logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
+        logs |= describe_lost(*require_features(guide))
         weight = self.pull(step)
         # While warming up every process must use every parameter, and a map that is not finite must not matter.
         pull = weight * kd if weight else 0 * nn.utils.parameters_to_vector(self.projections.parameters()).sum()

@@ -39,6 +39,12 @@ def describe_depth(depth: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def describe_lost(*taught: Tensor) -> dict[str, Tensor]:
+    """The largest share, of what a teacher gave, that is not finite: nothing is learnt from that."""
+    return {"teacher_lost": torch.stack([1 - one.isfinite().float().mean() for one in taught]).max()}
+
+
+@torch.no_grad()
 def relative_change(changed: Tensor, original: Tensor) -> Tensor:
     """How far one map is from another, relative to the other's length."""
     return (changed - original).float().norm() / original.float().norm().clamp(min=1e-12)
@@ -97,6 +103,11 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
         signs["ghost"] = (
             f"the teacher's maps give the student's decoder less than the student's own ({losses}): FAM has diverged; "
             "lower optim.fam_lr_share or set train.clip"
+        )
+    if (lost := logs.get("teacher_lost", 0.0)) > 0:
+        signs["teacher_lost"] = (
+            f"{lost:.1%} of what the teacher, or FAM, gives is not finite and teaches nothing; use train.precision=no, "
+            "or another teacher"
         )
     if logs.get("spread", 1.0) < FLAT:
         signs["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distill.method.base import DepthLoss, Guide, Method, StepResult, fill_unlabelled, require_depth
-from distill.method.health import describe_depth
+from distill.method.health import describe_depth, describe_lost
 from distill.method.losses import silog_loss
 from teachers.model import DepthModel
 
@@ -38,8 +38,8 @@ class OutputDistillation(Method):
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         task = self.task_loss(pred, target, mask)
-        kd = self.weight * self.task_loss(pred, taught, torch.ones_like(mask))
-        logs = {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
+        kd = self.weight * self.task_loss(pred, taught, taught.isfinite())
+        logs = {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred), **describe_lost(taught)}
         return StepResult(task, kd, logs)
 
 
@@ -52,8 +52,8 @@ class FillDistillation(Method):
         """The loss over every pixel."""
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
-        loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), torch.ones_like(mask))
-        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
+        loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), mask | taught.isfinite())
+        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred), **describe_lost(taught)})
 
     def counted(self, valid: Tensor, taught: bool) -> Tensor:
         """All pixels: those that were not measured are filled."""

@@ -1,5 +1,6 @@
 """A model of two numbers, and everything a loop needs to train it on the CPU."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -31,12 +32,32 @@ class Affine(nn.Module):
     def counted(self, valid, taught):
         return valid.sum()
 
+    def acclimation(self):
+        return []
+
     def consult(self, teacher, image, valid):
         return self.guide(image) if callable(self.guide) else self.guide
 
     def forward(self, image, depth, valid, guide, step):
         gap = self.a * image[:, :1] + self.b - depth
         return StepResult(gap[valid].square().mean(), guide * gap.square().mean(), {"task": gap.detach().mean()})
+
+
+class Acclimated(Affine):
+    """The same beside a weight of acclimation, whose loss is `strength` times its square."""
+
+    strength = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.fam = nn.Parameter(torch.tensor(3.0))
+
+    def acclimation(self):
+        return [self.fam]
+
+    def forward(self, image, depth, valid, guide, step):
+        result = super().forward(image, depth, valid, guide, step)
+        return replace(result, ghost_loss=self.strength * self.fam.square())
 
 
 class Normed(Affine):
@@ -69,7 +90,7 @@ class Recorder:
 
 @pytest.fixture
 def models():
-    return SimpleNamespace(affine=Affine, normed=Normed, drawing=Drawing)
+    return SimpleNamespace(affine=Affine, acclimated=Acclimated, normed=Normed, drawing=Drawing)
 
 
 @pytest.fixture

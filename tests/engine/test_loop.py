@@ -6,7 +6,7 @@ import pytest
 
 from distill.engine.loop import LoopSettings, train
 from distill.engine.state import TrainState
-from distill.errors import Interrupted
+from distill.errors import Interrupted, UserError
 
 
 def test_the_loop_lowers_the_loss_and_ends_at_its_last_step(make_parts, make_batch):
@@ -95,3 +95,66 @@ def test_a_validation_that_a_signal_cut_short_is_due_again_when_the_run_goes_on(
     parts.validate = lambda interrupted: whole(interrupted) or setattr(state, "validated", state.step)
     train(parts, itertools.repeat(make_batch()), settings, state)
     assert calls == ["save", "validate", "validate", "save"]  # at steps 2, 2, 4, 4
+
+
+# ------------------------------------------------------------------------------------------------ what ends a run early
+
+
+def failing(make_batch, steps, error):
+    """Batches of so many steps, and then a fault."""
+    yield from [make_batch()] * steps
+    raise error
+
+
+def test_a_fault_of_the_data_ends_the_run_with_the_state_saved(make_parts, make_batch):
+    parts, calls = make_parts()
+    state = TrainState()
+    with pytest.raises(UserError, match=r"no depth map\. The state of step 3 is saved: .*--resume"):
+        train(parts, failing(make_batch, 3, UserError("x.png is no depth map")), LoopSettings(9, 1), state)
+    assert (state.step, calls) == (3, ["save"])
+
+
+def test_a_fault_before_the_first_step_has_nothing_to_save(make_parts, make_batch):
+    parts, calls = make_parts()
+    with pytest.raises(UserError, match=r"no depth map$"):
+        train(parts, failing(make_batch, 0, UserError("x.png is no depth map")), LoopSettings(9, 1), TrainState())
+    assert calls == []
+
+
+def test_whatever_breaks_in_a_validation_ends_the_run_with_the_state_saved(make_parts, make_batch, capsys):
+    def validate(interrupted):
+        raise RuntimeError("shapes differ")
+
+    parts, calls = make_parts()
+    parts.validate = validate
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(parts, itertools.repeat(make_batch()), LoopSettings(9, 1, validate_every=4), TrainState())
+    assert calls == ["save"]
+    assert "The state of step 4 is saved" in capsys.readouterr().err
+
+
+def test_what_could_not_be_saved_is_reported_as_that(make_parts, make_batch):
+    parts, _ = make_parts()
+    parts.save = lambda: False
+    with pytest.raises(UserError, match="The state of step 3 could not be saved"):
+        train(parts, failing(make_batch, 3, UserError("x.png is no depth map")), LoopSettings(9, 1), TrainState())
+
+
+@pytest.mark.parametrize("attempts", [2, 1000])
+def test_the_end_of_a_run_waits_for_room_as_long_as_its_steps_took(make_parts, make_batch, monkeypatch, attempts):
+    clock, tries = itertools.count(), []
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    parts, _ = make_parts()
+    parts.save = lambda: tries.append(1) or len(tries) > attempts
+    saved = train(parts, itertools.repeat(make_batch()), LoopSettings(9, 1, checkpoint_minutes=1e9), TrainState())
+    assert saved == (attempts == 2)
+    assert 2 < len(tries) < 100
+
+
+def test_a_signal_ends_the_waiting_for_room(make_parts, make_batch, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+    parts, _ = make_parts()
+    parts.save = lambda: False
+    with pytest.raises(Interrupted, match="the state could not be saved"):
+        train(parts, itertools.repeat(make_batch()), LoopSettings(2, 1), TrainState())

@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -40,7 +43,7 @@ def test_nothing_moves_in_a_step_without_a_finite_gradient(make_learner, models,
     before = weights_of(learner)
     moments = [value.clone() for entry in learner.optimizer.state.values() for value in entry.values()]
     values, moved = run_step(learner, [spoilt()], 1)
-    assert not moved
+    assert not any(moved)
     assert not torch.isfinite(values["loss"])
     for key, value in weights_of(learner).items():
         assert torch.equal(value, before[key]), key
@@ -55,7 +58,7 @@ def test_a_loss_that_is_no_number_moves_nothing_though_its_gradient_is_one(make_
     )
     before = weights_of(learner)
     values, moved = run_step(learner, [make_batch()], 0)
-    assert not moved
+    assert not any(moved)
     assert torch.isfinite(values["grad_norm"])
     assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
 
@@ -63,25 +66,97 @@ def test_a_loss_that_is_no_number_moves_nothing_though_its_gradient_is_one(make_
 def test_one_bad_micro_batch_spoils_its_step_only(make_learner, make_batch, spoilt, weights_of):
     learner = make_learner()
     before = weights_of(learner)
-    assert not run_step(learner, [make_batch(2), spoilt(2)], 0)[1]
+    assert not any(run_step(learner, [make_batch(2), spoilt(2)], 0)[1])
     assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
-    assert run_step(learner, [make_batch(2)] * 2, 1)[1]
+    assert all(run_step(learner, [make_batch(2)] * 2, 1)[1])
     assert all(torch.isfinite(value).all() for value in weights_of(learner).values())
 
 
+@pytest.fixture
+def with_scaler(monkeypatch):
+    """with_scaler(learner): as under fp16, which Accelerate refuses on a CPU and PyTorch does not; the scaler."""
+
+    def prepare(learner):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+        learner.accelerator.native_amp, learner.accelerator.scaler = True, scaler
+        learner.optimizer = AcceleratedOptimizer(learner.optimizer.optimizer, device_placement=False, scaler=scaler)
+        learner.accelerator._optimizers = [learner.optimizer]
+        return scaler
+
+    return prepare
+
+
 def test_a_scaler_of_losses_learns_from_a_step_that_is_skipped(
-    make_learner, make_batch, spoilt, weights_of, monkeypatch
+    make_learner, make_batch, spoilt, weights_of, with_scaler
 ):
-    learner, scaler = make_learner(), torch.amp.GradScaler("cpu", init_scale=1024.0)
-    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")  # which Accelerate refuses on a CPU, PyTorch does not
-    learner.accelerator.native_amp, learner.accelerator.scaler = True, scaler
-    learner.optimizer = AcceleratedOptimizer(learner.optimizer.optimizer, device_placement=False, scaler=scaler)
-    assert run_step(learner, [make_batch()], 0)[1]
+    learner = make_learner()
+    scaler = with_scaler(learner)
+    assert all(run_step(learner, [make_batch()], 0)[1])
     before = weights_of(learner)
-    assert not run_step(learner, [spoilt()], 1)[1]
+    assert not any(run_step(learner, [spoilt()], 1)[1])
     assert scaler.get_scale() == 512.0
     assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
-    assert run_step(learner, [make_batch()], 2)[1]
+    assert all(run_step(learner, [make_batch()], 2)[1])
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("strength", [math.nan, math.inf])
+def test_the_student_learns_on_where_acclimation_cannot(
+    make_learner, models, make_batch, weights_of, with_scaler, scaled, strength
+):
+    learner, sound = make_learner(models.acclimated(), clip=0.1), make_learner(clip=0.1)
+    learner.method.strength = strength
+    scaler = with_scaler(learner) if scaled else None
+    values, moved = run_step(learner, [make_batch()], 0)
+    run_step(sound, [make_batch()], 0)
+    assert moved == (True, False)
+    assert not torch.isfinite(values["loss"])
+    after = weights_of(learner)
+    assert after.pop("fam") == 3.0
+    assert all(torch.allclose(value, weights_of(sound)[key], rtol=1e-6) for key, value in after.items())
+    assert scaler is None or scaler.get_scale() == 512.0
+
+
+def test_acclimation_learns_on_where_the_student_cannot(make_learner, models, make_batch, spoilt, weights_of):
+    learner = make_learner(models.acclimated())
+    before = weights_of(learner)
+    assert run_step(learner, [spoilt()], 0)[1] == (False, True)
+    after = weights_of(learner)
+    assert after["fam"] < before["fam"]
+    assert (after["a"], after["b"]) == (before["a"], before["b"])
+
+
+def test_each_part_is_clipped_by_its_own_gradient(make_learner, models, make_batch):
+    gradients = {}
+    for strength in (1.0, 1e6):
+        learner = make_learner(models.acclimated(), clip=0.1)
+        learner.method.strength = strength
+        learner.optimizer.optimizer.register_step_pre_hook(
+            lambda *_, to=strength, of=learner: gradients.update(
+                {to: {key: value.grad.clone() for key, value in of.module.named_parameters()}}
+            )
+        )
+        values, _ = run_step(learner, [make_batch()], 0)
+        assert values["grad_norm_fam"] == pytest.approx(6 * strength)
+    assert gradients[1.0]["a"] == gradients[1e6]["a"]
+    assert gradients[1e6]["fam"].item() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_step_that_fails_midway_leaves_the_state_of_before(make_learner, models, make_batch, weights_of):
+    def guide(image):
+        if next(asked) == 2:
+            raise MemoryError
+        return 0.5
+
+    asked = itertools.count()
+    learner = make_learner(models.normed(), guide=guide)
+    run_step(learner, [make_batch()], 0)
+    before = weights_of(learner)
+    with pytest.raises(MemoryError):
+        run_step(learner, [make_batch(), make_batch()], 1)
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(learner).items())
+    assert all(parameter.grad is None for parameter in learner.module.parameters())
 
 
 def test_a_long_gradient_is_cut(make_learner, make_batch):

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from distill.data import Batch
 from distill.engine.step import Learner, run_step
-from distill.method import METHODS, FixedGhost, Guide, silog_loss, within
+from distill.method import METHODS, FixedGhost, Guide, silog_loss, symptoms, within
 from distill.method.base import StepResult, fill_unlabelled
 from distill.method.disdepth import DisDepth
 from distill.method.features import FeatureDistillation
@@ -304,12 +304,30 @@ def test_feature_distillation_waits_for_its_warm_up_but_uses_every_weight(studen
     assert all(p.grad is not None and not p.grad.any() for p in method.projections.parameters())
 
 
-def test_a_teachers_map_that_is_not_finite_does_no_harm_while_warming_up(student, teacher, batch):
-    method = FeatureDistillation(student, teacher_channels=CHANNELS, warmup_steps=3)
+@pytest.mark.parametrize("junk", [torch.inf, torch.nan])
+@pytest.mark.parametrize("name", ["feature", "disdepth"])
+def test_a_teachers_map_that_is_not_finite_does_the_student_no_harm(name, student, teacher, batch, junk):
+    method = new(name, student)
     maps = teacher.encode(batch[0])
-    maps[2][0, 0, 0, 0] = torch.inf
-    losses = [method(*batch, Guide(maps), step).loss for step in (2, 3)]
-    assert [bool(torch.isfinite(loss)) for loss in losses] == [True, False]
+    maps[2][0, 0, 0, 0] = junk
+    result = method(*batch, Guide(maps), 100)
+    assert torch.isfinite(result.student_loss)
+    result.loss.backward()
+    assert all(p.grad.isfinite().all() for p in method.student.parameters())
+    assert 0 < result.logs["teacher_lost"] < 1
+    assert "teacher_lost" in symptoms({key: value.item() for key, value in result.logs.items()} | {"task": 1.0})
+
+
+@pytest.mark.parametrize("name", ["output", "fill"])
+def test_what_is_not_finite_of_a_teachers_depth_is_left_out(name, student, teacher, batch):
+    method, image = new(name, student), batch[0]
+    depth = teacher(image).detach()
+    known = method(*batch, Guide(depth=depth), 0).loss
+    depth[0, 0, :2] = torch.nan
+    result = method(*batch, Guide(depth=depth), 0)
+    assert torch.isfinite(result.loss)
+    assert result.loss != known
+    assert result.logs["teacher_lost"] > 0
 
 
 def test_feature_distillation_reaches_the_encoder_and_its_projections_and_no_decoder(student, teacher, batch):
@@ -346,7 +364,8 @@ def test_the_loss_is_that_of_its_equations(disdepth, teacher, batch):
     task = silog_loss(student.decode(features, (64, 96)), depth, usable)
     ghost = silog_loss(student.decode(list(y), (64, 96)), depth, usable)
     kd = sum((a[i] * z[i] - a[i] * features[i]).square().mean() for i in range(4))
-    assert_close(result.pixel_loss, task + ghost)
+    assert_close(result.pixel_loss, task)
+    assert_close(result.ghost_loss, ghost)
     assert_close(result.image_loss, 0.5 * kd)
     assert_close(result.logs["ghost"], ghost.detach())
 

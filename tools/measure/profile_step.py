@@ -41,7 +41,7 @@ from distill.assembly.run import Run, assemble, make_accelerator
 from distill.config import Config, apply_override, parse_config, read_yaml
 from distill.data import Batch, Loader
 from distill.deploy.latency import environment
-from distill.engine.loop import grouped
+from distill.engine.loop import fetch
 from distill.engine.run_folder import RunFolder
 from distill.engine.step import run_step
 from distill.errors import UserError
@@ -140,12 +140,12 @@ def profile_steps(run: Run, steps: int) -> list[dict[str, float]]:
     """Seconds of every part, of the whole step and of the floor, for each of so many steps after the warm-up."""
     accelerator = run.accelerator
     loader = Loader(run.data.train, run.batches, run.config.data.workers, accelerator.device.type == "cuda")
-    iterator, rows = grouped(loader, run.settings.micro_batches), []
+    iterator, rows = iter(loader), []
     for step in range(WARMUP + steps):
         watch = Stopwatch(accelerator.device)
         with watched(run, watch), watch.part("rest"):
             with watch.part("data wait"):
-                (micro_batches,) = islice(iterator, 1)
+                micro_batches, _ = fetch(iterator, run.settings.micro_batches)
             run_step(run.parts.learner, micro_batches, step)
         row = {"step": sum(watch.seconds.values()), **watch.seconds}
         for name, action in floor(run, micro_batches).items():
