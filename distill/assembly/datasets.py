@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class RunData:
     test: DepthDataset | None
     protocol: Protocol
     max_depth: float
+    prints: Mapping[str, str]  # digests of what the two consist of, by what they are of
 
 
 def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path | None = None) -> DepthDataset:
@@ -137,9 +138,9 @@ def build_data(config: Config) -> RunData:
     data = config.data
     training, test = build_training(config), open_test(config)
     max_depth = data.max_depth or (training.dataset if test is None else test).max_depth
-    preflight(training, test, data.max_faults)
     protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth, test)
-    return RunData(training, test, protocol, max_depth)
+    prints = preflight(training, test, data.max_faults, protocol, data.size)
+    return RunData(training, test, protocol, max_depth, prints | {"protocol": protocol.fingerprint})
 
 
 def build_training(config: Config) -> TrainingSet:

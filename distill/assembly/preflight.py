@@ -7,10 +7,11 @@ import os
 from distill.assembly.networks import is_folder
 from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
-from distill.data import DepthDataset, TrainingSet
+from distill.data import DepthDataset, TrainingSet, readable
 from distill.data.survey import Survey, check_apart, check_files, check_once, evenly
 from distill.engine.processes import cores
 from distill.errors import UserError
+from distill.evaluation import Protocol
 from distill.method import METHODS
 from teachers.model import MIN_SIDE
 
@@ -19,33 +20,45 @@ MANY_PASSES = 1000  # through the training images
 FEW = 3  # names that a message lists
 
 
-def preflight(training: TrainingSet, test: DepthDataset | None, max_faults: float) -> None:
-    """Refuse data that would stop a run later or make its results worthless.
+def preflight(
+    training: TrainingSet,
+    test: DepthDataset | None,
+    max_faults: float,
+    protocol: Protocol,
+    size: tuple[int, int] | None = None,
+) -> dict[str, str]:
+    """Refuse data that would stop a run later or make its results worthless; digests of what there is.
 
     Args:
         max_faults: Share of the images that may be unreadable; these are reported.
+        protocol: By which the test half is evaluated.
+        size: To which its images are resized for the student; None leaves them as they are.
 
     Raises:
-        UserError: If more are, a depth map is none, images cannot form a batch, or the halves share images.
+        UserError: If more are, a depth map is none, images cannot form a batch, the halves share images, or those of
+            the test half do not suit the protocol or the student.
     """
     survey = look_at("training", training.dataset, max_faults)
-    parts = [training.dataset]
+    parts, surveys = [training.dataset], {"training": survey}
     if training.photographs:
-        look_at("unlabelled", training.photographs, max_faults)
+        surveys["unlabelled"] = look_at("unlabelled", training.photographs, max_faults)
         parts.append(training.photographs)
     check_shapes(training, survey)
     if test is not None:
-        check_test(test, max_faults)
+        surveys["test"] = check_test(test, max_faults)
         for part in parts:
             check_apart(part, test)
+        check_protocol(test, surveys["test"], protocol, size)
+    seen = [(half, one) for half, one in surveys.items() if one]
+    return {f"{half} {what}": digest for half, one in seen for what, digest in one.prints.items()}
 
 
-def check_test(test: DepthDataset, max_faults: float) -> None:
+def check_test(test: DepthDataset, max_faults: float) -> Survey | None:
     """Refuse to evaluate on what `distill data check` refuses, and on images that come twice or have no depth."""
     if test.contents is not None and test.contents.images_only:
         raise UserError(f"{test.contents.source} has no depth to evaluate on: add its depth maps, or name another half")
     check_once(test)
-    look_at("test", test, max_faults)
+    return look_at("test", test, max_faults)
 
 
 def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | None:
@@ -58,6 +71,32 @@ def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | Non
         some = "; ".join(f"{path} ({why})" for path, why in sorted(survey.faults.items())[:FEW])
         warn(f"{len(survey.faults)} of {survey.files} {half} files cannot be read and are passed over: {some}")
     return survey
+
+
+def check_protocol(test: DepthDataset, survey: Survey | None, protocol: Protocol, size: tuple[int, int] | None) -> None:
+    """Refuse test images that the protocol or the student cannot take, or of which none has truth that counts.
+
+    One of each size is looked at, and a few others.
+    """
+    examples = evenly(sorted(survey.examples.items()), MOST_SIZES) if survey else []
+    counting, looked_at = 0, {index for _, index in examples} | set(evenly(range(len(test)), MOST_SIZES))
+    for sample in readable(test, sorted(looked_at)):
+        if sample.faults:
+            continue
+        height, width = sample.depth.shape
+        try:
+            counting += len(protocol.places(sample.depth))
+        except UserError as error:
+            raise UserError(f"{sample.name}: {error}") from error
+        rows, columns = protocol.input_window(height, width)
+        if size is None and min(rows.stop - rows.start, columns.stop - columns.start) < MIN_SIDE:
+            seen = f"{sample.name} of the test half is {height}x{width} (height x width)"
+            raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge the images with data.size")
+    if not counting:
+        raise UserError(
+            f"no valid ground truth in {len(looked_at)} of {len(test)} test images looked at: {protocol.name} counts "
+            f"depth between {protocol.min_depth:g} and {protocol.max_depth:g} m"
+        )
 
 
 def check_shapes(training: TrainingSet, survey: Survey | None) -> None:

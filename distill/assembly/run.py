@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +15,7 @@ from distill.assembly.datasets import RunData
 from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.validation import Validation
 from distill.config import Config
+from distill.console import warn
 from distill.data import EpochBatches, TrainingSet
 from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
@@ -28,7 +30,7 @@ from distill.engine.step import Learner
 from distill.engine.tracking import Announcer, Tracker
 from distill.errors import UserError
 from distill.method import Method, symptoms
-from students import DPTStudent
+from students import DPTStudent, load_student
 from teachers import FrozenTeacher
 
 
@@ -72,9 +74,12 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
         accelerator.scaler,
         state,
         identity={"teacher": teacher.fingerprint if teacher else None},
+        seen=data.prints,
     )
     if saved is not None:
-        resumable.restore(saved)
+        changed = resumable.restore(saved)
+        if report_changes(state, changed) or not on_main(accelerator, lambda: holds_best(folder.student, state)):
+            state.best, state.best_step, state.validated = float("inf"), 0, 0  # the best is chosen anew
 
     # What the main process does alone cannot ask a teacher of which the others hold parts.
     shown_teacher = None if config.teacher.shard else teacher
@@ -91,6 +96,38 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     settings = loop_settings(config, steps, all_batches, data)
     batches = make_batches(config, data.train, accelerator, state.step, steps)
     return Run(config, folder, data, shown_teacher, method, accelerator, validation, parts, settings, state, batches)
+
+
+def report_changes(state: TrainState, changed: list[str]) -> bool:
+    """Say what of the data is another than when the run stopped; whether former results compare with no later ones."""
+    if not changed:
+        return False
+    measured_otherwise = bool({"protocol", "test list", "test files"} & set(changed))
+    anew = "; the best student is chosen anew, as former results were of other images or another protocol"
+    warn(
+        f"since step {state.step} was saved these have changed: {', '.join(changed)}. The run goes on with what is "
+        f"there now{anew if measured_otherwise else ''}"
+    )
+    return measured_otherwise
+
+
+def holds_best(folder: Path, state: TrainState) -> bool:
+    """Whether the best student so far, if there is one, is whole.
+
+    Raises:
+        UserError: If it cannot be read just now.
+    """
+    try:
+        if state.best_step:
+            load_student(folder)
+    except (FileNotFoundError, ValueError) as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise UserError(f"{folder} cannot be read ({error.__cause__.strerror}); mend that, and continue") from error
+        warn(f"the best student, of step {state.best_step}, is lost ({error}); another is chosen from now on")
+        return False
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}); mend that, and continue with --resume") from error
+    return True
 
 
 def make_accelerator(config: Config) -> Accelerator:

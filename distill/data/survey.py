@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeVar
 
 import numpy as np
@@ -46,6 +47,7 @@ class Survey:
     bits: Counter[int]  # of the depth maps, counted, likewise
     examples: dict[tuple[int, int], int]  # which pair is the first of each size
     marks: dict[str, bytes]  # of every image that can be read, by its path: copies share one
+    prints: dict[str, str]  # of the list, its order and its files: digests that change with them
     wrong: tuple[str, ...]  # why pairs cannot be used although their files can be read, at most a few
     depths: Depths | None  # what sampled depth maps hold; None where none was read
 
@@ -82,6 +84,9 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
         bits=Counter(bits for pair in pairs if pair.depth and (bits := facts[pair.depth].bits)),
         examples={size: index for index, size in sorted(sizes.items(), reverse=True)},
         marks={pair.image: mark for pair in pairs if not pair.index and (mark := facts[pair.image].mark)},
+        prints=fingerprints(
+            [(pair.name, facts[pair.image].mark, facts[pair.depth or pair.image].mark) for pair in pairs]
+        ),
         wrong=tuple(wrong),
         depths=measure(maps, contents.max_depth) if samples else None,
     )
@@ -95,6 +100,13 @@ def _suspect(index: int, pair: Pair, facts: Mapping[str, Facts]) -> tuple[int, i
     if image.size not in (None, depth.size):
         return 0, index
     return None if depth.like_depth else (1, index)
+
+
+def fingerprints(frames: Sequence[tuple[str, bytes | None, bytes | None]]) -> dict[str, str]:
+    """By which a run that goes on sees what has changed, of frames' names and the marks of their files."""
+    names, once = [name for name, *_ in frames], sorted(frames, key=repr)
+    content = {"list": sorted(names), "order": names, "files": once}
+    return {what: blake2b(repr(one).encode(), digest_size=8).hexdigest() for what, one in content.items()}
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:

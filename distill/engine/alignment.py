@@ -29,14 +29,22 @@ def align(student: DPTStudent, samples: TrainingSet, accelerator: Accelerator, f
     """Let a DPT student's output mean metres, as the training images say or as a resumed run's folder remembers."""
     kept = folder / FILE
     # Only beside the configuration is it this run's: one that was killed any earlier starts afresh.
-    if on_main(accelerator, lambda: kept.is_file() and (folder / CONFIG).is_file()):
-        alignment = Alignment(**on_main(accelerator, lambda: json.loads(kept.read_text())))
-    else:
+    alignment = on_main(accelerator, lambda: remembered(kept) if (folder / CONFIG).is_file() else None)
+    if alignment is None:
         alignment = fit_samples(student, samples, accelerator)
         if accelerator.is_main_process:
             inform(f"aligned: {alignment}")
             write_json(kept, asdict(alignment))
     student.set_conversion(alignment.scale, alignment.shift)
+
+
+def remembered(path: Path) -> Alignment | None:
+    """The alignment that a run kept; None where it is lost or damaged, and fitted again to the same."""
+    try:
+        content = json.loads(path.read_text())
+        return Alignment(float(content["scale"]), float(content["shift"]), content["used"], content["left_out"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def fit_samples(student: DPTStudent, samples: TrainingSet, accelerator: Accelerator) -> Alignment:

@@ -70,10 +70,11 @@ class RunFolder:
         raise UserError(f"{self.path} was started with another configuration ({changes}); {way}")
 
     def holds_finished(self, config: Config, force: bool = False) -> bool:
-        """Whether the run in here is over; refuses one of another configuration, finished or not."""
+        """Whether the run in here is over and all is there; refuses one of another configuration, finished or not."""
         if self.config.is_file():
             self.check_same(config, force)
-        return self.config.is_file() and self.finished
+        results = [self.student / "model.safetensors", self.student / "config.json", self.path / "report.html"]
+        return self.config.is_file() and self.finished and all(path.is_file() for path in results)
 
     def begin(self, config: Config) -> None:
         """Write what marks this folder as that run's, and as in use."""

@@ -42,7 +42,8 @@ class TrainState:
 class Resumable:
     """What changes while a run goes on, and `identity`: what has to be the same when it is continued.
 
-    The teacher never changes and is not among it; its fingerprint is part of the identity.
+    The teacher never changes and is not among it; its fingerprint is part of the identity. `seen` are digests of what
+    may change between a stop and a continuation, which then should be said.
     """
 
     method: nn.Module
@@ -51,6 +52,7 @@ class Resumable:
     scaler: GradScaler | None  # of fp16
     state: TrainState
     identity: Mapping[str, str | None]
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     def capture(self) -> StateDict:
         """The state of the run as it is now."""
@@ -61,11 +63,11 @@ class Resumable:
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "random": random_states(),
             "state": asdict(self.state) | {"faults": sorted(self.state.faults)},
-            "identity": self.identity,
+            "identity": {**self.identity, **self.seen},
         }
 
-    def restore(self, saved: StateDict) -> None:
-        """Put everything where a captured state left it.
+    def restore(self, saved: StateDict) -> list[str]:
+        """Put everything where a captured state left it, and return what of `seen` was another then.
 
         Raises:
             UserError: If it was captured from another run, or by another version of this program.
@@ -83,6 +85,8 @@ class Resumable:
         restore_random_states(saved["random"])
         for key, value in saved["state"].items():
             setattr(self.state, key, set(value) if key == "faults" else value)
+        former = saved["identity"]  # of an earlier version it does not hold all of them
+        return [what for what, digest in self.seen.items() if former.get(what, digest) != digest]
 
     def _refuse_others(self, saved: StateDict) -> None:
         parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}

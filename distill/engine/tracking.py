@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -48,12 +49,16 @@ class Tracker:
 
         The clock goes on from the last record that is kept.
         """
-        if not self.path.exists():
+        try:
+            lines = [line for line in self.path.read_bytes().splitlines() if record_number(line, "step") <= step]
+            write_atomically(self.path, b"".join(line + b"\n" for line in lines))
+        except FileNotFoundError:
             return
-        lines = [line for line in self.path.read_text().splitlines() if record_step(line) <= step]
-        write_atomically(self.path, "".join(f"{line}\n" for line in lines))
-        if lines:
-            self.started -= float(json.loads(lines[-1]).get("seconds", 0.0))
+        except OSError as error:
+            warnings.warn(f"former records of the run stay as they are: {error}", stacklevel=4)
+            return
+        seconds = record_number(lines[-1], "seconds") if lines else 0.0
+        self.started -= seconds if math.isfinite(seconds) else 0.0
 
     def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """One record: `kind` is "train" or "val"; values are plain numbers."""
@@ -121,9 +126,9 @@ class Announcer:
                 warn(words)
 
 
-def record_step(line: str) -> float:
-    """The step of one line of metrics.jsonl; infinite where the line is torn."""
+def record_number(line: bytes | str, name: str) -> float:
+    """A number, such as "step", of one line of metrics.jsonl; infinite where the line is torn."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return float(json.loads(line)[name])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf

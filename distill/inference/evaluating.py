@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from distill.data import DepthDataset, Sample, TrainingSet, collate, readable
+from distill.errors import UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, gather, interleave, score_samples
 from distill.evaluation.scores import Size
 from distill.inference.network import Model, Network, eval_mode
@@ -77,14 +78,22 @@ def evaluate_shared(
 
     Process r of n takes the samples r, r + n, r + 2n ...
     """
-    outcomes = []
+    outcomes: list[Outcome] = []
+    refusal: UserError | None = None
     mine = range(processes.process_index, len(dataset), processes.num_processes)
-    for outcome in score_samples(predict, readable(dataset, mine), protocols):
-        outcomes.append(outcome)
-        progress()
-        if interrupted():
-            break
-    whole = interleave(gather_object([outcomes]))
+    try:
+        for outcome in score_samples(predict, readable(dataset, mine), protocols):
+            outcomes.append(outcome)
+            progress()
+            if interrupted():
+                break
+    except UserError as error:  # raised on every process, or the others would wait for this one
+        refusal = error
+    parts = gather_object([(outcomes, refusal)])
+    for _, refusal in parts:
+        if refusal is not None:
+            raise refusal
+    whole = interleave([outcomes for outcomes, _ in parts])
     return whole if len(whole) == len(dataset) else None
 
 

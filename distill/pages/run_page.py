@@ -95,8 +95,9 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
         chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
         sections.append(pictures_section("Pictures", method_panels(*options, chosen, others)))
         sections.append(pictures_section("Worst images", method_panels(*options, worst, others)))
+    metrics = folder / "metrics.jsonl"  # of a training that is over they may be lost: then there are no curves
     again = f"distill train {folder / 'config.yaml'} --output {folder}-again"
-    sections.append(chart_section("Curves", run_charts(read_metrics(folder / "metrics.jsonl"))))
+    sections.append(chart_section("Curves", run_charts(read_metrics(metrics) if metrics.is_file() else [])))
     sections += origin_sections(environment(run.accelerator.device), again, dump_config(config))
     title = f"{config.method.name}: {config.student.backbone} on {config.data.name}"
     lead = f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}."

@@ -58,6 +58,13 @@ def test_another_teacher_is_refused_by_its_name(make_moment, kept):
         make_moment(teacher="xyz").restore(kept(make_moment()))
 
 
+def test_what_was_another_when_the_state_was_saved_is_told(make_moment, kept):
+    one, other = make_moment(), make_moment()
+    one.seen = {"training list": "a", "test files": "b"}
+    other.seen = {"training list": "a", "test files": "c", "protocol": "of which an earlier version kept nothing"}
+    assert other.restore(kept(one)) == ["test files"]
+
+
 def test_another_network_is_refused(make_moment, kept):
     with pytest.raises(UserError, match=r"does not fit this run: .*size mismatch for weight"):
         make_moment(width=3).restore(kept(make_moment()))

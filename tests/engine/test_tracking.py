@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distill.console import StepProgress
-from distill.engine.tracking import Announcer, Tracker, record_step
+from distill.engine.tracking import Announcer, Tracker, record_number
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_a_resumed_run_drops_torn_lines_and_those_behind_its_checkpoint(tmp_path
     assert [(record["step"], record["loss"]) for record in lines()] == [(1, 1), (2, 1), (3, 7)]
 
 
+@pytest.mark.filterwarnings("ignore:TensorBoard is off")
+@pytest.mark.parametrize("seconds", ["null", '"soon"', "Infinity", "[1]"])
+def test_records_that_are_damaged_do_not_stop_a_run(tmp_path, lines, no_tensorboard, seconds):
+    record = b'{"kind": "train", "step": 1, "seconds": %s}' % seconds.encode()
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\n" + b"[" * 100_000 + b"\n" + record)
+    Tracker(tmp_path, step=1).log("train", 2, {"loss": 7})
+    assert [record["step"] for record in lines()] == [1, 2]
+    assert 0 <= lines()[1]["seconds"] < 60
+
+
 def test_tensorboard_keeps_the_step_that_a_run_resumes_from_and_forgets_later_ones(tmp_path):
     for start, value in ((0, 1.0), (2, 7.0)):
         tracker = Tracker(tmp_path, step=start)
@@ -81,7 +91,7 @@ def test_records_that_cannot_be_written_are_reported_lost_once_and_the_run_goes_
 
 @pytest.mark.parametrize("line", ["", "{", "3", "null", '{"loss": 1}', '{"step": "x"}'])
 def test_a_line_without_a_step_lies_behind_every_checkpoint(line):
-    assert record_step(line) == float("inf")
+    assert record_number(line, "step") == float("inf")
 
 
 def test_without_tensorboard_a_run_is_warned_and_goes_on(tmp_path, lines, no_tensorboard):

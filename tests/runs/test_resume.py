@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import pytest
 import torch
 import yaml
@@ -19,7 +20,7 @@ from distill.cli import main
 from distill.data import PairDataset
 from distill.engine.checkpoint import Checkpoints
 from distill.method import Method
-from students import create_student
+from students import create_student, load_student
 
 
 @pytest.fixture
@@ -117,6 +118,82 @@ def test_a_run_that_was_killed_while_it_wrote_its_report_writes_it(train, own_ru
     assert read_json(own_run / "done.json")["step"] == 4
     assert (own_run / "report.html").stat().st_size == pytest.approx(page, rel=0.1)
     assert yaml.safe_load((own_run / "config.yaml").read_text()) == saved | {"output": str(own_run)}
+
+
+LOST = {
+    "student/model.safetensors": None,
+    "student/config.json": b"",
+    "metrics.jsonl": None,
+    "report.html": None,
+    "config.yaml": None,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", LOST)
+def test_a_training_that_is_over_finishes_whatever_file_was_lost(train, own_run, name):
+    (own_run / "done.json").unlink()
+    (own_run / name).unlink()
+    if LOST[name] is not None:
+        (own_run / name).write_bytes(LOST[name])
+    train("--resume", output=own_run)
+    assert read_json(own_run / "done.json")["step"] == 4
+    assert (own_run / "report.html").is_file()
+    assert load_student(own_run / "student").metadata["metrics"]["abs_rel"] > 0
+
+
+def test_a_student_that_cannot_be_read_just_now_is_not_taken_for_a_lost_one(own_run, config_file, refused, monkeypatch):
+    def fail(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    (own_run / "done.json").unlink()
+    monkeypatch.setattr("distill.assembly.run.load_student", fail)
+    assert "cannot be read (Input/output error)" in refused("train", config_file, "--output", own_run, "--resume")
+
+
+def change_pixels(root, name):
+    path = root / "image" / name
+    assert cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+
+
+def swap_lines(root, part):
+    path = root / f"{part}_files_with_gt.txt"
+    path.write_text("\n".join(reversed(path.read_text().splitlines())))
+
+
+CHANGES = {
+    "training files": lambda root: change_pixels(root, "train3.png"),
+    "training order": lambda root: swap_lines(root, "train"),
+    "test files": lambda root: change_pixels(root, "test0.png"),
+    "nothing": lambda root: None,
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_data_that_changed_since_a_run_stopped_are_told(
+    train, config_file, own_streets, tmp_path, capsys, stop_at, what
+):
+    stop_at(3)
+    words = [f"data.root={own_streets}", "method.name=supervised"]
+    assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 143
+    CHANGES[what](own_streets)
+    capsys.readouterr()
+    train(*words, "--resume")
+    message = capsys.readouterr().err
+    assert (f"since step 3 was saved these have changed: {what}. The run" in message) == (what != "nothing")
+    assert ("the best student is chosen anew" in message) == what.startswith("test")
+
+
+def test_a_corrected_evaluation_may_be_forced_and_chooses_the_best_anew(
+    train, config_file, tmp_path, capsys, stop_at, refused
+):
+    stop_at(3)
+    words = ["train", str(config_file), "--output", str(tmp_path / "run")]
+    assert main(words) == 143
+    assert "accept that with --resume --force" in refused(*words, "eval.tta=flip", "--resume")
+    folder = train("eval.tta=flip", "--resume", "--force")
+    assert "these have changed: protocol" in capsys.readouterr().err
+    assert read_json(folder / "done.json")["best_step"] == 4
 
 
 def test_resuming_a_finished_run_changes_nothing(finished, config_file, capsys):

@@ -14,7 +14,7 @@ import yaml
 from forked_runs import launch
 
 from distill.engine.checkpoint import Checkpoints
-from distill.engine.tracking import record_step
+from distill.engine.tracking import record_number
 
 STEPS, RECORDS = 24, 27  # of steps, and of steps and validations, in a run of this configuration
 FURTHEST = 8  # records that a run may add before it is killed
@@ -74,7 +74,7 @@ def records(folder, until=float("inf")):
     """Steps and validations so far, up to a step."""
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.is_file() else []
-    return sum(record_step(line) <= until for line in lines)
+    return sum(record_number(line, "step") <= until for line in lines)
 
 
 def outcome(folder):
