@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +32,11 @@ def licence_of(metadata: Mapping[str, object]) -> tuple[str, str]:
     return LICENCES.get(str(metadata.get("data")), UNKNOWN)
 
 
+def plain(text: object) -> str:
+    """A name as a word of Markdown: what could end a table's cell or begin a tag, a link or code becomes "?"."""
+    return "" if text is None else re.sub(r"[^\w .,:;/@+=()-]", "?", str(text))
+
+
 def model_card(recipe: Json, metadata: Json) -> str:
     """The card of a student as Markdown, with the front matter that the Hub reads.
 
@@ -38,26 +45,27 @@ def model_card(recipe: Json, metadata: Json) -> str:
         metadata: What is known of its training, as a run writes it; what is missing is left out.
     """
     licence, reason = licence_of(metadata)
-    name, options = recipe["student"], recipe["options"]
+    name, options = plain(recipe["student"]), recipe["options"]
     near, far = options.get("min_depth"), options.get("max_depth")
     size, metrics = metadata.get("input_size"), metadata.get("metrics") or {}
     facts = {
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}",
-        "method": METHODS.get(str(metadata.get("method")), metadata.get("method")),
-        "teacher": metadata.get("teacher") and f"`{Path(metadata['teacher']).name}`",
-        "data": DATA.get(str(metadata.get("data")), metadata.get("data")),
+        "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
+        "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`",
+        "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
         "steps": metadata.get("step"),
         "depth": f"{near:g} to {far:g} m" if near is not None and far is not None else "metres",
         "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
     }
     lines = [f"| {fact} | {text} |" for fact, text in facts.items() if text]
+    protocol, fingerprint = plain(metadata.get("protocol")), plain(metadata.get("fingerprint"))
     figures = f"""
 ## Figures
 
-Protocol `{metadata.get("protocol")}`, fingerprint `{metadata.get("fingerprint")}`. Of all validations of the
+Protocol `{protocol}`, fingerprint `{fingerprint}`. Of all validations of the
 training the one with the best abs_rel was kept: these figures are of the images that it was chosen on.
 
-| {" | ".join(metrics)} |
+| {" | ".join(map(plain, metrics))} |
 |{"--:|" * len(metrics)}
 | {" | ".join(f"{value:.4g}" for value in metrics.values())} |
 """
@@ -65,7 +73,7 @@ training the one with the best abs_rel was kept: these figures are of the images
 library_name: distill
 pipeline_tag: depth-estimation
 license: {licence}
-tags: [depth-estimation, knowledge-distillation, {name}]
+tags: [depth-estimation, knowledge-distillation, {json.dumps(name)}]
 ---
 
 # Depth in metres from one image: {name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -105,12 +106,14 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
-    (folder / f"{WEIGHTS}.part").write_bytes(to_bytes(weights, metadata={"format": "pt"}))
     config = {"format": 1, **student.recipe, "metadata": metadata or {}}
-    (folder / f"{CONFIG}.part").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / f"{CARD}.part").write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
-    for name in (WEIGHTS, CONFIG, CARD):
-        os.replace(folder / f"{name}.part", folder / name)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens
+        part = Path(name)
+        (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
+        (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (part / CARD).write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
+        for file in (WEIGHTS, CONFIG, CARD):
+            os.replace(part / file, folder / file)
 
 
 def read_config(folder: str | Path) -> tuple[Path, Json]:

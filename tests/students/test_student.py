@@ -82,6 +82,7 @@ def test_a_save_that_fails_leaves_the_earlier_one(student, folder, images):
     with pytest.raises(TypeError, match="not JSON serializable"):
         save_student(student, folder, {"when": object()})
     assert torch.equal(load_student(folder)(images(32, 32)), expected)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
 def test_loading_needs_no_network(folder, monkeypatch):
@@ -326,3 +327,17 @@ def test_every_method_and_data_set_has_its_words():
 
     assert set(METHODS) == set(KNOWN)
     assert set(LICENCES) == set(DATA_SETS)
+
+
+def test_a_link_beside_the_weights_is_not_written_through(student, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    for name in ("model.safetensors", "config.json", "README.md"):
+        (tmp_path / f"{name}.part").symlink_to("precious")
+    save_student(student, tmp_path)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_names_in_the_card_stay_text():
+    metadata = {"teacher": "a`|<b>\n# x", "data": "[x](http://y)", "method": "<script>", "protocol": "`p`"}
+    card = model_card({"student": "net]\nlicense: mit", "options": {}}, metadata)
+    assert [part for part in ("<script>", "[x](", "<b>", "\n# x", "\nlicense: mit", "``p``") if part in card] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from distill.data.files.list_files import LIST_NAMES, Part
 from distill.data.files.pairs import Contents, Pair, name_under
 from distill.data.files.reading import DecodeError
 from distill.errors import UserError
+from distill.files import write_atomically
 
 LabelledDepth = Literal["raw", "filled"]
 
@@ -50,6 +52,8 @@ LABELLED_FILES = ("nyu_depth_v2_labeled.mat", "labeled/nyu_depth_v2_labeled.mat"
 SPLIT_FILES = ("splits.mat", "official_splits/splits.mat")
 H5_FOLDERS = {"train": ("train", "nyudepthv2/train"), "test": ("val", "nyudepthv2/val", "test")}
 PICTURE_FOLDERS: dict[Part, str] = {"train": "sync", "test": TEST_FOLDER}
+ROOM_LETTERS = 100  # of a room's name
+LARGEST = 2**28  # values of a frame, or of what is unpacked with it
 DEPTHS = {"raw": "rawDepths", "filled": "depths"}
 
 
@@ -102,15 +106,16 @@ def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Conte
         file = _kept_open(str(path), os.getpid())
     except OSError as error:
         raise UserError(f"{path} is not a whole HDF5 file ({error}): get it again") from None
-    lacking = [name for name in ("images", DEPTHS[depth]) if name not in file]
+    lacking = [name for name in ("images", DEPTHS[depth]) if file.get(name, getlink=True) is None]
     if lacking:
         raise UserError(f"{path} has no {' and no '.join(lacking)}, expected NYU's labelled file: get it again")
-    numbers, list_name = labelled_numbers(path, len(file["images"]), part)
-    labels = []
-    for key in ("sceneTypes", "scenes"):  # MATLAB's cell arrays of strings, which a file may lack
-        cells = np.asarray(file[key]).ravel() if key in file else None
-        texts = [() if cells is None else np.asarray(file[cells[number]]).ravel() for number in numbers]
-        labels.append(["".join(map(chr, text)) for text in texts])
+    try:
+        count = len(inner_array(file, "images", 4, 1))
+        inner_array(file, DEPTHS[depth], 3, 1)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}, expected NYU's labelled file: get it again") from None
+    numbers, list_name = labelled_numbers(path, count, part)
+    labels = [room_names(path, file, key, numbers) for key in ("sceneTypes", "scenes")]
     pairs = [
         Pair(f"{kind} {number:05d}", str(path), str(path), INTRINSICS, room(f"{scene}/image"), number)
         for number, kind, scene in zip(numbers, *labels, strict=True)
@@ -125,6 +130,42 @@ def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Conte
         pairs=tuple(pairs),
         read=LabelledReader(DEPTHS[depth]),
     )
+
+
+def room_names(path: Path, file: Mapping[Any, Any], key: str, numbers: list[int]) -> list[str]:
+    """Texts of MATLAB's cell array of strings, which a file may lack. They name folders, so each is one word.
+
+    Raises:
+        UserError: If one is anything else, and might lead elsewhere.
+    """
+    if key not in file:
+        return [""] * len(numbers)
+    names = []
+    for number in numbers:
+        try:
+            cell = file[np.asarray(file[key]).ravel()[number]]
+            text = "".join(map(chr, np.asarray(cell[:ROOM_LETTERS]).ravel())).strip("\0")
+        except (OSError, KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError):
+            raise UserError(f"{path} has no text in its {key}, expected NYU's labelled file: get it again") from None
+        if not re.fullmatch(r"[\w-]*", text):
+            raise UserError(f"{path} calls a room {text!r}, expected letters, digits, _ and -: get it again")
+        names.append(text)
+    return names
+
+
+def inner_array(file: Mapping[Any, Any], name: str, axes: int, first: int = 0) -> Any:
+    """An array of an HDF5 file that lies in the file itself, and whose frames, its axes from `first` on, fit in memory.
+
+    Raises:
+        ValueError: If there is another thing, or one that lies in another file.
+    """
+    h5py = extra("h5py")
+    array = None if isinstance(file.get(name, getlink=True), h5py.ExternalLink) else file[name]
+    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+        raise ValueError(f"{name} lies in another file, or is no array")
+    if array.ndim != axes or max(math.prod(array.shape[first:]), math.prod(array.chunks or ())) > LARGEST:
+        raise ValueError(f"{name} has the shape {array.shape}")
+    return array
 
 
 def labelled_numbers(path: Path, count: int, part: Part) -> tuple[list[int], str]:
@@ -183,13 +224,15 @@ def write_pictures(
         scene = (pair.scene if part == "train" else "") or kind or "scene"
         names = f"{scene}/rgb_{number}.jpg", f"{scene}/sync_depth_{number}.png"
         folder = output / PICTURE_FOLDERS[part]
-        (folder / scene).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / names[0]), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        cv2.imwrite(str(folder / names[1]), (depth * np.float32(DEPTH_SCALE)).astype(np.uint16))
+        millimetres = (depth * np.float32(DEPTH_SCALE)).astype(np.uint16)
+        for name, picture in zip(names, (image[..., ::-1], millimetres), strict=True):
+            done, raw = cv2.imencode(Path(name).suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            assert done
+            write_atomically(folder / name, raw.tobytes())
         lines.append(f"{names[0]} {names[1]} {INTRINSICS[0, 0]}\n")
         progress()
     listed = output / LIST_NAMES[0].format(part=part)
-    listed.write_text("".join(lines), encoding="utf-8")
+    write_atomically(listed, "".join(lines))
     return listed
 
 
@@ -223,7 +266,7 @@ def read_h5(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """The image and depth of one of fast-depth's files."""
     try:
         with extra("h5py").File(pair.image, "r") as file:
-            image = np.ascontiguousarray(np.asarray(file["rgb"]).transpose(1, 2, 0))
-            return image, np.asarray(file["depth"], dtype=np.float32)
-    except (OSError, KeyError) as error:
+            image = np.ascontiguousarray(np.asarray(inner_array(file, "rgb", 3)).transpose(1, 2, 0))
+            return image, np.asarray(inner_array(file, "depth", 2), dtype=np.float32)
+    except (OSError, KeyError, ValueError, AttributeError) as error:
         raise DecodeError(pair.image, " ".join(str(error).split())) from None

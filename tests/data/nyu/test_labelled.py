@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from distill.data.files.pairs import Pair
 from distill.data.files.reading import DecodeError
 from distill.data.nyu.halves import NyuDataset, find_nyu, usual_nyu_split
-from distill.data.nyu.labelled import extra
+from distill.data.nyu.labelled import extra, read_h5
 from distill.errors import UserError
 
 h5py = pytest.importorskip("h5py")
@@ -136,3 +137,62 @@ def test_a_damaged_file_is_named(fast_depth):
 def test_a_missing_library_is_named_with_the_extra_that_brings_it():
     with pytest.raises(UserError, match=r"need no_such_library: pip install '.\[nyu\]'"):
         extra("no_such_library.io")
+
+
+# ------------------------------------------------------------------------------------------------ files from elsewhere
+
+
+@pytest.mark.parametrize("kind", ["../outside", "/absolute", "{x}", "a\0b", ".", "%s %n", "x y", "a\n"])
+@pytest.mark.parametrize("key", ["sceneTypes", "scenes"])
+def test_a_room_s_name_is_a_name_and_no_path(labelled, key, kind):
+    with h5py.File(labelled / "nyu_depth_v2_labeled.mat", "a") as file:
+        del file[key], file["#refs#"]
+        write_cells(file, key, [kind] * COUNT)
+    with pytest.raises(UserError, match=r"labeled.mat calls a room .*expected letters, digits"):
+        NyuDataset(labelled, "test")
+
+
+@pytest.mark.parametrize("value", [[[1.5]], [["text"]], [[[]]]])
+def test_rooms_that_are_no_texts_are_refused(labelled, value):
+    with h5py.File(labelled / "nyu_depth_v2_labeled.mat", "a") as file:
+        del file["sceneTypes"]
+        file["sceneTypes"] = value
+    with pytest.raises(UserError, match="no text in its sceneTypes"):
+        NyuDataset(labelled, "test")
+
+
+def external_link(file, name, shape):
+    file[name] = h5py.ExternalLink("other.h5", name)
+
+
+def external_values(file, name, shape):
+    file.create_dataset(name, shape, "u1", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
+
+
+def larger_than_memory(file, name, shape):
+    file.create_dataset(name, (shape[0], *([2**20] * (len(shape) - 1))), "u1", chunks=(1,) * len(shape))
+
+
+def a_folder(file, name, shape):
+    file.create_group(name)
+
+
+@pytest.mark.parametrize("spoil", [external_link, external_values, larger_than_memory, a_folder])
+@pytest.mark.parametrize("name", ["images", "rawDepths"])
+def test_values_that_lie_elsewhere_or_fit_nowhere_are_refused(labelled, spoil, name):
+    with h5py.File(labelled / "nyu_depth_v2_labeled.mat", "a") as file:
+        shape = file[name].shape
+        del file[name]
+        spoil(file, name, shape)
+    with pytest.raises(UserError, match=f"{name} (lies in another file|has the shape)"):
+        NyuDataset(labelled, "test")
+
+
+def test_a_frame_that_lies_elsewhere_is_not_read(fast_depth):
+    path = next(fast_depth.rglob("*.h5"))
+    with h5py.File(path, "a") as file:
+        del file["depth"]
+        external_link(file, "depth", ())
+    pair = Pair("frame", str(path), str(path))
+    with pytest.raises(DecodeError, match="depth lies in another file"):
+        read_h5(pair)
