@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from distill import __version__
-from distill.console import going_on_unheard
+from distill.console import going_on_unheard, leave_output, printable
 from distill.engine.signals import ending_cleanly
-from distill.errors import MISTAKE, Interrupted, UserError, did_you_mean, out_of_memory
+from distill.errors import MISTAKE, Interrupted, UserError, did_you_mean, explain, out_of_memory
 
 RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher sets it
 
@@ -96,17 +97,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a name in any encoding, the error output does the same
     with going_on_unheard():
         try:
             args = parse(sys.argv[1:] if arguments is None else arguments)
             with ending_cleanly():
                 code: int = args.run(args)
+                print(end="", flush=True)  # a full disk is noticed here rather than behind the exit code
                 return code
         except UserError as error:
             complain(error)
-            return MISTAKE
-        except PermissionError as error:
-            complain(f"no permission for {error.filename}; change it, or give another path")
             return MISTAKE
         except KeyboardInterrupt:
             return 130
@@ -114,15 +115,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(error)
             return error.code
         except Exception as error:
-            if not (lack := out_of_memory(error)):
+            if lack := out_of_memory(error):
+                complain(f"{lack} in distill {args.verb}: {LESS_MEMORY.get(args.verb, LESS_MEMORY[''])}")
+            elif isinstance(error, OSError):
+                complain(explain(error))
+                leave_output()
+            else:
                 raise
-            complain(f"{lack} in distill {args.verb}: {LESS_MEMORY.get(args.verb, LESS_MEMORY[''])}")
             return MISTAKE
 
 
 def complain(message: object) -> None:
     """One line on the error output; of several processes, those beside the first say who they are."""
-    print(f"distill{'' if RANK == '0' else f' (process {RANK})'}: {message}", file=sys.stderr)
+    line = " ".join(printable(message).split())
+    print(f"distill{'' if RANK == '0' else f' (process {RANK})'}: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

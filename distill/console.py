@@ -1,4 +1,4 @@
-"""What a person sees: one console on the error output, progress bars, and lines where there is no terminal."""
+"""What a person sees: results, one console on the error output, progress bars, and lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -13,21 +13,55 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 LINE_SECONDS = 15  # between two lines of progress where there is no terminal
 
-console = Console(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")  # one process talks
+
+class PlainConsole(Console):
+    """Nothing in a text is taken for markup, and a reader that has gone is an error as any other."""
+
+    def __init__(self, stderr: bool = False, soft_wrap: bool = False, quiet: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here."""
+        raise
 
 
-def inform(message: object) -> None:
-    """One line, as it is: nothing in it is taken for markup."""
-    console.print(str(message), highlight=False, markup=False)
+console = PlainConsole(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")  # one process talks
+
+
+def printable(text: object) -> str:
+    """A text as a terminal may show it: what would control it, or no encoding knows, as its escape."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in str(text)
+    )
+
+
+def display(result: str | Table, style: str = "") -> None:
+    """A table or a line of results, on the standard output, as it is."""
+    out = PlainConsole()
+    if isinstance(result, str):
+        out.print(printable(result), style=style, soft_wrap=True)
+    else:
+        out.print(result)
+
+
+def inform(message: object, style: str = "") -> None:
+    """One line, as it is."""
+    console.print(printable(message), style=style)
 
 
 def warn(message: object) -> None:
     """One line that should be noticed."""
-    console.print(str(message), style="yellow", highlight=False, markup=False)
+    inform(message, "yellow")
+
+
+def text_column(content: str) -> TextColumn:
+    """A column of a bar, in which nothing is taken for markup."""
+    return TextColumn(content, markup=False)
 
 
 class Unbreakable(io.TextIOBase):
@@ -71,6 +105,14 @@ def going_on_unheard() -> Iterator[None]:
         yield
 
 
+def leave_output() -> None:
+    """Once the standard output has failed, the interpreter would try it again at its end, and say so at length."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Update(Protocol):
     """Moves a bar: `completed` is how far it is, `advance` how much farther, `total` its end."""
 
@@ -87,7 +129,8 @@ class Update(Protocol):
 @contextmanager
 def progress_bar(title: str, total: float | None = None, *, active: bool = True) -> Iterator[Update]:
     """A bar on a terminal that vanishes at its end; nothing where there is no terminal or it is not `active`."""
-    with Progress(console=console, transient=True, disable=not (active and console.is_terminal)) as progress:
+    columns = text_column("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not (active and console.is_terminal)) as progress:
         yield partial(progress.update, progress.add_task(title, total=total))
 
 
@@ -99,11 +142,11 @@ class StepProgress:
         self.lines = active and not self.terminal
         self.total, self.title, self.last_line = total, title, time.monotonic()
         columns = (
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            text_column("{task.fields[note]}"),
         )
         self.bar = Progress(*columns, console=console, disable=not self.terminal)
         self.task = self.bar.add_task(title, total=total, completed=done, note="")

@@ -16,6 +16,18 @@ NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 AMOUNT = re.compile(r"(?:allocate|buffer of size):? (\d[\d.]*) ?([KMGT]iB)?")
+REMEDIES = {
+    errno.ENOSPC: "make room, or choose another place",
+    errno.EDQUOT: "make room, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "change the permissions, or give another path",
+    errno.EPERM: "change the permissions, or give another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "remove the link that leads back to itself",
+    errno.ENXIO: "start the program that reads it first",
+    errno.EPIPE: "keep the program that reads it running",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
 
 
 class UserError(Exception):
@@ -56,3 +68,10 @@ def out_of_memory(error: BaseException) -> str | None:
         return "out of memory"
     amount = f"{wanted[1]} {wanted[2]}" if wanted[2] else f"{float(wanted[1]) / 2**30:.3g} GiB"
     return f"out of memory ({amount} more could not be had)"
+
+
+def explain(error: OSError) -> str:
+    """What the system refused, where, and the fix, in one line."""
+    reason, place = error.strerror or str(error) or type(error).__name__, error.filename
+    remedy = REMEDIES.get(error.errno or 0, "check the path, or give another")
+    return f"{place}: {reason}; {remedy}" if place is not None else f"{reason}; {remedy}"

@@ -5,20 +5,72 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, flush to the disk, then rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    data = content.encode() if isinstance(content, str) else content
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """Write beside `path`, flush to the disk, then rename over it; a device or FIFO is written into, never replaced."""
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    if is_special(path):
+        with _opened_special(path) as file:
+            file.write(data)
+    else:
+        with whole_or_absent(path) as part:
+            part.write_bytes(data)
+
+
+@contextmanager
+def whole_or_absent(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A new file beside `path`, to be written by whatever takes a name; it becomes `path` on leaving without an error.
+
+    It goes away after any failure. Nobody can guess its name and put a link there; its first dot keeps one that a kill
+    left from being taken for data. It ends with `suffix`, for writers that go by that. Links to `path` are followed.
+
+    Raises:
+        OSError: If it cannot be written, with the name `path`.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{secrets.token_hex(8)}.part{suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is there and neither a file nor a folder: a device, a FIFO, or where the output goes already."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or _descriptor(path) is not None)
+
+
+def _descriptor(path: Path) -> int | None:
+    """The standard output or error, if that is what a name such as /dev/stdout stands for."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream and not stream.closed and os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+            stream.flush()
+            return stream.fileno()
+    return None
+
+
+def _opened_special(path: Path) -> BinaryIO:
+    if (number := _descriptor(path)) is not None:
+        return open(os.dup(number), "wb")
+    number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a FIFO that nobody reads is an error and not a wait
+    os.set_blocking(number, True)
+    return open(number, "wb")
 
 
 def write_json(path: Path, value: object) -> None:

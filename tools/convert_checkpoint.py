@@ -11,17 +11,19 @@ with code 2 and one line where IN cannot be converted without loss. See docs/ref
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from distill.files import write_atomically, write_json
 from students import load_student
 from students.inherit import trained_student
 from teachers import DPT, DPT_CONFIGS, DPTConfig, huggingface
@@ -153,20 +155,22 @@ def write(target: Path, to: str, state: StateDict, config: DPTConfig | None) -> 
         ValueError: If Hugging Face's DPT has no such network.
     """
     state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    part = target.with_name(f"{target.name}.part")
     if to == "huggingface":
         assert config is not None
         described, side = huggingface.describe(config), 16 * config.grid
         processor = PROCESSOR | {"size": {"height": side, "width": side}}
-        part.mkdir(exist_ok=True)
-        save_file(state, part / "model.safetensors", metadata={"format": "pt"})
-        (part / "config.json").write_text(json.dumps(described, indent=2) + "\n")
-        (part / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as folder:
+            part = Path(folder) / "model"
+            write_atomically(part / "model.safetensors", to_bytes(state, metadata={"format": "pt"}))
+            write_json(part / "config.json", described)
+            write_json(part / "preprocessor_config.json", processor)
+            os.replace(part, target)
     elif to in ("original", "mmseg"):
-        torch.save(state, part)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(target, buffer.getvalue())
     else:
-        save_file(state, part, metadata={"format": "pt"})
-    os.replace(part, target)
+        write_atomically(target, to_bytes(state, metadata={"format": "pt"}))
 
 
 def check_request(target: Path, to: str, encoder_only: bool) -> None:

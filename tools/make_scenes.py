@@ -33,6 +33,7 @@ from distill.data.kitti import drives
 from distill.data.nyu import labelled
 from distill.data.scenes.scene_dataset import Scene, kinect_like_holes, kitti_like_sparse, render
 from distill.errors import UserError
+from distill.files import write_atomically
 from teachers.model import MIN_SIDE
 
 DATE = "2011_09_26"
@@ -137,8 +138,7 @@ def save(path: Path, picture: np.ndarray) -> None:
     """An RGB or single-channel picture as what the file's suffix says."""
     done, data = cv2.imencode(path.suffix, picture[..., ::-1] if picture.ndim == 3 else picture)
     assert done
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
+    write_atomically(path, data.tobytes())
 
 
 def make_frame(output: Path, frame: WrittenFrame) -> str:
@@ -172,7 +172,7 @@ def write_set(
         done = list(track(lines, "rendering", total=len(frames), console=Console(stderr=True)))
     for part in PARTS:
         listed = [line for frame, line in zip(frames, done, strict=True) if frame.part == part]
-        default_split(output, part).write_text("".join(listed), encoding="utf-8")
+        write_atomically(default_split(output, part), "".join(listed))
 
 
 def claim(output: Path, settings: dict[str, str | int]) -> None:
@@ -193,15 +193,14 @@ def claim(output: Path, settings: dict[str, str | int]) -> None:
     elif names := sorted(path.name for path in output.iterdir()):
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise UserError(f"{output} already holds {some}, expected a new or empty folder: name another --output")
-    record.write_text(content + "\n", encoding="utf-8")
+    write_atomically(record, content + "\n")
 
 
 def write_calibration(path: Path, size: tuple[int, int]) -> None:
     """KITTI's file, as far as it concerns the left colour camera."""
     projection = np.hstack([RECIPES["kitti"].intrinsics(size), np.zeros((3, 1))])
     numbers = " ".join(repr(float(number)) for number in projection.flat)  # repr keeps every bit
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"S_rect_02: {size[1]:.6e} {size[0]:.6e}\nP_rect_02: {numbers}\n", encoding="utf-8")
+    write_atomically(path, f"S_rect_02: {size[1]:.6e} {size[0]:.6e}\nP_rect_02: {numbers}\n")
 
 
 def count(text: str) -> int:

@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from distill.data.scenes.scene_dataset import SceneDataset
 from distill.evaluation import METRICS, depth_metrics
+from distill.files import write_atomically, write_json
 from distill.method.losses import silog_loss
 from teachers import DPT, create_dpt
 from teachers.dpt import init_output
@@ -113,14 +114,13 @@ def main() -> None:
     model = train(images, depths, args.steps, args.batch, args.lr, args.seed)
     trained = time.perf_counter()
     metrics = score(model, *render_all(HELD_OUT_SEED, args.held_out, args.workers))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, args.output)
+    write_atomically(args.output, to_bytes({k: v.half().contiguous() for k, v in model.state_dict().items()}))
     record: dict[str, object] = {key: value for key, value in vars(args).items() if key != "output"}
     record |= {"size": list(SIZE)}
     record |= {"render_seconds": round(rendered - started), "train_seconds": round(trained - rendered)}
     record |= {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads", "torch": torch.__version__}
     record |= {"held_out_metrics": {k: round(v, 5) for k, v in metrics.items()}}
-    args.output.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(args.output.with_suffix(".json"), record)
     print(json.dumps(record, indent=2))
 
 

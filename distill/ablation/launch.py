@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from distill.ablation.plan import PlannedRun
-from distill.console import console, inform
+from distill.console import console, inform, text_column
 from distill.engine.processes import cores
 from distill.engine.signals import SignalWatch
 from distill.errors import Interrupted
@@ -54,9 +54,9 @@ class Launcher:
         with ExitStack() as stack:
             stack.callback(self.end_all)
             signals = stack.enter_context(SignalWatch())
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
+            columns = (BarColumn(), MofNCompleteColumn(), text_column("runs"), TimeElapsedColumn())
             shown = Progress(
-                *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+                *columns, text_column("{task.description}"), console=console, disable=not console.is_terminal
             )
             progress = stack.enter_context(shown)
             task = progress.add_task("", total=self.total)
@@ -77,7 +77,7 @@ class Launcher:
         for run in [run for run in self.waiting if self.failed.keys() & run.needs]:
             self.waiting.remove(run)
             self.failed[run.folder] = next(self.failed[folder] for folder in run.needs if folder in self.failed)
-            console.print(f"{run}: not started, as what it needs failed", style="red", highlight=False)
+            inform(f"{run}: not started, as what it needs failed", "red")
 
     def start_ready(self) -> None:
         """Start as many of the runs that can start as there are free slots."""
@@ -87,7 +87,7 @@ class Launcher:
                 process = self.start(run, self.shares[self.slots[-1]])
             except OSError as error:  # a full disk, say: other runs may still have what they need
                 self.failed[run.folder] = NO_PROCESS
-                console.print(f"{run}: could not be started: {error}", style="red", highlight=False, markup=False)
+                inform(f"{run}: could not be started: {error}", "red")
             else:
                 self.working.append(Job(run, process, self.slots.pop(), time.monotonic()))
 
@@ -111,12 +111,10 @@ class Launcher:
             self.slots.append(job.slot)
             code = job.process.returncode
             if code == 0:
-                console.print(f"{job.run}: done in {time.monotonic() - job.started:.0f} s", highlight=False)
+                inform(f"{job.run}: done in {time.monotonic() - job.started:.0f} s")
                 continue
             self.failed[job.run.folder] = code
-            console.print(
-                f"{job.run}: failed with exit code {code}; {job.run.log} ends with", style="red", markup=False
-            )
+            inform(f"{job.run}: failed with exit code {code}; {job.run.log} ends with", "red")
             lines = [line for line in job.run.log.read_text(errors="replace").splitlines() if line.strip()]
             inform("\n".join(f"    {line}" for line in lines[-LAST_LINES:]))
 
@@ -124,7 +122,7 @@ class Launcher:
         """Ask every run to save its state, and wait until it has."""
         for job in self.working:
             job.process.send_signal(number)
-        console.print(f"stopping: {len(self.working)} runs save their state", highlight=False)
+        inform(f"stopping: {len(self.working)} runs save their state")
         for job in self.working:
             job.process.wait()
 

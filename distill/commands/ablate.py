@@ -7,18 +7,16 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from distill.ablation.gather import gather, readable
 from distill.ablation.launch import Launcher
 from distill.ablation.lines import make_tables
 from distill.ablation.plan import PlannedRun, plan_runs, reuse
 from distill.ablation.preset import Preset, load_preset
 from distill.assembly.networks import check_models
-from distill.commands.arguments import add_overrides, count
-from distill.console import console, inform
+from distill.commands.arguments import add_overrides, check_folder, count
+from distill.console import display, inform
 from distill.errors import DONE, FAILURE, MISTAKE, UserError
-from distill.pages.ablation_page import write_files
+from distill.pages.ablation_page import FILES, write_files
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +78,8 @@ def ablate(
         inform(f"{reuse(runs, reused)} of {len(runs)} runs were taken over")
     launcher = Launcher(runs, jobs)
     if jobs:
+        begun = any(run.config_file.exists() or run.folder.exists() for run in runs)
+        check_folder(runs[0].output, "--output", [], [] if begun else [runs[0].output / name for name in FILES])
         check_networks(runs)
         launcher.launch()
     codes = set(launcher.failed.values())
@@ -90,7 +90,7 @@ def ablate(
         raise UserError(f"no run under {runs[0].output} is finished, so there is no table; see --dry-run")
     if codes:
         failed = f"{len(launcher.failed)} of {len(runs)} runs failed; the same command tries them again"
-        console.print(failed, style="red", highlight=False)
+        inform(failed, "red")
     return MISTAKE if codes == {MISTAKE} else FAILURE if codes else DONE
 
 
@@ -115,10 +115,10 @@ def write_results(preset: Preset, runs: Sequence[PlannedRun], command: str) -> N
     tables = make_tables(preset, gather(preset, whole), sum(not run.finished for run in runs), damaged)
     write_files(tables, output, command)
     for table in tables.for_terminal():
-        Console().print(table)
+        display(table)
     for note in tables.notes:
         inform(note)
-    print(f"report: {(output / 'report.html').resolve()}")
+    display(f"report: {(output / 'report.html').resolve()}")
 
 
 def show_plan(path: Path, overrides: Sequence[str], output: Path | None) -> None:
@@ -126,8 +126,8 @@ def show_plan(path: Path, overrides: Sequence[str], output: Path | None) -> None
     preset, runs = plan(path, overrides, output)
     for run in runs:
         changes = "  ".join(f"{key}={value}" for key, value in preset.rows[run.row].items())
-        print(f"{'finished' if run.finished else 'missing':8}  {run.folder}  {changes}".rstrip())
-    print(f"{sum(not run.finished for run in runs)} of {len(runs)} runs are missing")
+        display(f"{'finished' if run.finished else 'missing':8}  {run.folder}  {changes}".rstrip())
+    display(f"{sum(not run.finished for run in runs)} of {len(runs)} runs are missing")
 
 
 def list_commands(path: Path, overrides: Sequence[str], output: Path | None) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from distill.errors import UserError
+from distill.files import is_special
 
 MODEL = "a run folder, a student/ folder, or teacher-name:checkpoint.pt"
 FILE = "an exported FILE.onnx or FILE.pt2"
@@ -58,12 +62,101 @@ def add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=meaning)
 
 
-def check_writable(path: Path, option: str) -> None:
-    """Refuse, before an hour of work rather than after it, a file that cannot be written."""
+# --------------------------------------------------------------------------------------------------- what is written
+
+Known = Callable[[Path], bool]  # whether a file is of the kind that an option writes
+
+
+def json_with(*keys: str) -> Known:
+    """Knows JSON of which the first or only entry has these keys."""
+
+    def known(path: Path) -> bool:
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            return False
+        first = content[0] if isinstance(content, list) and content else content
+        return isinstance(first, dict) and set(keys) <= first.keys()
+
+    return known
+
+
+def beginning_with(text: str) -> Known:
+    """Knows files that begin so."""
+
+    def known(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(len(text)) == text.encode()
+
+    return known
+
+
+def page_of(verb: str) -> Known:
+    """Knows the pages that a command writes."""
+
+    def known(path: Path) -> bool:
+        with path.open("rb") as file:
+            return f'name="generator" content="distill {verb}"'.encode() in file.read(4096)
+
+    return known
+
+
+def check_outputs(args: argparse.Namespace, **kinds: Known) -> None:
+    """Refuse files that cannot be written, or would replace what no earlier call wrote, before an hour of work.
+
+    Args:
+        kinds: How to know what an option wrote, by the option's name. An empty file is nobody's.
+
+    Raises:
+        UserError: If there is such a file, or two options name one.
+    """
+    options: dict[str, str] = {}
+    for name, known in kinds.items():
+        path, option = getattr(args, name), f"--{name}"
+        if path is None:
+            continue
+        if not is_writable(path):
+            raise UserError(f"{option} {path} cannot be written; give a file in a folder that can")
+        if is_special(path):
+            continue
+        if path.is_file() and path.stat().st_size and not known(path):
+            raise UserError(f"{option} {path} would replace a file that no such command wrote; give another name")
+        other = options.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UserError(f"{other} and {option} are both {path}; give each a file of its own")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file of that name can be made, with the folder that it lies in, or a device or FIFO written into."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        usable = not path.is_dir() and os.access(path.parent, os.W_OK)
+        if path.is_dir() or path.is_block_device():
+            return False
+        if is_special(path):
+            return os.access(path, os.W_OK)
+        folder = Path(os.path.realpath(path)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError:
-        usable = False
-    if not usable:
-        raise UserError(f"{option} {path} cannot be written; give a file in a folder that can")
+        return False
+    return True
+
+
+def model_folders(model: str | None) -> list[Path]:
+    """Folders that MODEL is read from, if it is one."""
+    return [Path(model), Path(model) / "student"] if model else []
+
+
+def check_folder(folder: Path, option: str, read: Iterable[Path], written: Iterable[Path]) -> None:
+    """Refuse a folder of results that cannot be written, that the command reads, or in which it would replace files.
+
+    Args:
+        read: Folders that the command reads.
+        written: Files that it will write, unless they are known to be its own.
+    """
+    if not is_writable(folder / "any"):
+        raise UserError(f"{option} {folder} cannot be written; choose another")
+    if any(os.path.realpath(one) == os.path.realpath(folder) for one in read):
+        raise UserError(f"{option} {folder} is a folder that is read; choose another, or a new one in it")
+    for file in written:
+        if file.exists():
+            raise UserError(f"{option} {folder}: {file} is there already and no result of this command; choose another")

@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from rich.table import Table
 
 from distill.assembly.networks import build_student
-from distill.commands.arguments import FILE, MODEL, check_writable, image_size, positive
+from distill.commands.arguments import (
+    FILE,
+    MODEL,
+    beginning_with,
+    check_outputs,
+    image_size,
+    json_with,
+    page_of,
+    positive,
+)
 from distill.config import load_config
-from distill.console import progress_bar
+from distill.console import display, printable, progress_bar
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import environment, measure
 from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
@@ -29,6 +38,7 @@ from distill.files import write_atomically, write_json
 from distill.inference.exported import ExportedModel
 from distill.inference.models import input_size, open_model
 from distill.pages.benchmark_page import (
+    CSV_COLUMNS,
     FLOPS,
     Measured,
     as_csv,
@@ -38,6 +48,7 @@ from distill.pages.benchmark_page import (
     pareto_plot,
     write_benchmark_page,
 )
+from distill.report.svg import CHART_START
 from distill.report.tables import results_table
 from students import Student, count_parameters, create_student
 from teachers import DepthModel, create_teacher, list_teachers
@@ -75,32 +86,35 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If a model or a file of results is not what it should be, or a file cannot be written.
     """
-    for option in ("json", "csv", "plot", "report"):
-        if getattr(args, option):
-            check_writable(getattr(args, option), f"--{option}")
+    drawn, listed = beginning_with(CHART_START), beginning_with(",".join(CSV_COLUMNS))
+    check_outputs(args, json=json_with("flops"), csv=listed, plot=drawn, report=page_of("benchmark"))
     accuracies = read_accuracies(args)
-    screen = Console()
     content: dict[str, Any] = {"flops": FLOPS}
+    tables: list[Table | str] = []
     if args.paper or not args.models:
         rows = [(row, our_cost(row)) for row in PAPER_ROWS]
         title = f"DisDepth's table: paper/fitted/ours. GFLOPs: {FLOPS}"
-        screen.print(results_table(paper_rows(rows), title))
         content["paper"] = [asdict(row) | {"ours": asdict(ours)} for row, ours in rows]
+        tables.append(results_table(paper_rows(rows), title))
     measured: list[Measured] = []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    stamp = environment(device) | {"load": f"{os.getloadavg()[0]:.1f}"}
     if args.models:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        stamp = environment(device) | {"load": f"{os.getloadavg()[0]:.1f}"}
         measured = measure_models(args, accuracies, device)
-        show(screen, args, measured, stamp)
+        tables += latency_tables(args, measured, stamp)
         content |= {"device": stamp, "size": list(args.size), "batch": 1, "models": [one.as_dict() for one in measured]}
-        if args.report:
+    try:
+        if args.json:
+            write_json(args.json, content)
+        if args.csv:
+            write_atomically(args.csv, as_csv(measured))
+        if args.plot:
+            write_atomically(args.plot, pareto_plot(measured))
+        if args.report and measured:
             write_benchmark_page(args.report, measured, args.size, stamp, command_of(args))
-    if args.json:
-        write_json(args.json, content)
-    if args.csv:
-        write_atomically(args.csv, as_csv(measured))
-    if args.plot:
-        write_atomically(args.plot, pareto_plot(measured))
+    finally:
+        for table in tables:
+            display(table)
     return DONE
 
 
@@ -169,7 +183,7 @@ def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], dev
             paper = paper_row(model.recipe, args.size) if isinstance(model, Student) else None
             one = Measured(name, *costs_of(model, args.size), paper, accuracies.get(name))
             for way, make in ways_of(model, args.ways).items():
-                update(description=f"preparing {name}, {way}")
+                update(description=f"preparing {printable(name)}, {way}")
                 prepare(one, way, partial(make, model, image))
                 update(advance=1)
             measured.append(one)
@@ -197,12 +211,10 @@ def prepare(one: Measured, way: str, make: Callable[[], Prepared]) -> None:
         one.skipped[way] = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:200]
 
 
-def show(screen: Console, args: argparse.Namespace, measured: list[Measured], stamp: dict[str, Any]) -> None:
+def latency_tables(args: argparse.Namespace, measured: list[Measured], stamp: dict[str, Any]) -> list[Table | str]:
     """The tables, and why what is missing in them is missing."""
-    screen.print(results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}"))
     where = f"{stamp['device']}, load {stamp['load']}, PyTorch {stamp['PyTorch']}"
     title = f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"
-    screen.print(results_table(latency_rows(measured), title))
-    for one in measured:
-        for way, reason in one.skipped.items():
-            screen.print(f"{one.name}, {way}: skipped, {reason}", highlight=False, markup=False, soft_wrap=True)
+    skipped = [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
+    costs = results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}")
+    return [costs, results_table(latency_rows(measured), title), *skipped]

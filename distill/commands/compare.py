@@ -6,10 +6,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from distill.console import display
 from distill.errors import DONE, UserError
 from distill.evaluation import (
     LOWER_IS_BETTER,
@@ -56,18 +55,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If they hold none in common, or no image.
     """
-    out = Console()
     for a, b in same_protocol(args.first, args.second):
         names = common_images([a, b])
         if not names:
             raise UserError(f"{args.first} and {args.second} share no image; give two results on one data set")
-        out.print(changes_table(changes(a, b, names), f"{a.protocol} · {a.fingerprint} · {len(names)} images"))
-        out.print(
-            Text(f"A: {args.first}\nB: {args.second}\n95 % interval over test images, drawn in pairs 10000 times")
-        )
+        display(changes_table(changes(a, b, names), f"{a.protocol} · {a.fingerprint} · {len(names)} images"))
+        display(f"A: {args.first}\nB: {args.second}\n95 % interval over test images, drawn in pairs 10000 times")
         alone = [len(one.images) - len(names) for one in (a, b)]
         if any(alone):
-            out.print(Text(f"left out: {alone[0]} images only in A, {alone[1]} only in B"))
+            display(f"left out: {alone[0]} images only in A, {alone[1]} only in B")
     return DONE
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from distill.commands.arguments import check_outputs, json_with
 from distill.config import DataConfig
-from distill.console import progress_bar
+from distill.console import display, progress_bar
 from distill.data import TRUTHS, Contents, Source
 from distill.data.checking import Half, make_report
 from distill.data.files.list_files import Part
@@ -52,12 +51,15 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UserError: If the data cannot be used as they are. The report was printed and written then.
     """
+    check_outputs(args, json=json_with("halves", "ok"))
     source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale)
     halves = [look_at(name, contents) for name, contents in find_halves(source, args.split)]
     report = make_report(source, halves)
-    show(report, halves)
-    if args.json:
-        write_json(args.json, report)
+    try:
+        if args.json:
+            write_json(args.json, report)
+    finally:
+        show(report, halves)
     if report["problems"]:
         first = report["problems"][0]
         more = f" (and {len(report['problems']) - 1} more, see the report)" if len(report["problems"]) > 1 else ""
@@ -96,20 +98,19 @@ def prepare(args: argparse.Namespace) -> None:
         contents = source.find(part)
         with progress_bar(f"writing {part}", len(contents.usable)) as update:
             written = write_pictures(contents, part, args.output, progress=lambda: update(advance=1))
-        print(f"{len(contents.usable)} frames: {written}")
+        display(f"{len(contents.usable)} frames: {written}")
 
 
 def show(report: dict[str, Any], halves: Sequence[Half]) -> None:
     """The report as a table, and below it what to do."""
-    out = Console()
     columns = [rows_of(report["halves"][half.name]) for half in halves]
     lines = [["", *(half.name for half in halves)]]
     lines += [[label, *(column[label] for column in columns)] for label in columns[0]]
-    out.print(terminal_table(lines, f"{report['data']} in {report['root']}", justify="left"))
+    display(terminal_table(lines, f"{report['data']} in {report['root']}", justify="left"))
     for kind, style in (("problems", "red"), ("notes", "yellow")):
         for text in report[kind]:
-            out.print(f"- {text}", style=style, highlight=False, soft_wrap=True)
-    out.print("ready" if report["ok"] else "not ready", style="green" if report["ok"] else "red")
+            display(f"- {text}", style)
+    display(*(("ready", "green") if report["ok"] else ("not ready", "red")))
 
 
 def rows_of(half: dict[str, Any]) -> dict[str, str]:

@@ -8,15 +8,16 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from distill.assembly.datasets import RunData, build_data
 from distill.assembly.networks import build_method, build_teacher
+from distill.commands.arguments import check_folder
 from distill.commands.train import train_run
 from distill.config import Config, dump_config, load_config
-from distill.console import console, inform
+from distill.console import console, display, inform
 from distill.deploy.latency import environment
 from distill.engine.checkpoint import Checkpoints
+from distill.engine.run_folder import CONFIG
 from distill.errors import DONE
 from distill.files import write_atomically
 from distill.inference.panels import method_panels, pick
@@ -28,6 +29,7 @@ from distill.report.tables import Row, results_table
 from students import load_student
 from teachers import FrozenTeacher
 
+PAGE, PICTURES = "report.html", "pictures.png"
 KEPT = "finished parts are kept: delete the folder to start over"
 
 
@@ -61,6 +63,8 @@ def demo(output: Path) -> list[Row]:
     Safe to interrupt and to run again: what is done is not done twice.
     """
     started = time.perf_counter()
+    begun = any((output / part / CONFIG).exists() for part in ("twin", "student"))
+    check_folder(output, "--output", [], [] if begun else [output / PAGE, output / PICTURES])
     config = load_config(demo_config())
     twin = config.model_copy(update={"method": config.method.model_copy(update={"name": "supervised"})})
     for title, part, folder in (
@@ -72,7 +76,7 @@ def demo(output: Path) -> list[Row]:
     console.rule("comparison")
     rows = compare(config, output)
     inform(f"done in {time.perf_counter() - started:.0f} s ({KEPT})")
-    print(f"report: {(output / 'report.html').resolve()}")
+    display(f"report: {(output / PAGE).resolve()}")
     return rows
 
 
@@ -89,10 +93,10 @@ def compare(config: Config, output: Path) -> list[Row]:
     results = [evaluate_model(name, model, config, data, device) for name, model in models.items()]
     rows = [one.row() for one in results]
     title = f"{data.protocol.name} · {data.protocol.fingerprint} · {len(results[0].results.images)} held-out images"
-    Console().print(results_table(rows, title))
     panels = demo_panels(config, data, output, teacher)
-    write_atomically(output / "pictures.png", encode_png(panel_strip(panels[-1])))
+    write_atomically(output / PICTURES, encode_png(panel_strip(panels[-1])))
     write_demo_page(config, output, data, results, panels, device)
+    display(results_table(rows, title))
     return rows
 
 
@@ -128,4 +132,4 @@ def write_demo_page(
         chart_section("Curves", [chart for one in records for chart in run_charts(one)]),
         *origin_sections(environment(device), "distill demo", dump_config(config)),
     ]
-    write_page(output / "report.html", "distill demo", lead, sections)
+    write_page(output / PAGE, "distill demo", lead, sections, "demo")

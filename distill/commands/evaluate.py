@@ -12,7 +12,19 @@ from accelerate import PartialState
 
 from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
 from distill.assembly.preflight import check_test
-from distill.commands.arguments import DATA_SETS, FILE, MODEL, TRUTHS, check_writable, factor, image_size
+from distill.commands.arguments import (
+    DATA_SETS,
+    FILE,
+    MODEL,
+    TRUTHS,
+    check_folder,
+    check_outputs,
+    factor,
+    image_size,
+    json_with,
+    model_folders,
+    page_of,
+)
 from distill.config import DataConfig, parse_config
 from distill.console import inform, progress_bar
 from distill.data import DepthDataset, check_truth, readable
@@ -82,15 +94,15 @@ class Predictor:
 def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     """Evaluate as the command's options say, and return the results that were shown."""
     data = data_config(args)
-    for option in ("json", "report"):
-        if path := getattr(args, option):
-            check_writable(path, f"--{option}")
+    check_outputs(args, json=json_with("model", "per_image"), report=page_of("evaluate"))
     state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
     dataset = open_dataset(data, "test", split=args.split)
     check_test(dataset, data.max_faults)
     protocols = choose_protocols(args, data, dataset)
     predictor = open_predictor(args, data, protocols[0], state)
-    predict = recorded(args, data, predictor, protocols[0], state) if args.save_predictions else predictor.predict
+    predict = predictor.predict
+    if args.save_predictions:
+        predict = recorded(args, data, dataset, predictor, protocols[0], state)
     outcomes = evaluate_all(predictor, predict, dataset, protocols, state)
     try:
         seconds = predictor.predict.seconds if isinstance(predictor.predict, Network) else 0.0
@@ -161,13 +173,26 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
 
 
 def recorded(
-    args: argparse.Namespace, data: DataConfig, predictor: Predictor, protocol: Protocol, state: PartialState
+    args: argparse.Namespace,
+    data: DataConfig,
+    dataset: DepthDataset,
+    predictor: Predictor,
+    protocol: Protocol,
+    state: PartialState,
 ) -> Predict:
-    """The same predictions, written as they are made."""
+    """The same predictions, written as they are made.
+
+    Raises:
+        UserError: If one would be written into what is read, or over a file that is no saved prediction.
+    """
     scale = png_scale(data) if args.save_as == "png" else None
     recorder = Recorder(predictor.predict, args.save_predictions, protocol, scale)
     if state.is_main_process:
-        check_writable(args.save_predictions / "any", "--save-predictions")
+        pairs = dataset.contents.pairs if dataset.contents else ()
+        files = {Path(file) for pair in pairs for file in (pair.image, pair.depth) if file}
+        read = {folder for file in files for folder in file.parents if args.root in (folder, *folder.parents)}
+        written = () if recorder.described else (recorder.place(pair.name) for pair in pairs)
+        check_folder(args.save_predictions, "--save-predictions", [*read, *model_folders(args.model)], written)
         recorder.describe(model=args.model, data=data.name, input_size=predictor.size)
     return recorder
 
@@ -192,12 +217,14 @@ def write_results(
     names: Sequence[str],
     predictor: Predictor,
 ) -> None:
-    """The table on the screen, and the files that the options ask for."""
+    """The files that the options ask for, then the table: neither a full disk nor a screen that is gone loses both."""
     contents = dataset.contents
     listed = contents.list_name if contents and contents.list_name != UNKNOWN else None
-    show_evaluation(args.model, results, listed)
-    if args.json:
-        content = [{"model": args.model, "list": listed, **one.as_dict()} for one in results]
-        write_json(args.json, content if args.all_protocols else content[0])
-    if args.report:
-        write_evaluation_page(args.report, args.model, results, dataset, names, predictor.predict)
+    try:
+        if args.json:
+            content = [{"model": args.model, "list": listed, **one.as_dict()} for one in results]
+            write_json(args.json, content if args.all_protocols else content[0])
+        if args.report:
+            write_evaluation_page(args.report, args.model, results, dataset, names, predictor.predict)
+    finally:
+        show_evaluation(args.model, results, listed)

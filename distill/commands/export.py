@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import mmap
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,19 +14,22 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from distill.commands.arguments import MODEL, check_writable, image_size, positive
+from distill.commands.arguments import MODEL, check_outputs, image_size, positive
+from distill.console import display
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
 from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
 from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.errors import DONE, FAILURE, UserError
+from distill.files import is_special
 from distill.inference.exported import SUFFIXES, OnnxModel, first_line, need
 from teachers import DPT
+
+OWN = re.compile(rb"software.{1,200}distill ", re.DOTALL)  # in the facts of what this command writes
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -62,27 +67,26 @@ def run(args: argparse.Namespace) -> int:
         )
     size = choose_size(subject, args.size)
     images, origin = images_of(subject, size, args.images, CHECKED)
-    check_writable(args.output, "--output")
-    out = Console(highlight=False, soft_wrap=True)
-    with tempfile.TemporaryDirectory(prefix=f".{args.output.name}-", dir=args.output.parent) as folder:
-        part = Path(folder) / args.output.name
+    target = Path(os.path.realpath(args.output))
+    with tempfile.TemporaryDirectory(prefix=".distill-", dir=target.parent) as folder:
+        part = Path(folder) / target.name
         exported = write(subject, args, size, part)
         measured = compare(exported, subject, images, args.dynamic)
         runtime = "ONNX Runtime" if args.output.suffix == ".onnx" else "PyTorch"
-        out.print(f"checked by {runtime} on images {origin}: {measured}")
+        display(f"checked by {runtime} on images {origin}: {measured}")
         if not measured.acceptable:
-            out.print(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
+            display(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
             return FAILURE
         if args.int8:
             calibrating, _ = images_of(subject, size, args.images, CALIBRATED)
             exact, part = part, part.with_name("int8.onnx")
-            if not write_int8(subject, size, exact, part, calibrating, out):
-                out.print(f"{args.output} was not written")
+            if not write_int8(subject, size, exact, part, calibrating):
+                display(f"{args.output} was not written")
                 return FAILURE
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, args.output)
-    out.print(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
+        os.replace(part, target)
+    display(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
 
 
@@ -102,6 +106,15 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--int8 is for ONNX: give an --output that ends with .onnx")
     for name in ("onnx", "onnxruntime") if kind == ".onnx" else ():
         need(name)
+    check_outputs(args, output=was_exported)
+    if is_special(args.output):
+        raise UserError(f"--output {args.output} is a device or FIFO, expected a name for a file")
+
+
+def was_exported(path: Path) -> bool:
+    """Whether a file was written by this command."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return OWN.search(content) is not None
 
 
 def check_sizes(subject: Subject, args: argparse.Namespace) -> None:

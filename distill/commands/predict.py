@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.commands.arguments import FILE, MODEL, factor, image_size, positive
+from distill.commands.arguments import FILE, MODEL, check_folder, factor, image_size, model_folders, positive
 from distill.console import StepProgress, inform
 from distill.data import DecodeError
 from distill.errors import DONE, MISTAKE, UserError
@@ -69,7 +68,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     if truth:
         truth.check(inputs)
     total = expected_frames(inputs, args.frames)
-    check_output(args.output)
+    check_output(args, inputs, writer)
     student = open_network(args.model, args.size)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
@@ -114,13 +113,10 @@ def make_writer(args: argparse.Namespace) -> Writer:
     return Writer(args.output, args.npy, args.ply, bool(args.teacher or args.truth), camera)
 
 
-def check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be written before anything is loaded for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another --output") from error
+def check_output(args: argparse.Namespace, inputs: Sequence[Input], writer: Writer) -> None:
+    """Refuse a folder that cannot be written, or holds other things, before anything is loaded for it."""
+    read = [*([args.truth] if args.truth else []), *model_folders(args.model), *model_folders(args.teacher)]
+    check_folder(args.output, "--output", read, writer.strangers(inputs))
 
 
 def readable_frames(inputs: Sequence[Input], limit: int | None, broken: list[str]) -> Iterator[Frame]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 
 from distill.assembly.datasets import build_data
@@ -12,7 +11,7 @@ from distill.assembly.preflight import advise_networks, advise_schedule, advise_
 from distill.assembly.run import Run, assemble, make_accelerator
 from distill.commands.arguments import add_overrides
 from distill.config import Config, dump_config, load_config
-from distill.console import console, inform, warn
+from distill.console import console, display, inform, leave_output, warn
 from distill.data import Loader
 from distill.engine.loop import train
 from distill.engine.processes import on_main
@@ -47,8 +46,10 @@ def run(args: argparse.Namespace) -> int:
         return DONE
     folder = train_run(config, output, args.resume, args.force)
     if not console.quiet:
-        with suppress(OSError):  # who does not listen loses these lines, and nothing else
-            print(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}", flush=True)
+        try:
+            display(f"student: {folder / 'student'}\nreport:  {folder / 'report.html'}")
+        except OSError:  # who does not listen loses these lines, and nothing else
+            leave_output()
     return DONE
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from torch import Tensor
 
 from distill.assembly.datasets import build_data
+from distill.console import display
 from distill.data import Subset, readable
 from distill.deploy.quantise import Quantiser, share_of_eight_bits
 from distill.deploy.runtime import deviation
@@ -22,9 +22,7 @@ CALIBRATED, EVALUATED = 32, 60  # images
 TOLERANCE = 0.01  # by which abs_rel may grow, relative to the float file's
 
 
-def write_int8(
-    subject: Subject, size: tuple[int, int], source: Path, target: Path, images: Sequence[Tensor], out: Console
-) -> bool:
+def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Path, images: Sequence[Tensor]) -> bool:
     """Quantise a float file on images, and print the metrics of both on the run's own test images.
 
     Where the truth of none is at hand, their difference on the images is printed.
@@ -48,19 +46,19 @@ def write_int8(
         both = {"float": before, "int8": measured(target)}
         rows = [Row(name, one.metrics, one.protocol.fingerprint) for name, one in both.items()]
         title = f"{protocol.name}, {len(before.images)} images at {size[0]}x{size[1]}"
-        Console().print(results_table(rows, title))
-        out.print(f"abs_rel changes by {100 * loss:+.2f} %")
+        display(results_table(rows, title))
+        display(f"abs_rel changes by {100 * loss:+.2f} %")
     else:
         exact = OnnxModel(source)
         loss, kept = quantiser.write_within(
             target, lambda path: deviation(OnnxModel(path), exact, images).mean, TOLERANCE
         )
-        out.print(f"int8 differs from float by {100 * loss:.2f} % on average on the images it was calibrated by")
+        display(f"int8 differs from float by {100 * loss:.2f} % on average on the images it was calibrated by")
     if kept:
-        out.print(f"kept in float, as 8 bits cost more than {100 * TOLERANCE:g} %: {', '.join(kept)}")
+        display(f"kept in float, as 8 bits cost more than {100 * TOLERANCE:g} %: {', '.join(kept)}")
     if not loss <= TOLERANCE:
-        out.print(f"that is more than {100 * TOLERANCE:g} %, whatever is kept in float")
+        display(f"that is more than {100 * TOLERANCE:g} %, whatever is kept in float")
         return False
     share = share_of_eight_bits(target)
-    out.print(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
+    display(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
     return share > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.forms import prepare
 from distill.deploy.runtime import quiet
+from distill.files import write_atomically
 from distill.inference.exported import need, open_session
 
 OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
@@ -78,7 +80,9 @@ def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: di
     """Write the same for one size as a `.pt2`, which AOTInductor and ExecuTorch take; `facts` lie beside the graph."""
     with torch.no_grad(), quiet():
         program = torch.export.export(prepare(model), (torch.rand(1, 3, *size),))
-        torch.export.save(program, path, extra_files=facts)
+        buffer = io.BytesIO()  # PyTorch's own writer ends the whole process where the disk is full
+        torch.export.save(program, buffer, extra_files=facts)
+    write_atomically(path, buffer.getvalue())
 
 
 class Graph(Protocol):

@@ -52,13 +52,16 @@ class SignalWatch:
 def ending_cleanly() -> Iterator[None]:
     """Inside, SIGTERM unwinds what is open (locks, workers, half-written files) and ends the process with 143.
 
-    SIGUSR1 does nothing while there is nothing to save; left alone it would kill.
+    So does SIGHUP, with 129, unless nohup has it ignored. SIGUSR1 does nothing while there is nothing to save; left
+    alone it would kill.
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
     former = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        former[signal.SIGHUP] = signal.signal(signal.SIGHUP, end)
     former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield

@@ -52,8 +52,7 @@ class Recorder:
 
     def __call__(self, sample: Sample) -> Prediction:
         prediction = self.predict(sample)
-        path = self.folder.joinpath(*parts_of(sample.name))
-        path = path.with_name(path.name + SUFFIXES[self.scale is not None])
+        path = self.place(sample.name)
         if path in self.written:
             raise UserError(f"two images would both be saved as {path}; give the images names of their own")
         self.written.add(path)
@@ -64,6 +63,16 @@ class Recorder:
                 f"{path} cannot be written ({error.strerror}); choose another --save-predictions"
             ) from error
         return prediction
+
+    def place(self, name: str) -> Path:
+        """Where the prediction of an image of that name is written."""
+        path = self.folder.joinpath(*parts_of(name))
+        return path.with_name(path.name + SUFFIXES[self.scale is not None])
+
+    @property
+    def described(self) -> bool:
+        """Whether an earlier call wrote into the folder."""
+        return (self.folder / ABOUT).is_file()
 
     def _content(self, prediction: Prediction) -> bytes:
         if self.scale is None:
@@ -185,9 +194,12 @@ class StoredPredictions:
     def _arrays(self, path: Path) -> np.ndarray:
         """Depth in metres, float32 (1, h, w), or (2, h, w) with that of the mirrored image."""
         try:
-            array: np.ndarray = np.load(path, allow_pickle=False)  # a pickle would be code
+            # Mapped, it is no larger than its file, whatever its header claims; a pickle would be code.
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError):
             raise DecodeError(path, "not a NumPy array of numbers, or cut short") from None
+        if not isinstance(array, np.ndarray):
+            raise DecodeError(path, "an archive, expected one array")
         maps = array[None] if array.ndim == 2 else array
         if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind not in "fiu":
             raise UserError(f"{path} holds {array.dtype} {array.shape}, expected depth in metres, float32 (H, W)")

@@ -20,22 +20,25 @@ from distill.files import write_atomically
 from distill.report.charts import CHART_SIZE, Marks, Point, dot_chart, line_chart
 from distill.report.curves import points_of, read_metrics
 from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
-from distill.report.tables import SHORT, direction, markdown_table
+from distill.report.tables import SHORT, direction, markdown_table, markdown_text
 
 CHANGES = ("change", "low", "high", "agreeing", "seeds")
 COSTS = ("parameters", "gflops", "latency_ms")
+FILES = ("results.md", "results.csv", "report.html")
 
 
 def write_files(tables: Tables, output: Path, command: str) -> None:
     """Write all three, each whole or not at all; `command` makes them again."""
     protocol, fingerprint = tables.lines[0].protocol
-    parts = [f"# {tables.preset.title}\n\n`{command}`\n\nProtocol `{protocol}`, fingerprint `{fingerprint}`.\n"]
+    title, command_line = markdown_text(tables.preset.title), " ".join(command.replace("`", "?").split())
+    parts = [f"# {title}\n\n`{command_line}`\n\nProtocol `{protocol}`, fingerprint `{fingerprint}`.\n"]
     parts.append(markdown_table(tables.result_rows()))
-    parts += [f"## {heading}\n\n{markdown_table(rows)}" for heading, rows in tables.sections()]
-    parts.append("".join(f"- {note}\n" for note in (*tables.notes, *MEANING)))
-    write_atomically(output / "results.md", "\n".join(parts))
-    write_atomically(output / "results.csv", as_csv(tables))
-    write_report(tables, output / "report.html", command)
+    parts += [f"## {markdown_text(heading)}\n\n{markdown_table(rows)}" for heading, rows in tables.sections()]
+    parts.append("".join(f"- {markdown_text(note)}\n" for note in (*tables.notes, *MEANING)))
+    text, table, page = (output / name for name in FILES)
+    write_atomically(text, "\n".join(parts))
+    write_atomically(table, as_csv(tables))
+    write_report(tables, page, command)
 
 
 def as_csv(tables: Tables) -> str:
@@ -72,7 +75,7 @@ def write_report(tables: Tables, path: Path, command: str) -> None:
         *origin_sections(environment(device), command, yaml.safe_dump(content, sort_keys=False)),
     ]
     lead = f"{len(lines)} rows, {seeds} {'seed' if seeds == 1 else 'seeds'}, {images} test images."
-    write_page(path, preset.title, lead, sections)
+    write_page(path, preset.title, lead, sections, "ablate")
 
 
 def plots(tables: Tables) -> list[str]:

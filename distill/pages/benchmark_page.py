@@ -155,4 +155,4 @@ def write_benchmark_page(
     ]
     models = "1 model" if len(measured) == 1 else f"{len(measured)} models"
     lead = f"{models}, one image of {size[0]}x{size[1]} (height x width) at a time, in turns."
-    write_page(path, "Benchmark", lead, sections)
+    write_page(path, "Benchmark", lead, sections, "benchmark")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from distill.console import display
 from distill.data import DecodeError, DepthDataset
 from distill.evaluation import Evaluation
 from distill.evaluation.arrays import as_array
@@ -36,7 +36,7 @@ def write_evaluation_page(
         pictures_section("Worst images", worst_panels(first, dataset, names, predict)),
     ]
     lead = f"{len(first.images)} images. {first.protocol.describe()}."
-    write_page(path, f"{model} by {first.protocol.name}", lead, sections)
+    write_page(path, f"{model} by {first.protocol.name}", lead, sections, "evaluate")
 
 
 def worst_panels(results: Evaluation, dataset: DepthDataset, names: Sequence[str], predict: Predict) -> list[Panel]:
@@ -61,19 +61,18 @@ def show_evaluation(model: str, results: Sequence[Evaluation], listed: str | Non
 
     `listed` is what the list of images is known as, if it is.
     """
-    out = Console()
     if len(results) == 1:
         (one,) = results
         row = Row(model, one.metrics, one.protocol.fingerprint)
         title = f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"
-        out.print(results_table([row], f"{title} of {listed}" if listed else title))
-        out.print(terminal_table(breakdown_lines(one)))
+        display(results_table([row], f"{title} of {listed}" if listed else title))
+        display(terminal_table(breakdown_lines(one)))
     else:
-        out.print(side_by_side(results, model))
+        display(side_by_side(results, model))
     for one in results:
-        out.print(f"{one.protocol.name} ({one.protocol.fingerprint}): {one.protocol.describe()}", highlight=False)
+        display(f"{one.protocol.name} ({one.protocol.fingerprint}): {one.protocol.describe()}")
     for line in dict.fromkeys(remark for one in results for remark in remarks(one)):
-        out.print(line, highlight=False)
+        display(line)
 
 
 def side_by_side(results: Sequence[Evaluation], title: str) -> Table:

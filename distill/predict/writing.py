@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import numpy as np
 
 from distill.data import Sample
 from distill.data.files.list_files import Camera
-from distill.data.files.png import encode_depth, encode_npy
+from distill.data.files.png import encode_depth, encode_npy, is_written_depth
 from distill.errors import UserError
-from distill.files import write_atomically
+from distill.files import whole_or_absent, write_atomically
 from distill.inference.network import Model
 from distill.inference.panels import depth_panel
 from distill.predict.frames import Frame
-from distill.predict.inputs import VIDEO_OUT
+from distill.predict.inputs import VIDEO_OUT, Input
 from distill.report.pictures import colourise, depth_scale, encode_png, panel_strip, scale_bar
 from teachers import DepthModel
 
@@ -87,6 +89,16 @@ class Writer:
         chosen = {ARRAY: self.arrays, CLOUD: self.clouds, BESIDE: self.compare}
         return [DEPTH, COLOUR, *(suffix for suffix, wanted in chosen.items() if wanted)]
 
+    def strangers(self, inputs: Sequence[Input]) -> Iterator[Path]:
+        """Files that the inputs' results would replace, and that no earlier call wrote: its depth is marked."""
+        for source in inputs:
+            target = self.output / source.name
+            first = target.with_name(f"{target.name}_{0:06d}{DEPTH}" if source.moving else target.name + DEPTH)
+            suffixes = [VIDEO_OUT] if source.moving else self.suffixes
+            if not is_written_depth(first):
+                yield first
+                yield from (target.with_name(target.name + suffix) for suffix in suffixes)
+
     def __call__(self, one: Predicted) -> None:
         frame = one.frame
         target = self.output / frame.source.name.with_name(frame.name)
@@ -131,8 +143,8 @@ class Film:
 
     def __init__(self, path: Path, rate: float, limits: Limits) -> None:
         self.path, self.rate, self.limits = path, rate, limits
-        self.part = path.with_name(f".{path.stem}.part{path.suffix}")
         self.video: cv2.VideoWriter | None = None
+        self.frames, self.open = 0, ExitStack()
 
     def add(self, one: Predicted) -> None:
         """Write a frame."""
@@ -140,16 +152,27 @@ class Film:
         height, width = (side + side % 2 for side in picture.shape[:2])  # as video codecs want them
         picture = np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="edge")
         if self.video is None:
-            self.video = cv2.VideoWriter(str(self.part), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, (width, height))
-            if not self.video.isOpened():
-                raise UserError(f"{self.path} cannot be written; choose another --output, or give frames as images")
+            self.part = self.open.enter_context(whole_or_absent(self.path, self.path.suffix))
+            video = cv2.VideoWriter(str(self.part), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, (width, height))
+            if not video.isOpened():
+                with self.open:
+                    raise UserError(f"{self.path} cannot be written; choose another --output, or give frames as images")
+            self.video = video
         self.video.write(np.ascontiguousarray(picture[..., ::-1]))
+        self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and move it to its place."""
-        if self.video is not None:
+        """Finish the file and move it to its place, if all of it is there: OpenCV says nothing of a full disk.
+
+        Raises:
+            OSError: If it is not.
+        """
+        if self.video is None:
+            return
+        with self.open:
             self.video.release()
-            os.replace(self.part, self.path)
+            if cv2.VideoCapture(str(self.part)).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
+                raise OSError(errno.EIO, "the video was not written whole, as on a full disk", str(self.path))
 
 
 def usual_camera(width: int, height: int) -> Camera:

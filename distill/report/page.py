@@ -35,8 +35,10 @@ class PageSection:
         return re.sub(r"\W+", "-", self.heading.lower()).strip("-")
 
 
-def write_page(path: Path, title: str, lead: str, sections: Iterable[PageSection]) -> None:
+def write_page(path: Path, title: str, lead: str, sections: Iterable[PageSection], verb: str = "train") -> None:
     """Write a page, whole or not at all. `lead` is one sentence on what it shows; all text is escaped.
+
+    The page names the `verb` of the command that made it, which knows its own pages by that.
 
     Its sections are made by the functions below, with the charts of `charts.py` and the panels of `pictures.py`.
     """
@@ -52,6 +54,7 @@ def write_page(path: Path, title: str, lead: str, sections: Iterable[PageSection
     text = Template((files / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         lead=escape(lead),
+        verb=verb,
         style=(files / "page.css").read_text(encoding="utf-8"),
         links="".join(links),
         script=script,

@@ -10,6 +10,7 @@ from html import escape
 COLOURS = ("#3565c4", "#c4532c", "#2c8a63", "#8a55b8", "#a87a12", "#b23a6e")
 INK, GRID = "var(--chart-ink, #6b7280)", "var(--chart-grid, #8883)"
 FONT = "font:13px system-ui, sans-serif; font-variant-numeric:tabular-nums"
+CHART_START = '<svg xmlns="http://www.w3.org/2000/svg" class="chart"'
 LETTER = 7.2  # pixels of an average letter of that font
 
 
@@ -69,7 +70,7 @@ def tick_text(value: float) -> str:
 def chart_svg(title: str, summary: str, size: tuple[int, int], body: str) -> str:
     """An SVG of (width, height) pixels around finished `body`; a screen reader reads `summary` in its place."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {size[0]} {size[1]}" role="img" '
+        f'{CHART_START} viewBox="0 0 {size[0]} {size[1]}" role="img" '
         f'aria-label="{escape(f"{title}. {summary}")}" style="{FONT}">'
         f'<text x="0" y="15" style="font-weight:600;fill:currentColor">{escape(title)}</text>{body}</svg>'
     )

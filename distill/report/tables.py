@@ -12,6 +12,8 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from distill.console import printable
+
 # The metrics of evaluation, in the order of columns, with what HTML calls them.
 LABELS = {
     "d1": "δ<sub>1</sub>",
@@ -78,9 +80,9 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
 def markdown_table(rows: Sequence[Row]) -> str:
     """The table in Markdown; raises as `results_table` does."""
     names, lines, note = _grid(rows)
-    texts = [["", *(_markdown_text(with_arrow(name)) for name in names)], [":--", *["--:"] * len(names)]]
+    texts = [["", *(markdown_text(with_arrow(name)) for name in names)], [":--", *["--:"] * len(names)]]
     for line in lines:
-        marked = ((_markdown_text(cell.text), "**" if cell.best else "") for cell in line)
+        marked = ((markdown_text(cell.text), "**" if cell.best else "") for cell in line)
         texts.append([f"{bold}{text}{bold}" for text, bold in marked])
     table = "\n".join(f"| {' | '.join(line)} |" for line in texts)
     return f"{table}\n\n{note}\n" if note else f"{table}\n"
@@ -154,14 +156,18 @@ def terminal_table(
     numbers are in `sections`, counted from 1 behind the heads.
     """
     cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
-    heads, *rest = ([Text(cell.text, style="bold" if cell.best else "") for cell in line] for line in cells)
-    table = Table(title=Text(title) if title else None, title_justify="left")
-    table.caption = Text(caption) if caption else None
+    heads, *rest = ([_text(cell.text, "bold" if cell.best else "") for cell in line] for line in cells)
+    table = Table(title=_text(title) if title else None, title_justify="left")
+    table.caption = _text(caption) if caption else None
     for index, head in enumerate(heads):
         table.add_column(head, justify=justify if index else "left", overflow="fold")
     for number, line in enumerate(rest, start=1):
         table.add_row(*line, end_section=number in sections)
     return table
+
+
+def _text(content: str, style: str = "") -> Text:
+    return Text(printable(content), style=style)
 
 
 def html_lines(lines: Iterable[Sequence[str]]) -> str:
@@ -229,7 +235,7 @@ def _html_head(name: str) -> str:
     return f'<th scope="col" title="{name}, {better}">{LABELS[name]} {hint}</th>'
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that cannot end its cell, start a tag or become bold."""
     for char in "\\|*`<[":
         text = text.replace(char, f"\\{char}")

@@ -1,5 +1,6 @@
 """`distill compare`: who wins, by how much, and what does not compare."""
 
+import io
 import json
 
 import pytest
@@ -46,6 +47,14 @@ def test_the_lower_error_and_the_higher_accuracy_win(results, compared):
     assert {metric for metric, line in lines.items() if line[-1] == "A"} == {"d1", "d2", "d3"}
     assert "folder · f · 3 images" in message
     assert f"A: {a}" in message
+
+
+def test_results_are_shown_in_any_encoding(results, monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", screen)
+    a = results("a.json", {"\u0444\u043e\u0442\u043e": 0.5})
+    assert main(["compare", str(a), str(a)]) == 0
+    assert b"rmse" in screen.buffer.getvalue()
 
 
 def test_nobody_wins_where_the_interval_holds_0(results, compared):

@@ -16,6 +16,8 @@ from distill.cli import main
 from distill.data import SceneDataset
 from distill.evaluation import METRICS, PROTOCOLS
 
+FOLDER = ["--data", "folder", "--depth-scale", 256]
+
 
 def write_frame(root, folder, name, size, depth_m, scale):
     """A grey picture and a flat depth map with some holes; returns nothing but leaves both files."""
@@ -161,6 +163,52 @@ def test_what_the_check_refuses_is_not_evaluated(refused, finished, own_streets)
     for name in ("depth", "image/test0.png", "train_files_with_gt.txt", "test_files_with_gt.txt"):
         (own_streets / name).rename(own_streets.with_name(os.path.basename(name)))
     assert "has no depth to evaluate on" in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--json", "DATA/test_files_with_gt.txt"],
+        ["--json", "DATA/image/test0.png"],
+        ["--report", "DATA/test_files_with_gt.txt"],
+        ["--json", "RUN/student/model.safetensors"],
+        ["--json", "RUN/student/config.json"],
+        ["--json", "RUN/results.json"],
+        ["--report", "RUN/report.html"],
+        ["--json", "NEW/a", "--report", "NEW/a"],
+        ["--save-predictions", "DATA"],
+        ["--save-predictions", "DATA", "--save-as", "png"],
+        ["--save-predictions", "DATA/image"],
+        ["--save-predictions", "RUN/student"],
+    ],
+)
+def test_nothing_that_evaluate_reads_or_does_not_know_is_replaced(refused, own_run, own_streets, tmp_path, words):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before, places = files(), {"DATA": own_streets, "RUN": own_run, "NEW": tmp_path / "new"}
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    message = refused("evaluate", own_run, "--data", "folder", "--root", own_streets, "--depth-scale", 256, *words)
+    assert words[0] in message
+    assert files() == before
+
+
+def test_results_and_predictions_of_an_earlier_call_are_replaced(finished, streets, tmp_path):
+    words = ["--json", tmp_path / "a.json", "--report", tmp_path / "a.html", "--save-predictions", tmp_path / "saved"]
+    for _ in range(2):
+        assert main(list(map(str, ["evaluate", finished, *FOLDER, "--root", streets, *words]))) == 0
+
+
+def test_results_are_written_before_they_are_shown(finished, streets, tmp_path, monkeypatch, capsys):
+    def closed(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("distill.pages.evaluation_page.display", closed)
+    path = tmp_path / "a.json"
+    assert main(list(map(str, ["evaluate", finished, *FOLDER, "--root", streets, "--json", path]))) == 2
+    assert json.loads(path.read_text())["images"] == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------- protocols and data

@@ -231,6 +231,30 @@ def test_an_input_is_never_overwritten(tmp_path, monkeypatch):
     assert "would be overwritten" in refuse([image], tmp_path / "photos" / ".." / "photos")
 
 
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("options", [[], ["--truth", "DEPTH", "--depth-scale", "256"]])
+def test_predictions_never_replace_ground_truth(refused, finished, own_streets, options):
+    before, depth = files_of(own_streets), own_streets / "depth"
+    words = [str(depth) if word == "DEPTH" else word for word in options]
+    message = refused("predict", finished, own_streets / "image", "--output", depth, *words)
+    assert str(depth) in message
+    assert "choose another" in message
+    assert files_of(own_streets) == before
+
+
+def test_predictions_replace_those_of_an_earlier_call(predict, streets):
+    codes = [predict(streets / "image" / "test0.png", "--npy")[0] for _ in range(2)]
+    assert codes == [0, 0]
+
+
+def test_the_folder_of_the_weights_gets_no_predictions(refused, own_run, streets):
+    message = refused("predict", own_run, streets / "image" / "test0.png", "--output", own_run / "student")
+    assert "is a folder that is read" in message
+
+
 def test_an_image_named_twice_is_predicted_once_and_what_an_earlier_call_wrote_never(tmp_path):
     image = write_image(tmp_path / "1.jpg")
     write_image(tmp_path / "predictions" / "1.png")

@@ -43,12 +43,15 @@ def test_the_echo_of_a_signal_is_not_a_second_one():
         assert watch.received == signal.SIGINT
 
 
-def test_a_request_to_end_unwinds_what_is_open_and_ends_with_143():
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_request_to_end_unwinds_what_is_open(number, code):
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGHUP, former)
         stack.enter_context(ending_cleanly())
         with pytest.raises(SystemExit) as stopped:
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert stopped.value.code == 143
+            os.kill(os.getpid(), number)
+    assert stopped.value.code == code
 
 
 def test_a_request_to_save_before_there_is_anything_to_save_kills_nothing():
@@ -65,7 +68,7 @@ def test_a_request_to_save_before_there_is_anything_to_save_kills_nothing():
 def test_a_terminal_that_closes_is_heard_but_not_under_nohup(ignored):
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
-        with SignalWatch() as watch:
+        with ending_cleanly(), SignalWatch() as watch:
             os.kill(os.getpid(), signal.SIGHUP)
             assert watch.received == (None if ignored else signal.SIGHUP)
     finally:

@@ -1,11 +1,14 @@
 """Point clouds, read back without the code that wrote them."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from distill.predict.writing import POINT, point_cloud, usual_camera
+from distill.predict.frames import Frame
+from distill.predict.inputs import Input
+from distill.predict.writing import POINT, Film, Predicted, point_cloud, usual_camera
 
 
 def read_ply(raw):
@@ -33,3 +36,26 @@ def test_the_header_says_camera_axes_and_units():
     header, _ = read_ply(point_cloud(np.ones((2, 3)), np.zeros((2, 3, 3), np.uint8), (721.54, 721.54, 609.56, 172.85)))
     assert "comment metres; x right, y down, z forward" in header
     assert "comment camera fx 721.54 fy 721.54 cx 609.56 cy 172.85 pixels" in header
+
+
+@pytest.fixture
+def film(tmp_path):
+    """A video in the making, of one frame."""
+    depth = np.ones((32, 64), np.float32)
+    frame = Frame(Input(tmp_path / "in.mp4", Path("in")), np.zeros((32, 64, 3), np.uint8), 0)
+    result = Film(tmp_path / "film.mp4", 5.0, (0.1, 10.0))
+    result.add(Predicted(frame, depth, (0.1, 10.0)))
+    return result
+
+
+def test_a_video_takes_its_place_when_it_is_whole(film, tmp_path):
+    assert not (tmp_path / "film.mp4").exists()
+    film.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_video_that_was_not_written_whole_is_an_error_and_leaves_nothing(film, tmp_path):
+    film.frames = 2  # as where the disk was full at the second
+    with pytest.raises(OSError, match="not written whole"):
+        film.close()
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ BYTES = {GREY16: 2, COLOUR8: 3}  # of a pixel
 MOST = 65535  # of 16 bits
 LARGEST = 2**30  # bytes of rows; beyond, OpenCV's own limits decide
 LONGEST = 65535  # bytes in a block that is not compressed
-SCALE, UNIT = b"depth_scale", b"depth_unit"  # keywords of text chunks
+SCALE, UNIT, SOFTWARE = b"depth_scale", b"depth_unit", b"Software"  # keywords of text chunks
 
 
 def read(raw: bytes, kind: tuple[int, int]) -> np.ndarray | None:
@@ -96,6 +97,15 @@ def depth_scale(raw: bytes) -> float | None:
     return scale if 0 < scale < float("inf") else None
 
 
+def is_written_depth(path: Path) -> bool:
+    """Whether there is a file that `encode_depth` made."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(HEADER + 1024)
+    return b"tEXt" + SOFTWARE + b"\0distill" in head or depth_scale(head) is not None
+
+
 def encode_depth(depth: np.ndarray, scale: float) -> bytes:
     """A 16-bit PNG of metres * scale, rounded, that states its scale and unit in text chunks.
 
@@ -108,7 +118,7 @@ def encode_depth(depth: np.ndarray, scale: float) -> bytes:
     stored = np.where(known > 0, np.rint(known * scale).clip(1, MOST), 0).astype(np.uint16)
     raw = cv2.imencode(".png", stored)[1].tobytes()
     meaning = f"depth in metres = value / {scale:g}; 0: none".encode()
-    texts = {SCALE: f"{scale:g}".encode(), UNIT: b"metre", b"Description": meaning}
+    texts = {SCALE: f"{scale:g}".encode(), UNIT: b"metre", b"Description": meaning, SOFTWARE: b"distill"}
     return raw[:HEADER] + b"".join(chunk(b"tEXt", key + b"\0" + text) for key, text in texts.items()) + raw[HEADER:]
 
 

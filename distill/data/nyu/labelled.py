@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -86,8 +86,16 @@ def extra(module: str) -> ModuleType:
         raise UserError(f"NYU's .mat and .h5 files need {package}: pip install '.[nyu]'") from None
 
 
+class ArrayFile(Protocol):
+    """What is used of an HDF5 file."""
+
+    def __contains__(self, name: object) -> bool: ...
+    def __getitem__(self, name: object) -> np.ndarray: ...
+    def get(self, name: str, *, getlink: bool) -> object: ...
+
+
 @lru_cache(maxsize=4)
-def _kept_open(path: str, process: int) -> Mapping[Any, np.ndarray]:
+def _kept_open(path: str, process: int) -> ArrayFile:
     """An open file of this process, by names and references: an HDF5 handle does not survive a fork."""
     return extra("h5py").File(path, "r")
 
@@ -132,7 +140,7 @@ def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Conte
     )
 
 
-def room_names(path: Path, file: Mapping[Any, Any], key: str, numbers: list[int]) -> list[str]:
+def room_names(path: Path, file: ArrayFile, key: str, numbers: list[int]) -> list[str]:
     """Texts of MATLAB's cell array of strings, which a file may lack. They name folders, so each is one word.
 
     Raises:
@@ -153,7 +161,7 @@ def room_names(path: Path, file: Mapping[Any, Any], key: str, numbers: list[int]
     return names
 
 
-def inner_array(file: Mapping[Any, Any], name: str, axes: int, first: int = 0) -> Any:
+def inner_array(file: ArrayFile, name: str, axes: int, first: int = 0) -> np.ndarray:
     """An array of an HDF5 file that lies in the file itself, and whose frames, its axes from `first` on, fit in memory.
 
     Raises:
