@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def complain(message: object) -> None:
     """One line on the error output; of several processes, those beside the first say who they are."""
-    line = " ".join(printable(message).split())
+    line = " ".join(part.strip() for part in printable(message).splitlines())
     print(f"distill{'' if RANK == '0' else f' (process {RANK})'}: {line}", file=sys.stderr)
 
 

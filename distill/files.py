@@ -53,11 +53,11 @@ def whole_or_absent(path: Path, suffix: str = "") -> Iterator[Path]:
 
 def is_special(path: Path) -> bool:
     """Whether a path is there and neither a file nor a folder: a device, a FIFO, or where the output goes already."""
-    return path.exists() and not path.is_dir() and (not path.is_file() or _descriptor(path) is not None)
+    return path.exists() and not path.is_dir() and (not path.is_file() or descriptor_of(path) is not None)
 
 
-def _descriptor(path: Path) -> int | None:
-    """The standard output or error, if that is what a name such as /dev/stdout stands for."""
+def descriptor_of(path: Path) -> int | None:
+    """1 or 2 where a name such as /dev/stdout stands for the standard output or error."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream and not stream.closed and os.path.samestat(path.stat(), os.fstat(stream.fileno())):
             stream.flush()
@@ -66,7 +66,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _opened_special(path: Path) -> BinaryIO:
-    if (number := _descriptor(path)) is not None:
+    if (number := descriptor_of(path)) is not None:
         return open(os.dup(number), "wb")
     number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a FIFO that nobody reads is an error and not a wait
     os.set_blocking(number, True)

@@ -222,5 +222,5 @@ def test_an_error_of_the_system_says_what_where_and_the_fix(error, words):
 
 
 def test_a_message_is_one_line_and_controls_no_terminal(capsys):
-    complain("a\nb \x1b[2J c")
-    assert capsys.readouterr().err == "distill: a b \\x1b[2J c\n"
+    complain("a\n  b \x1b[2J  c")
+    assert capsys.readouterr().err == "distill: a b \\x1b[2J  c\n"

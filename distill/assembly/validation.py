@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from distill.assembly.datasets import RunData
 from distill.config import Config
-from distill.console import inform, warn
+from distill.console import inform, printable, warn
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import TrainState
 from distill.engine.step import merge_statistics
@@ -95,4 +95,4 @@ class Validation:
             return
         options = self.data.test, self.data.protocol, self.config.data.size
         for panel in method_panels(self.method, self.teacher, *options, [0]):
-            self.tracker.picture(f"panels/{panel.name}", self.state.step, panel_strip(panel))
+            self.tracker.picture(f"panels/{printable(panel.name)}", self.state.step, panel_strip(panel))

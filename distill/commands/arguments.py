@@ -6,12 +6,13 @@ import argparse
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.files import is_special
+from distill.files import descriptor_of, is_special
 
 MODEL = "a run folder, a student/ folder, or teacher-name:checkpoint.pt"
 FILE = "an exported FILE.onnx or FILE.pt2"
@@ -118,6 +119,8 @@ def check_outputs(args: argparse.Namespace, **kinds: Known) -> None:
         if not is_writable(path):
             raise UserError(f"{option} {path} cannot be written; give a file in a folder that can")
         if is_special(path):
+            if descriptor_of(path) == 1:  # as in --json /dev/stdout | jq: nothing else goes there
+                sys.stdout = sys.stderr
             continue
         if path.is_file() and path.stat().st_size and not known(path):
             raise UserError(f"{option} {path} would replace a file that no such command wrote; give another name")

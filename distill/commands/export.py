@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     size = choose_size(subject, args.size)
     images, origin = images_of(subject, size, args.images, CHECKED)
     target = Path(os.path.realpath(args.output))
-    with tempfile.TemporaryDirectory(prefix=".distill-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder:
         part = Path(folder) / target.name
         exported = write(subject, args, size, part)
         measured = compare(exported, subject, images, args.dynamic)

@@ -36,8 +36,8 @@ HARMLESS = {
     "eval.limit",
     "eval.pictures",
 }
-# What a run that was killed before it wrote its configuration leaves.
-BEGINNINGS = re.compile(r"run\.lock|alignment\.json|events\..*|\..*")
+# What a run that was killed before it wrote its configuration leaves, and what a scheduler writes for it.
+BEGINNINGS = re.compile(r"run\.lock|alignment\.json|events\..*|\..*|.*\.(log|out|err)")
 
 
 class RunFolder:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
-from distill.report.svg import GRID, INK, LETTER, Axis, chart_svg, colour_of, round_step, stroke, text_at, tick_text
+from distill.report.svg import (
+    GRID,
+    INK,
+    LETTER,
+    Axis,
+    chart_svg,
+    colour_of,
+    escape,
+    round_step,
+    stroke,
+    text_at,
+    tick_text,
+)
 
 Point = tuple[float, float]
 Series = dict[str, list[Point]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
+
+from distill.console import printable
 
 # Custom properties with a default each, so that a chart is also readable on its own.
 COLOURS = ("#3565c4", "#c4532c", "#2c8a63", "#8a55b8", "#a87a12", "#b23a6e")
@@ -12,6 +14,11 @@ INK, GRID = "var(--chart-ink, #6b7280)", "var(--chart-grid, #8883)"
 FONT = "font:13px system-ui, sans-serif; font-variant-numeric:tabular-nums"
 CHART_START = '<svg xmlns="http://www.w3.org/2000/svg" class="chart"'
 LETTER = 7.2  # pixels of an average letter of that font
+
+
+def escape(text: str) -> str:
+    """A text inside an SVG file, which takes no control characters."""
+    return escape_html(printable(text))
 
 
 @dataclass(frozen=True)

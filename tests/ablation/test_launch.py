@@ -76,6 +76,15 @@ def test_a_damaged_run_is_left_out_and_named(stage, capsys, refused, name, conte
     assert "plain, seed 0 is left out" in refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
 
 
+@pytest.mark.parametrize("name", ["results.md", "results.csv", "report.html"])
+def test_tables_that_no_ablation_wrote_are_not_replaced(stage, refused, name):
+    stage.output.mkdir(parents=True)
+    (stage.output / name).write_text("mine")
+    message = refused("ablate", stage.write(), "--output", stage.output)
+    assert f"{stage.output / name} is there already" in message
+    assert stage.started() == []
+
+
 def test_an_unknown_teacher_is_refused_before_the_first_run(stage, refused):
     rows = {"plain": {"method.name": "supervised"}, "+KD": {"method.name": "feature", "teacher.name": "nobody"}}
     assert "unknown teacher 'nobody'" in refused("ablate", stage.write(rows=rows), "--output", stage.output)

@@ -1,12 +1,16 @@
 """What the options for files refuse before any work is done."""
 
 import os
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
 from distill.commands.arguments import beginning_with, check_folder, check_outputs, json_with, page_of
+from distill.console import display
 from distill.errors import UserError
+from distill.files import write_json
 from distill.report.page import write_page
 
 KINDS = {
@@ -78,3 +82,12 @@ def test_a_folder_that_is_read_or_holds_other_files_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.png is there already"):
         check_folder(tmp_path, "--output", [], [tmp_path / "b.png", tmp_path / "a.png"])
     check_folder(tmp_path / "new", "--output", [tmp_path / "image"], [tmp_path / "new" / "a.png"])
+
+
+def test_what_goes_to_the_standard_output_is_alone_there(monkeypatch, capfd):
+    monkeypatch.setattr("sys.stdout", sys.stdout)
+    check_outputs(Namespace(json=Path("/dev/stdout")), json=KINDS["json"][0])
+    display("a table")
+    write_json(Path("/dev/stdout"), 1)
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("1\n", "a table\n")

@@ -135,6 +135,11 @@ def test_a_run_whose_configuration_was_lost_goes_on_from_its_checkpoints(folder)
         folder.claim(resume=True)
 
 
+def test_a_log_that_a_scheduler_began_there_is_no_reason_not_to_start(folder):
+    write_atomically(folder.path / "slurm-1.out", "")
+    folder.claim(resume=True)
+
+
 def test_a_file_in_the_folders_place_is_refused(folder):
     write_atomically(folder.path, "")
     with pytest.raises(UserError, match="is a file; give a folder"):

@@ -147,3 +147,8 @@ def test_a_bar_is_as_high_as_its_share():
     assert "Errors of &lt;student&gt;" in svg
     assert "71% of pixels nearer than the truth" in svg
     assert bars(error_chart([0.0], [0, 0], "Errors")) == [0, 0]
+
+
+def test_a_name_with_control_characters_leaves_a_chart_readable():
+    svg = dot_chart({"a\x00\x1b<b>": Marks(1.0)}, title="t\x08")
+    assert "a\\x00\\x1b<b>" in texts(svg)

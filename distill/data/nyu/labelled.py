@@ -53,6 +53,7 @@ SPLIT_FILES = ("splits.mat", "official_splits/splits.mat")
 H5_FOLDERS = {"train": ("train", "nyudepthv2/train"), "test": ("val", "nyudepthv2/val", "test")}
 PICTURE_FOLDERS: dict[Part, str] = {"train": "sync", "test": TEST_FOLDER}
 ROOM_LETTERS = 100  # of a room's name
+LARGEST_LIST = 2**20  # bytes of splits.mat, whose packed numbers could fill the memory
 LARGEST = 2**28  # values of a frame, or of what is unpacked with it
 DEPTHS = {"raw": "rawDepths", "filled": "depths"}
 
@@ -185,6 +186,8 @@ def labelled_numbers(path: Path, count: int, part: Part) -> tuple[list[int], str
     if listed is None:
         return official, name_list(map(str, official))
     key = f"{part}Ndxs"
+    if listed.stat().st_size > LARGEST_LIST:
+        raise UserError(f"{listed} is {listed.stat().st_size} bytes, expected NYU's splits.mat: get it again")
     try:
         content = extra("scipy.io").loadmat(listed, variable_names=[key])
         numbers = sorted(int(number) - 1 for number in content[key].ravel())

@@ -188,6 +188,12 @@ def test_values_that_lie_elsewhere_or_fit_nowhere_are_refused(labelled, spoil, n
         NyuDataset(labelled, "test")
 
 
+def test_a_list_of_frames_that_could_fill_the_memory_is_not_opened(labelled):
+    (labelled / "splits.mat").write_bytes(bytes(2**20 + 1))
+    with pytest.raises(UserError, match="is 1048577 bytes"):
+        NyuDataset(labelled, "test")
+
+
 def test_a_frame_that_lies_elsewhere_is_not_read(fast_depth):
     path = next(fast_depth.rglob("*.h5"))
     with h5py.File(path, "a") as file:
