@@ -110,6 +110,9 @@ def test_a_missing_root_is_refused(refused_run, name, tmp_path):
 @pytest.mark.parametrize("name", ["kitti", "nyu"])
 def test_another_layout_is_refused_with_what_is_there_and_what_should_be(refused_run, name, own_streets):
     (own_streets / SPLIT).unlink()
+    lines = own_streets / "test_files_with_gt.txt"
+    assert "holds the test half alone, nothing to train" in refused_run(f"data.name={name}", f"data.root={own_streets}")
+    lines.write_text(lines.read_text().replace("image/", "lost/"))
     message = refused_run(f"data.name={name}", f"data.root={own_streets}")
     assert "layout: it holds depth/, image/, test_files_with_gt.txt, expected" in message
 
