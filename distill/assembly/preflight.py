@@ -102,8 +102,9 @@ def check_protocol(test: DepthDataset, survey: Survey | None, protocol: Protocol
 def check_shapes(training: TrainingSet, survey: Survey | None) -> None:
     """Refuse images that no network takes or that cannot form a batch, by one of each size, ready for training."""
     examples = sorted(survey.examples.items()) if survey else []
+    narrowest = min(examples, key=lambda example: example[0][1], default=((0, 0), 0))  # the first is the lowest
     shapes: dict[tuple[int, int], str] = {}
-    for index in [0, *(index for _, index in evenly(examples, MOST_SIZES))]:
+    for index in [0, narrowest[1], *(index for _, index in evenly(examples, MOST_SIZES))]:
         sample = training[(0, index)]
         height, width = sample.depth.shape
         shapes.setdefault((height, width), sample.name)

@@ -108,8 +108,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
         seconds = predictor.predict.seconds if isinstance(predictor.predict, Network) else 0.0
         results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth)
     except UserError:
-        if not all(outcome.faults for outcome in outcomes):
-            check_truth(dataset)  # may raise a better reason, such as a wrong scale
+        check_truth(dataset)  # may raise a better reason, such as a wrong scale or why maps cannot be read
         raise
     if state.is_main_process:
         write_results(args, results, dataset, [outcome.name for outcome in outcomes], predictor)

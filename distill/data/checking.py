@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distill.data.files.known_lists import UNKNOWN, nearest_list
-from distill.data.files.pairs import Contents, PictureReader
+from distill.data.files.pairs import Contents
 from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.labelled import FRAME
 from distill.data.opening import USUAL, Source, kind_of_truth
-from distill.data.survey import MIN_DEPTH, SAMPLES, Survey, file_problems, fitting_scale, shared_images
+from distill.data.survey import LEAST_IN_RANGE, MIN_DEPTH, SAMPLES, Survey, file_problems, shared_images, wrong_unit
 from distill.errors import UserError
 from teachers.model import MIN_SIDE
 
@@ -112,16 +112,14 @@ def problems_of(half: Half, dataset: str) -> Iterator[str]:
 
 def depth_problems(half: Half) -> Iterator[str]:
     """What is wrong with the sampled depth, and which scale would fit depth that lies beyond the cap."""
-    depths, cap, read = half.seen.depths, half.contents.max_depth, half.contents.read
+    depths, cap = half.seen.depths, half.contents.max_depth
     if depths is None:
         yield f"nothing is measured in any of {SAMPLES} depth maps: check that these are depth maps"
+    elif depths.in_range < LEAST_IN_RANGE and depths.far >= cap:
+        yield f"wrong unit or cap: {wrong_unit(depths, cap, half.contents.units)}"
     elif depths.in_range == 0:
-        scale = read.depth_scale if isinstance(read, PictureReader) else None
-        hint = ""
-        if scale is not None and depths.nearest >= cap:
-            hint = f"; {fitting_scale(depths.farthest, scale, cap):g} units per metre would fit"
         span = f"{depths.nearest:.4g} to {depths.farthest:.4g} m"
-        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m{hint}"
+        yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m"
 
 
 def notes_on(half: Half, dataset: str) -> Iterator[str]:
@@ -138,6 +136,13 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
     yield from contents.remarks
     if half.seen.faults:
         yield f"{len(half.seen.faults)} files that cannot be read would be passed over"
+    if masked := sum(pair.mask is not None for pair in contents.usable):
+        yield f"{masked} depth maps have masks: where these are 0, depth does not count"
+    if not contents.images_only and contents.saturated > 0:
+        yield (
+            f"{contents.saturated:.2%} of the pixels of depth hold the largest value of their type, 65535 of 16 bits: "
+            "no measurement, left out"
+        )
     if contents.without_truth:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if dataset == "folder" and len(half.seen.sizes) > 1:

@@ -42,6 +42,11 @@ class Source:
         Raises:
             UserError: If the data are not there or not what they should be.
         """
+        if self.depth_scale is not None and self.name != "folder":
+            raise UserError(
+                f"a depth scale of {self.depth_scale:g} is given for {self.name}, whose files have one of their own: "
+                "leave it out, or name the data set folder"
+            )
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")

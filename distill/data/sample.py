@@ -44,9 +44,9 @@ class DepthDataset(Protocol):
         return () if self.contents is None else self.contents.without_truth
 
     @property
-    def depth_scale(self) -> float:
-        """Units per metre of the depth maps, for messages."""
-        return 1.0 if self.contents is None else self.contents.depth_scale
+    def units(self) -> tuple[float, bool]:
+        """Units per metre of the depth maps, for messages, and whether they hold floating-point numbers."""
+        return (1.0, True) if self.contents is None else self.contents.units
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeVar
 
 import numpy as np
 
-from distill.data.files.pairs import Contents, Pair, identity
-from distill.data.files.probing import Facts, Progress, probe_all
-from distill.data.files.reading import DecodeError
+from distill.data.files.pairs import Contents, identity
+from distill.data.files.probing import Progress, probe_all
+from distill.data.files.reading import DecodeError, NotDepth
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
 
 MIN_DEPTH = 1e-3  # metres; what is not farther counts as not measured, in training and in evaluation
 SAMPLES = 32  # pairs that are read of each half
-MOST_READ = MOST_NAMED = 3  # suspicious pairs that are read for their message, and files that one lists
+MOST_NAMED = 3  # files that a message lists
+LEAST_IN_RANGE = 0.01  # share of the measured pixels that lie below the cap in any unit but a wrong one
 USUAL_SCALES = (100, 256, 1000, 5000, 10000)  # units per metre that depth PNGs come in
+FLOAT_SCALES = (100, 1000)  # and floating-point numbers, where these are no metres
 
 Item = TypeVar("Item")
 
@@ -33,6 +35,7 @@ class Depths:
     nearest: float
     median: float
     farthest: float
+    far: float  # of 100 pixels, 99 are not farther
     measured: float  # of all pixels
     in_range: float  # of the measured ones
 
@@ -55,7 +58,7 @@ class Survey:
 def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | None = None) -> Survey:
     """Look at the ends of every file that a data set consists of, and read `samples` of its pairs."""
     pairs = contents.usable
-    facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth) if path), progress)
+    facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth, pair.mask) if path), progress)
     faults = {path: fact.fault for path, fact in facts.items() if fact.fault}
     sizes = {index: size for index, pair in enumerate(pairs) if (size := facts[pair.image].size)}
     wrong = [
@@ -63,20 +66,26 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
         for pair in pairs
         if facts[pair.image].like_depth
     ]
-    suspicious = sorted(suspicion for index, pair in enumerate(pairs) if (suspicion := _suspect(index, pair, facts)))
+    suspicious: dict[object, tuple[bool, int]] = {}  # of every kind of odd pair one, and whether its sizes agree
+    for index, pair in enumerate(pairs):
+        image, depth, mask = (facts[path or pair.image] for path in (pair.image, pair.depth, pair.mask))
+        fits = image.size in (None, depth.size) and mask.size in (None, depth.size)
+        if depth is not image and depth.size and not image.fault and not (fits and depth.like_depth):
+            suspicious.setdefault((image.size, depth, mask.size), (fits, index))
     maps: list[np.ndarray] = []
-    for index in dict.fromkeys((*(index for _, index in suspicious[:MOST_READ]), *evenly(range(len(pairs)), samples))):
-        if faults.keys() & {pairs[index].image, pairs[index].depth}:
+    odd = [index for _, index in sorted(suspicious.values())]
+    for index in dict.fromkeys((*odd, *evenly(range(len(pairs)), samples))):
+        if faults.keys() & {pairs[index].image, pairs[index].depth, pairs[index].mask}:
             continue
         try:
-            image, depth = contents.read(pairs[index])
+            picture, values = contents.read(pairs[index])
+        except (NotDepth, UserError) as error:
+            wrong.append(str(error))
         except DecodeError as error:
             faults[error.path] = error.why
-        except UserError as error:
-            wrong.append(str(error))
         else:
-            maps.append(depth)
-            sizes.setdefault(index, image.shape[:2])
+            maps.append(values)
+            sizes.setdefault(index, picture.shape[:2])
     return Survey(
         files=len(facts),
         faults=faults,
@@ -90,16 +99,6 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
         wrong=tuple(wrong),
         depths=measure(maps, contents.max_depth) if samples else None,
     )
-
-
-def _suspect(index: int, pair: Pair, facts: Mapping[str, Facts]) -> tuple[int, int] | None:
-    """A pair to read for its message: first those of two sizes, then those whose depth is a picture."""
-    image, depth = facts[pair.image], facts[pair.depth or pair.image]
-    if depth is image or depth.size is None or image.fault:
-        return None
-    if image.size not in (None, depth.size):
-        return 0, index
-    return None if depth.like_depth else (1, index)
 
 
 def fingerprints(frames: Sequence[tuple[str, bytes | None, bytes | None]]) -> dict[str, str]:
@@ -125,15 +124,24 @@ def measure(maps: Sequence[np.ndarray], max_depth: float) -> Depths | None:
         nearest=float(depth.min()),
         median=float(np.median(depth)),
         farthest=float(depth.max()),
+        far=float(np.percentile(depth, 99)),
         measured=depth.size / sum(one.size for one in maps),
         in_range=float(((depth > MIN_DEPTH) & (depth < max_depth)).mean()),
     )
 
 
-def fitting_scale(farthest: float, scale: float, max_depth: float) -> float:
-    """Units per metre at which a depth in metres, read at `scale`, would lie below the cap: a usual one if any."""
-    needed = scale * farthest / max_depth
-    return next((usual for usual in USUAL_SCALES if usual > needed), math.ceil(needed))
+def wrong_unit(depths: Depths, max_depth: float, units: tuple[float, bool]) -> str:
+    """What depth beyond the cap spans as it was read, and at how many units per metre it would lie below: a usual one.
+
+    `units` are those of `Contents.units`.
+    """
+    scale, floating = units
+    needed = scale * depths.far / max_depth
+    fits = next((usual for usual in (FLOAT_SCALES if floating else USUAL_SCALES) if usual > needed), math.ceil(needed))
+    return (
+        f"at {scale:g} unit{'s' * (scale != 1)} per metre it spans {depths.nearest:.4g} to {depths.farthest:.4g} m, "
+        f"expected depth between {MIN_DEPTH:g} and {max_depth:g} m; {fits:g} units per metre would fit"
+    )
 
 
 def shared_images(train: Contents, test: Contents) -> list[str]:
@@ -206,25 +214,22 @@ def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
     """
     looked_at, cap = evenly(range(len(dataset)), samples), dataset.max_depth
     seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} depth maps looked at)"
-    values, unread = [], []
+    maps, unread = [], []
     for index in looked_at:
         try:
             sample = dataset[index]
         except DecodeError as error:
             unread.append(str(error))
             continue
-        values.append(sample.depth[sample.valid])
-        if ((values[-1] > MIN_DEPTH) & (values[-1] < cap)).any():
+        maps.append(np.where(sample.valid, sample.depth, 0))
+        if (one := measure(maps[-1:], cap)) and one.in_range >= LEAST_IN_RANGE:
             return
-    if not values:
+    depths = measure(maps, cap)
+    if not maps:
         raise UserError(f"{seen}: {unread[0]}")
-    depth, expected = np.concatenate(values), f"expected depth between {MIN_DEPTH:g} and {cap:g} m"
-    if not (depth >= cap).any():
+    if depths is None or depths.far < cap:
         raise UserError(
-            f"{seen}: nothing is measured farther than {MIN_DEPTH:g} m, {expected}; check that these are depth maps"
+            f"{seen}: nothing is measured farther than {MIN_DEPTH:g} m, expected depth between {MIN_DEPTH:g} and "
+            f"{cap:g} m; check that these are depth maps"
         )
-    scale = dataset.depth_scale
-    raise UserError(
-        f"{seen}: at {scale:g} units per metre it spans {depth.min():.4g} to {depth.max():.4g} m, {expected}; "
-        f"{fitting_scale(float(np.percentile(depth, 99)), scale, cap):g} units per metre would fit"
-    )
+    raise UserError(f"{seen}: {wrong_unit(depths, cap, dataset.units)}")

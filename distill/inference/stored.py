@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from distill.data import Sample
 from distill.data.files.png import encode_depth, encode_npy
 from distill.data.files.probing import IMAGE_SUFFIXES
-from distill.data.files.reading import DecodeError, read_depth
+from distill.data.files.reading import DecodeError, Units, read_depth
 from distill.errors import UserError
 from distill.evaluation import Predict, Prediction, Protocol
 from distill.evaluation.arrays import as_array
@@ -173,7 +173,11 @@ class StoredPredictions:
     def __call__(self, sample: Sample) -> Prediction:
         path = self._claim(sample.name)
         try:
-            maps = self._arrays(path) if path.suffix == SUFFIXES[0] else read_depth(path, self.scale)[None]
+            maps = (
+                self._arrays(path)
+                if path.suffix == SUFFIXES[0]
+                else read_depth(path, Units(usual=self.scale), saturated=True)[None]
+            )
         except DecodeError as error:
             raise UserError(f"{error}; every image needs its prediction: write it again") from None
         frame = sample.depth.shape

@@ -15,7 +15,7 @@ import numpy as np
 
 from distill.data import DecodeError
 from distill.data.files.probing import DEPTH_SUFFIXES
-from distill.data.files.reading import read_depth, read_image
+from distill.data.files.reading import Units, read_depth, read_image
 from distill.errors import UserError
 from distill.predict.inputs import Input
 from teachers.model import MIN_SIDE
@@ -158,10 +158,7 @@ class TruthFolder:
         path = self.find(frame.source.name.with_name(frame.name))
         if path is None:
             return None
-        try:
-            depth = read_depth(path, self.scale)
-        except UserError as error:
-            raise DecodeError(path, str(error).removeprefix(f"{path} is ")) from error
+        depth = read_depth(path, Units(self.scale))
         if depth.shape != frame.image.shape[:2]:
             size, wanted = ("x".join(map(str, size)) for size in (depth.shape, frame.image.shape[:2]))
             raise DecodeError(path, f"it is {size}, but {frame.source} is {wanted} (height x width)")

@@ -89,7 +89,24 @@ def test_a_scale_that_does_not_fit_is_reported_with_one_that_does(check, own_str
         write(path, np.full((32, 64), 20_000, np.uint16))
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 100, "--max-depth", 80)
     assert code == 2
-    assert "depth spans 200 to 200 m, expected 0.001 to 80 m; 256 units per metre would fit" in report["problems"][0]
+    assert "at 100 units per metre it spans 200 to 200 m" in report["problems"][0]
+    assert "between 0.001 and 80 m; 256 units per metre would fit" in report["problems"][0]
+
+
+def test_values_that_are_no_measurements_are_noted(check, own_streets):
+    raw = np.full((32, 64), 2560, np.uint16)
+    raw[:8] = 65535
+    for path in (own_streets / "depth").iterdir():
+        write(path, raw)
+    code, report, _, _ = check("folder", own_streets, "--depth-scale", 256)
+    assert (code, report["halves"]["train"]["depth"]["farthest"]) == (0, 10)
+    assert any("25.00% of the pixels of depth hold the largest value" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("data", ["kitti", "nyu"])
+def test_a_scale_is_refused_for_files_of_a_known_one(refused, own_streets, data):
+    message = refused("data", "check", "--data", data, "--root", own_streets, "--depth-scale", 100)
+    assert f"a depth scale of 100 is given for {data}" in message
 
 
 def test_images_in_both_halves_are_reported(check, own_streets):

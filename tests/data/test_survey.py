@@ -76,6 +76,22 @@ def test_depth_that_is_none_or_does_not_fit_is_recognised_anywhere(fill, image, 
     check_files(Subset(dataset, 4), max_faults=0)
 
 
+def test_the_one_map_of_another_size_among_8_bit_maps_is_found(fill):
+    root = fill("abcdefgh", raw=np.full((4, 6), 20, np.uint8))
+    fill("g", raw=np.full((3, 6), 20, np.uint8))
+    with pytest.raises(UserError, match=r"g.png is 3x6 but its image"):
+        check_files(FolderDataset(root, max_depth=8, depth_scale=10), max_faults=1)
+
+
+def test_masks_are_looked_at_like_depth(fill, write_image):
+    root = fill("abcdefgh")
+    write_image(root / "mask/a.png", np.ones((4, 6), np.uint8)).write_bytes(b"")
+    write_image(root / "mask/e.png", np.ones((3, 6), np.uint8))
+    seen = survey(find_folder(root, max_depth=8))
+    assert seen.faults == {str(root / "mask/a.png"): "the file is empty"}
+    assert "mask/e.png is 3x6 but its image" in seen.wrong[0]
+
+
 def test_a_share_of_faults_is_borne(fill):
     root = fill("abcd")
     (root / "image/b.png").write_bytes(b"")

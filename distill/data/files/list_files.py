@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -43,6 +44,8 @@ LIKE_IMAGE = re.compile(r"rgb|colou?r|\.jpe?g$|/data/\d|(^|/)images?/", re.IGNOR
 COMMAS = re.compile(r"[^,]+\.[a-z]+,", re.IGNORECASE)  # of a table: behind a suffix
 DENSE_FILE = re.compile(r"\.[a-z]+$", re.IGNORECASE)
 CSV_COLUMNS = ("image", "depth", "fx", "fy", "cx", "cy")
+LIKE_MASK = re.compile(r"mask|(?<!in)valid[^/]*$", re.IGNORECASE)
+TURNED_MASK = re.compile("invalid|ignore|sky|hole|occlu|dynamic|moving", re.IGNORECASE)  # marks what does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ class SplitLine:
     """An image and its depth map, as paths below the root.
 
     `depth` is None where the list says that there is no ground truth, or says nothing of it: then `silent` is set, and
-    a data set that knows where depth maps lie may look for one.
+    a data set that knows where depth maps lie may look for one. Depth counts where `mask` is not 0.
     """
 
     image: str
     depth: str | None
     silent: bool = False
     camera: Camera | None = None
+    mask: str | None = None
 
 
 def default_split(root: str | os.PathLike[str], part: str) -> Path:
@@ -74,11 +78,11 @@ def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
     """The lines of a list file. Leading slashes go and blank lines are ignored.
 
     The forms are those of BTS and AdaBins (`rgb depth focal`), GLPDepth (`rgb depth`), NeWCRFs (`rgb depth dense`, of
-    which the first depth counts, and `rgb` alone), monodepth2 (`date/drive frame l|r`), and CSV (`rgb,depth`, with or
-    without a header that may also name fx, fy, cx and cy).
+    which the first depth counts, and `rgb` alone), DIODE (`rgb depth mask`), monodepth2 (`date/drive frame l|r`), and
+    CSV (`rgb,depth`, with or without a header that may also name mask, fx, fy, cx and cy).
 
     Raises:
-        UserError: If a line has none of these forms, or names a file outside of the root.
+        UserError: If a line has none of these forms, a column has no meaning, or a file lies outside of the root.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -100,13 +104,14 @@ def drive_frame(drive: str, number: int, camera: str = "02", *, truth: bool | No
 
 
 def _parse_line(line: str, where: str) -> SplitLine:
-    """A line of one to three columns: an image, its depth map, a focal length or another depth map."""
+    """A line of one to three columns: an image, its depth map, a focal length, another depth map or a mask."""
     if frame := DRIVE_FRAME.fullmatch(line):
         return drive_frame(frame[1], int(frame[2]), CAMERAS[frame[3] or "l"])
     image, *more = line.split()
     if COMMAS.match(image):
         raise UserError(f"{where}: '{line}' has commas between its columns: name the list .csv, or use spaces")
-    third_fits = len(more) < 2 or (_number(more[1]) or 0) > 0 or DENSE_FILE.search(more[1])
+    third = more[1] if len(more) == 2 else ""
+    third_fits = not third or (_number(third) or 0) > 0 or DENSE_FILE.search(third)
     if (
         len(more) > 2
         or image == "None"
@@ -114,7 +119,19 @@ def _parse_line(line: str, where: str) -> SplitLine:
         or any(_number(path) is not None for path in (image, *more[:1]))
     ):
         raise UserError(f"{where}: '{line}' is not a line of a list file, expected {SPLIT_FORM}")
-    return _checked_line(image, more[0] if more else "", where)
+    mask = third if is_mask(third) else ""
+    is_depth = LIKE_DEPTH.search(third) and not LIKE_MASK.search(third) and not TURNED_MASK.search(third)
+    if third and not mask and not is_depth and _number(third) is None:
+        raise UserError(
+            f"{where}: {third} is called neither a mask of what counts nor a depth map, expected one of these or a "
+            "focal length as the third column: name it so (0 must mark what does not count), or remove it"
+        )
+    return _checked_line(image, more[0] if more else "", where, mask=mask)
+
+
+def is_mask(name: str) -> bool:
+    """Whether a file or column is called a mask that is 0 where depth does not count."""
+    return bool(LIKE_MASK.search(name)) and not TURNED_MASK.search(name)
 
 
 def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
@@ -122,17 +139,27 @@ def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     columns: tuple[str, ...] = CSV_COLUMNS
     if "image" in header or "rgb" in header:
-        columns = tuple("image" if name == "rgb" else name for name in header)
+        names = {"rgb": "image", **{name: "mask" for name in header if is_mask(name)}}
+        columns = tuple(names.get(name, name) for name in header)
         rows = rows[1:]
+    unknown = [name for name in columns if name and (name not in (*CSV_COLUMNS, "mask") or columns.count(name) > 1)]
+    if unknown:
+        raise UserError(
+            f"{path}: the column '{unknown[0]}' has no meaning here or comes twice, expected "
+            f"{','.join(CSV_COLUMNS)} and mask: rename or remove it"
+        )
     lines = []
     for number, row in rows:
         where, fields = f"{path}:{number}", {name: value.strip() for name, value in zip(columns, row, strict=False)}
         camera = [_number(fields[name]) for name in CSV_COLUMNS[2:] if fields.get(name)]
-        if not fields.get("image") or None in camera or len(camera) not in (0, 4):
-            listed = ",".join(fields.values())
-            raise UserError(f"{where}: '{listed}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}")
+        if not fields.get("image") or None in camera or len(camera) not in (0, 4) or len(row) > len(columns):
+            listed = ",".join(row)
+            raise UserError(
+                f"{where}: '{listed}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}; others, "
+                "such as mask, are named in a header"
+            )
         known = cast(Camera, tuple(camera)) if camera else None
-        lines.append(_checked_line(fields["image"], fields.get("depth", ""), where, known))
+        lines.append(_checked_line(fields["image"], fields.get("depth", ""), where, known, fields.get("mask", "")))
     return lines
 
 
@@ -144,12 +171,21 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _checked_line(image: str, depth: str, where: str, camera: Camera | None = None) -> SplitLine:
+def refuse_masks(lines: Sequence[SplitLine], source: str) -> None:
+    """Refuse the masks of a list for a data set that knows none."""
+    if masked := next((line for line in lines if line.mask), None):
+        raise UserError(
+            f"{source} names masks, such as {masked.mask}, which are read of folders only: name the data set folder, "
+            "or remove them"
+        )
+
+
+def _checked_line(image: str, depth: str, where: str, camera: Camera | None = None, mask: str = "") -> SplitLine:
     """A line whose paths stay below the root and stand in the right order."""
-    for path in (image, depth):
+    for path in (image, depth, mask):
         if ".." in path.split("/"):
             raise UserError(f"{where}: {path} leaves the data root, expected a path below it: remove the '..'")
     if LIKE_DEPTH.search(image) and not LIKE_IMAGE.search(image) and LIKE_IMAGE.search(depth):
         raise UserError(f"{where}: '{image}' looks like the depth map and '{depth}' like its image: put rgb first")
     known = None if depth in ("", "None") else depth.lstrip("/")
-    return SplitLine(image.lstrip("/"), known, silent=depth == "", camera=camera)
+    return SplitLine(image.lstrip("/"), known, depth == "", camera, mask.lstrip("/") or None)

@@ -15,7 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.files.known_lists import UNKNOWN
-from distill.data.files.reading import INTEGER_SCALE, DecodeError, read_depth, read_image
+from distill.data.files.reading import (
+    FLOAT_SCALE,
+    USUAL_UNITS,
+    DecodeError,
+    NotDepth,
+    Units,
+    read_depth,
+    read_image,
+    read_mask,
+    saturated_share,
+)
 from distill.errors import UserError
 
 FEW_MAPS = 16  # that show what kind of depth all of them are
@@ -26,7 +36,8 @@ class Pair:
     """The files of one sample.
 
     `depth` is None where there is no ground truth, and `index` the number inside a file that holds many samples.
-    `intrinsics` is 3x3, in pixels. `scene` is the drive or room that it shows: training and test share none.
+    Depth does not count where `mask` is 0. `intrinsics` is 3x3, in pixels. `scene` is the drive or room that it shows:
+    training and test share none.
     """
 
     name: str
@@ -35,6 +46,7 @@ class Pair:
     intrinsics: np.ndarray | None = None
     scene: str = ""
     index: int = 0
+    mask: str | None = None
 
 
 Identity = tuple[object, ...]
@@ -45,23 +57,32 @@ Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) an
 
 @dataclass(frozen=True)
 class PictureReader:
-    """Reads pictures and depth maps; the scales are units per metre as in `read_depth`."""
+    """Reads pictures and depth maps, of which only what their masks leave counts."""
 
-    depth_scale: float | None
-    byte_scale: float | None = None
+    units: Units = USUAL_UNITS
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         image = read_image(pair.image)
         if pair.depth is None:
             return image, np.zeros(image.shape[:2], np.float32)
-        depth = read_depth(pair.depth, self.depth_scale, self.byte_scale)
-        if image.shape[:2] != depth.shape:
-            sizes = [f"{height}x{width}" for height, width in (depth.shape, image.shape[:2])]
-            raise UserError(
-                f"depth {pair.depth} is {sizes[0]} but its image {pair.image} is {sizes[1]} (height x width), expected "
-                "one size: check that they belong together"
-            )
+        depth = read_depth(pair.depth, self.units)
+        check_size(pair.depth, depth, pair.image, image)
+        if pair.mask is not None:
+            mask = read_mask(pair.mask)
+            check_size(pair.mask, mask, pair.image, image)
+            depth *= mask
         return image, depth
+
+
+def check_size(path: str, values: np.ndarray, image_path: str, image: np.ndarray) -> None:
+    """Refuse a depth map or mask that is of another size than its image."""
+    if image.shape[:2] != values.shape[:2]:
+        sizes = [f"{height}x{width}" for height, width in (values.shape[:2], image.shape[:2])]
+        raise NotDepth(
+            path,
+            f"is {sizes[0]} but its image {image_path} is {sizes[1]} (height x width), expected one size: check that "
+            "they belong together",
+        )
 
 
 @dataclass(frozen=True)
@@ -96,9 +117,13 @@ class Contents:
         return () if self.images_only else tuple(pair.name for pair in self.pairs if pair.depth is None)
 
     @property
-    def depth_scale(self) -> float:
-        """Units per metre of the depth maps, for messages."""
-        return (self.read.depth_scale if isinstance(self.read, PictureReader) else 1.0) or INTEGER_SCALE
+    def units(self) -> tuple[float, bool]:
+        """Units per metre of the first depth map that can be read, for messages, and whether it holds floats."""
+        if isinstance(read := self.read, PictureReader):
+            for pair in self.usable:
+                with suppress(DecodeError):
+                    return read.units.of(pair.depth or pair.image)
+        return FLOAT_SCALE, True
 
     @property
     def repeated(self) -> tuple[str, ...]:
@@ -118,10 +143,24 @@ class Contents:
     def measured(self) -> float:
         """Share of measured pixels, the median of a few depth maps; NaN where none of them can be read."""
         shares: list[float] = []
-        for pair in self.usable[:: max(len(self.usable) // FEW_MAPS, 1)][:FEW_MAPS]:
+        for pair in self.few:
             with suppress(DecodeError, UserError):
                 shares.append(float((self.read(pair)[1] > 0).mean()))
         return statistics.median(shares) if shares else math.nan
+
+    @cached_property
+    def saturated(self) -> float:
+        """Share of pixels that hold the largest value of their type, the mean of a few depth maps."""
+        shares: list[float] = []
+        for pair in self.few if isinstance(self.read, PictureReader) else ():
+            with suppress(DecodeError):
+                shares.append(saturated_share(pair.depth or pair.image))
+        return statistics.fmean(shares or [0.0])
+
+    @property
+    def few(self) -> tuple[Pair, ...]:
+        """Some pairs, evenly spaced."""
+        return self.usable[:: max(len(self.usable) // FEW_MAPS, 1)][:FEW_MAPS]
 
     def first(self, count: int) -> Contents:
         """The first so many usable pairs."""

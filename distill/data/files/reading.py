@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from distill.data.files import png
-from distill.errors import UserError
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 FLOAT_SCALE, INTEGER_SCALE = 1.0, 1000.0  # units per metre where nothing else is declared
@@ -27,7 +27,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a `DecodeEr
 
 
 class DecodeError(Exception):
-    """One file that cannot be read: missing, empty, cut short or not a picture. The rest of its set may be fine."""
+    """One file that cannot be used: missing, empty, cut short or not a picture. The rest of its set may be fine."""
 
     def __init__(self, path: str | os.PathLike[str], why: str):
         super().__init__(str(path), why)
@@ -37,47 +37,107 @@ class DecodeError(Exception):
         return f"cannot read {self.path}: {self.why}"
 
 
+class NotDepth(DecodeError):
+    """One file that can be read and is no depth map, or not that of its image."""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.why}"
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units per metre of depth maps.
+
+    A PNG may state its own, as those of `distill predict` do. Other maps have what is `declared`; where nothing is,
+    those of integers have the `usual`, of floating-point numbers 1. 8-bit maps have `in_bytes`, and without it are
+    refused: they are mostly pictures of depth.
+    """
+
+    declared: float | None = None
+    usual: float = INTEGER_SCALE
+    in_bytes: float | None = None
+
+    def of(self, path: str | os.PathLike[str]) -> tuple[float, bool]:
+        """The units of one file, for messages, and whether it holds floating-point numbers."""
+        raw, stated = read_values(path)
+        return self.choose(path, raw, stated), raw.dtype.kind == "f"
+
+    def choose(self, path: str | os.PathLike[str], raw: np.ndarray, stated: float | None) -> float:
+        """The units of values that were read, with what their file states."""
+        if raw.dtype in (np.uint8, np.int8):
+            units = self.in_bytes
+        else:
+            units = stated or self.declared or (FLOAT_SCALE if raw.dtype.kind == "f" else self.usual)
+        if units is None or raw.ndim != 2 or raw.dtype.kind not in "fiu":
+            channels = 1 if raw.ndim < 3 else raw.shape[2]
+            raise NotDepth(
+                path,
+                f"is a {8 * raw.dtype.itemsize}-bit picture with {channels} channel{'s' * (channels > 1)}, expected a "
+                f"16-bit single-channel depth map: write metres x {self.declared or self.usual:g} as a uint16 PNG",
+            )
+        if self.declared and stated and stated != self.declared:
+            raise NotDepth(
+                path,
+                f"states {stated:g} units per metre itself, but {self.declared:g} are declared: leave the scale out",
+            )
+        return units
+
+
+USUAL_UNITS = Units()
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as uint8 RGB (H, W, 3), as it is stored: depth lies beside that, whatever its EXIF tag would turn."""
     return decode(read_file(path), path, png.COLOUR8)
 
 
-def read_depth(path: str | os.PathLike[str], scale: float | None = None, byte_scale: float | None = None) -> np.ndarray:
+def read_depth(path: str | os.PathLike[str], units: Units = USUAL_UNITS, *, saturated: bool = False) -> np.ndarray:
     """A depth map as float32 metres (H, W), 0 where nothing was measured.
 
+    Nothing is measured where a value is not positive or not finite, or is the largest of its integer type (65535 of 16
+    bits), which cameras and renderers write into holes and skies. The division is made in float32.
+
     Args:
-        path: Single-channel 16-bit PNG or TIFF, or floating-point TIFF or NumPy array (.npy).
-        scale: Units per metre, 256 for KITTI's and 1000 for NYU's pictures. None is 1 for floating-point files and 1000
-            for others. What a PNG says of itself, as those of `distill predict` do, counts more. The division is made
-            in float32.
-        byte_scale: Units per metre of 8-bit maps, which are refused without it: they are mostly pictures of depth.
+        path: Single-channel PNG or TIFF of 16 bits, or floating-point TIFF, or NumPy array (.npy) of numbers.
+        saturated: Keep the largest value of an integer type: in predictions it is depth so far or farther.
 
     Raises:
-        DecodeError: If the file cannot be read.
-        UserError: If it is not a depth map.
+        DecodeError: If the file cannot be read; `NotDepth` if it is no depth map.
     """
+    raw, stated = read_values(path)
+    scale = np.float32(units.choose(path, raw, stated))
+    return np.divide(np.where(is_measured(raw, saturated), raw, 0), scale, dtype=np.float32)
+
+
+def is_measured(raw: np.ndarray, saturated: bool = False) -> np.ndarray:
+    """Which values of a depth map (H, W) as stored are measurements, bool."""
+    # 65535 is none in floating-point numbers either, which may have been made of integers.
+    most = png.MOST if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max
+    return np.isfinite(raw) & (raw > 0) & (saturated | (raw != most))
+
+
+def saturated_share(path: str | os.PathLike[str]) -> float:
+    """The share of a depth map's pixels that hold the largest value of their type."""
+    raw, _ = read_values(path)
+    return float((is_measured(raw, saturated=True) & ~is_measured(raw)).mean())
+
+
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """A mask as bool (H, W): the pixels that are not 0. Of a colour picture, those of any colour."""
+    raw, _ = read_values(path)
+    return np.asarray((np.atleast_3d(raw)[..., :3] > 0).any(axis=-1))
+
+
+def read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
+    """A picture or array as it is stored, (H, W) where it has one channel, and the units per metre that it states."""
     content = read_file(path)
-    if content.startswith(ARRAY_START):
-        try:
-            raw = np.load(io.BytesIO(content), allow_pickle=False).squeeze()  # a pickle would be code
-        except (ValueError, EOFError):
-            raise DecodeError(path, "not a NumPy array, or cut short") from None
-    else:
-        raw, scale = decode(content, path, png.GREY16), png.depth_scale(content) or scale
-    raw = raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
-    floating = raw.dtype in (np.float32, np.float64, np.float16)
-    units = np.float32(scale or (FLOAT_SCALE if floating else INTEGER_SCALE))
-    if in_bytes := raw.dtype == np.uint8 and byte_scale is not None:
-        units = np.float32(byte_scale)
-    if raw.ndim != 2 or not (floating or in_bytes or raw.dtype == np.uint16):
-        channels = 1 if raw.ndim == 2 else raw.shape[2]
-        raise UserError(
-            f"{path} is a {8 * raw.dtype.itemsize}-bit picture with {channels} channel{'s' * (channels > 1)}, expected "
-            f"a 16-bit single-channel depth map: write metres x {units:g} as a uint16 PNG"
-        )
-    if floating:
-        raw = np.where(np.isfinite(raw) & (raw > 0), raw, 0)
-    return np.divide(raw, units, dtype=np.float32)
+    if not content.startswith(ARRAY_START):
+        raw = decode(content, path, png.GREY16)
+        return (raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw), png.depth_scale(content)
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False).squeeze(), None  # a pickle would be code
+    except (ValueError, EOFError):
+        raise DecodeError(path, "not a NumPy array, or cut short") from None
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
-from distill.data.files.list_files import Camera, Part, SplitLine, read_split, usual_list
+from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe_all
+from distill.data.files.reading import Units
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
 # Names in lower case; folders may have them in any.
 IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb", "color", "colour"), ("depth", "depths", "gt")
+MASK_NAMES = ("mask", "valid", "valid_mask")
+MASK_FOLDERS = (*MASK_NAMES, "masks", "depth_mask", "depth_masks")
 HALVES: dict[Part, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
@@ -81,7 +85,7 @@ def find_folder(
         lines, left_out = _pair_by_name(root, image_folder, depth_folder, half)
     else:
         lines = read_split(split_file)
-    images, depths = Finder(root, [""]), Finder(root, [""])
+    images, depths, masks = (Finder(root, [""]) for _ in range(3))
     pairs: list[Pair] = []
     missing: list[str] = []
     for line in lines:
@@ -90,23 +94,35 @@ def find_folder(
         if known := line.camera or camera:
             fx, fy, cx, cy = known
             intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
-        if image is None or (line.depth and depth is None):
-            missing.append(str(line.depth) if image else line.image)
+        mask = masks.find([line.mask] if line.mask else masks_beside(line.depth)) if line.depth else None
+        if image is None or (line.depth and depth is None) or (line.mask and mask is None):
+            missing.append(line.image if not image else str(line.mask if depth else line.depth))
         else:
-            pairs.append(Pair(line.image, image, depth, intrinsics))
+            pairs.append(Pair(line.image, image, depth, intrinsics, mask=mask))
     if split_file and lines and not images.hits:
         raise wrong_layout(root, "RGB-depth", SIGNS, f"; none of the {len(lines)} images of {split_file} is in it")
     return Contents(
         root=root,
         source=str(split_file or root) + f", its folders {half}/" * bool(half),
         layout="pairs of the same name" if split_file is None else "pairs of a list",
-        truth="depth maps",
+        truth="masked depth maps" if any(pair.mask for pair in pairs) else "depth maps",
         max_depth=max_depth,
         pairs=tuple(pairs),
         missing=tuple(missing),
-        read=PictureReader(depth_scale, byte_scale),
+        read=PictureReader(Units(depth_scale, in_bytes=byte_scale)),
         left_out=tuple(left_out),
     )
+
+
+def masks_beside(depth: str) -> Iterator[str]:
+    """What the mask of a depth map may be called: `a_mask` beside it, or by its own name in a folder of masks."""
+    path = PurePosixPath(depth)
+    places = [path.with_name(f"{path.stem}_{name}") for name in MASK_NAMES]
+    folders = [index for index, part in enumerate(path.parts[:-1]) if part.lower() in DEPTH_FOLDERS]
+    for at, name in product(folders, MASK_FOLDERS):
+        places.append(PurePosixPath(*path.parts[:at], name, *path.parts[at + 1 :]).with_suffix(""))
+    for place, suffix in product(places, sorted(DEPTH_SUFFIXES)):
+        yield f"{place}{suffix}"
 
 
 def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Contents:
@@ -136,7 +152,7 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         truth="none",
         max_depth=max_depth,
         pairs=tuple(Pair(name, path, None) for name, path in names.items() if name not in no_images),
-        read=PictureReader(None),
+        read=PictureReader(),
         images_only=True,
         left_out=tuple(left_out),
     )
@@ -191,7 +207,7 @@ def _pair_by_name(
         )
     stems = {stem: depths.get(stem) for stem in images}
     lines = [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
-    alone = [path for stem, path in depths.items() if stem not in images]
+    alone = [path for stem, path in depths.items() if stem not in images and not is_mask(Path(stem).name)]
     left_out = [f"{len(alone)} depth maps have no image of their name, such as {alone[0]}"] if alone else []
     known = {name for names in HALVES.values() for name in names}
     others = [path for path in _files(image_folder, IMAGE_SUFFIXES) if _top(image_folder, path) not in known]

@@ -10,8 +10,9 @@ from typing import Literal
 from distill.data.augment import Window
 from distill.data.files.disk import Finder, check_root, wrong_layout
 from distill.data.files.known_lists import KITTI_FRAME, check_belongs, frame_key, name_images
-from distill.data.files.list_files import SplitLine
+from distill.data.files.list_files import SplitLine, refuse_masks
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
+from distill.data.files.reading import Units
 from distill.data.kitti.lidar import ScanReader, camera_matrix, listed_matrix
 from distill.data.kitti.listing import DATES, EIGEN, SIGNS, kitti_lines
 from distill.data.sample import PairDataset, Sample
@@ -57,6 +58,7 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
     """The files of every line of a list."""
     check_root(root, f"the KITTI folder that holds {' or '.join(SIGNS)}")
     lines, source = kitti_lines(root, split)
+    refuse_masks(lines, source)
     check_belongs("kitti", [line.image for line in lines], source)
     files = _Frames(root, truth or "annotated")
     pairs = [files.find(line) for line in lines]
@@ -77,7 +79,7 @@ def find_kitti(root: Path, split: str | os.PathLike[str], truth: Truth | None = 
         max_depth=MAX_DEPTH,
         pairs=tuple(pair for pair in pairs if isinstance(pair, Pair)),
         missing=tuple(name for name in pairs if isinstance(name, str)),
-        read=PictureReader(DEPTH_SCALE) if files.truth == "annotated" else ScanReader(),
+        read=PictureReader(Units(usual=DEPTH_SCALE)) if files.truth == "annotated" else ScanReader(),
         images_only=split == "selection_test",
     )
 

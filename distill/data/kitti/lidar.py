@@ -9,7 +9,7 @@ import numpy as np
 
 from distill.data.files.known_lists import KITTI_FRAME
 from distill.data.files.pairs import Pair
-from distill.data.files.reading import DecodeError, read_file, read_image
+from distill.data.files.reading import DecodeError, NotDepth, read_file, read_image
 from distill.errors import UserError
 
 CAMERAS_FILE, LIDAR_FILE = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
@@ -83,8 +83,8 @@ class ScanReader:
         projection, whole = read_lidar(Path(pair.image).parents[3], frame["camera"])
         if image.shape[:2] != whole:
             sizes = [f"{height}x{width}" for height, width in (image.shape[:2], whole)]
-            raise UserError(
-                f"{pair.image} is {sizes[0]}, but scans are projected into whole frames of {sizes[1]}: unpack it"
+            raise NotDepth(
+                pair.image, f"is {sizes[0]}, but scans are projected into whole frames of {sizes[1]}: unpack it"
             )
         return image, project(read_scan(pair.depth), projection, whole)
 

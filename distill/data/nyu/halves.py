@@ -12,8 +12,9 @@ import numpy as np
 
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
 from distill.data.files.known_lists import NYU_FRAME, check_belongs, name_images
-from distill.data.files.list_files import Part, SplitLine, read_split, usual_list
+from distill.data.files.list_files import Part, SplitLine, read_split, refuse_masks, usual_list
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
+from distill.data.files.reading import Units
 from distill.data.nyu import labelled
 from distill.data.nyu.labelled import FRAME, INTRINSICS, MAX_DEPTH, ROOM, TEST_FOLDER, LabelledDepth, room
 from distill.data.sample import PairDataset, Sample
@@ -67,6 +68,7 @@ def find_nyu(root: Path, split: str | os.PathLike[str], truth: LabelledDepth | N
 def find_pictures(root: Path, lines: list[SplitLine], source: str) -> Contents:
     """The files of every line of a list."""
     check_belongs("nyu", [line.image for line in lines], source)
+    refuse_masks(lines, source)
     images, depths = Finder(root, FOLDERS), Finder(root, FOLDERS)
     pairs: list[Pair] = []
     missing: list[str] = []
@@ -91,7 +93,7 @@ def find_pictures(root: Path, lines: list[SplitLine], source: str) -> Contents:
         max_depth=MAX_DEPTH,
         pairs=tuple(pairs),
         missing=tuple(missing),
-        read=PictureReader(labelled.DEPTH_SCALE, BYTE_SCALE if dense_depth else None),
+        read=PictureReader(Units(usual=labelled.DEPTH_SCALE, in_bytes=BYTE_SCALE if dense_depth else None)),
     )
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from distill.data.files.list_files import LIST_NAMES, SplitLine, default_split, read_split
+from distill.data.files.list_files import LIST_NAMES, SplitLine, default_split, read_split, refuse_masks
 from distill.errors import UserError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
@@ -31,6 +31,40 @@ def test_a_list_is_read_line_by_line(read):
 def test_of_two_depth_maps_the_first_counts(read):
     (line,) = read("bedroom_0130/rgb_0.jpg bedroom_0130/sync_depth_0.png bedroom_0130/dense/sync_depth_dense_0.png\n")
     assert line == SplitLine("bedroom_0130/rgb_0.jpg", "bedroom_0130/sync_depth_0.png")
+
+
+def test_a_third_file_that_is_called_so_is_a_mask(read):
+    masked = SplitLine("a.png", "a_depth.npy", mask="a_depth_mask.npy")
+    assert read("a.png a_depth.npy /a_depth_mask.npy\n") == [masked]
+    for column in ("mask", "valid", "depth_mask"):
+        assert read(f"image,depth,{column}\na.png,a_depth.npy,a_depth_mask.npy\n", "list.csv") == [masked]
+
+
+@pytest.mark.parametrize(
+    "third", ["a.npy", "confidence/a.png", "a_invalid.png", "a_depth_invalid.png", "sky_mask/a.png"]
+)
+def test_a_third_file_of_no_known_meaning_is_refused(read, third):
+    with pytest.raises(
+        UserError, match=rf"list.txt:1: {third} is called neither a mask of what counts nor a depth map"
+    ):
+        read(f"a.png b.png {third}\n")
+
+
+@pytest.mark.parametrize("column", ["confidence", "depth_scale", "invalid", "ignore_mask", "depth"])
+def test_a_column_of_no_known_meaning_is_refused(read, column):
+    with pytest.raises(UserError, match=rf"list.csv: the column '{column}' has no meaning here or comes twice"):
+        read(f"image,depth,{column}\na.png,b.png,1\n", "list.csv")
+
+
+def test_a_row_with_more_fields_than_columns_is_refused(read):
+    with pytest.raises(UserError, match=r"list.csv:2: 'a,1.png,b.png' is not a row"):
+        read("image,depth\na,1.png,b.png\n", "list.csv")
+    assert read(",image,depth\n0,a.png,b.png\n", "list.csv") == [SplitLine("a.png", "b.png")]  # as pandas writes it
+
+
+def test_masks_are_refused_for_a_data_set_that_knows_none(read):
+    with pytest.raises(UserError, match=r"list.txt names masks, such as m_mask.png, .* name the data set folder"):
+        refuse_masks(read("a.png b.png m_mask.png\n"), "list.txt")
 
 
 def test_images_alone_leave_open_whether_there_is_depth(read):

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from distill.data.files.pairs import Pair, PictureReader
+from distill.data.files.png import encode_depth
 from distill.data.files.probing import Facts, probe
-from distill.data.files.reading import DecodeError, read_depth, read_image
-from distill.errors import UserError
+from distill.data.files.reading import DecodeError, NotDepth, Units, read_depth, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -58,8 +58,8 @@ def test_pictures_of_every_kind_are_rgb_as_they_are_stored(tmp_path, name):
 
 @pytest.mark.parametrize("scale", [256, 1000])
 def test_depth_is_divided_in_float32(tmp_path, write_image, scale):
-    raw = np.array([[0, 1, 256], [1000, 12345, 65535]], np.uint16)
-    depth = read_depth(write_image(tmp_path / "depth.png", raw), scale)
+    raw = np.array([[0, 1, 256], [1000, 12345, 65534]], np.uint16)
+    depth = read_depth(write_image(tmp_path / "depth.png", raw), Units(scale))
     assert depth.dtype == np.float32
     assert depth.tolist() == (raw.astype(np.float32) / np.float32(scale)).tolist()
     assert depth[1, 1] == np.float32(12345) / np.float32(scale)
@@ -76,16 +76,16 @@ def test_depth_is_divided_in_float32(tmp_path, write_image, scale):
 def test_a_picture_is_refused_as_depth(tmp_path, write_image, array, what):
     path = write_image(tmp_path / "depth.png", array)
     with pytest.raises(
-        UserError, match=f"depth.png is a {what} expected a 16-bit .*: write metres x 256 as a uint16 PNG"
+        NotDepth, match=f"depth.png is a {what} expected a 16-bit .*: write metres x 256 as a uint16 PNG"
     ):
-        read_depth(path, 256)
+        read_depth(path, Units(256))
 
 
 def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path, write_image):
     image = write_image(tmp_path / "image.png", NOISE)
     depth = write_image(tmp_path / "depth.png", np.ones((12, 16), np.uint16))
-    with pytest.raises(UserError, match=r"depth.png is 12x16 but its image .*image.png is 24x32 \(height x width\)"):
-        PictureReader(256)(Pair("a", str(image), str(depth)))
+    with pytest.raises(NotDepth, match=r"depth.png is 12x16 but its image .*image.png is 24x32 \(height x width\)"):
+        PictureReader(Units(256))(Pair("a", str(image), str(depth)))
 
 
 CUTS = {
@@ -185,7 +185,53 @@ def test_every_real_file_is_read(sample_data):
     assert {read_image(path).shape for path in jpegs[::8]} == {(480, 640, 3)}
     truth = sample_data / "kitti/data_depth_annotated/2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02"
     for path in sorted(truth.glob("*.png")):
-        depth = read_depth(path, 256)
+        depth = read_depth(path, Units(256))
         assert depth.shape == (375, 1242)
         assert (depth == cv2.imread(str(path), cv2.IMREAD_UNCHANGED) / 256).all()
         assert 0.7 < (depth == 0).mean() < 0.9
+
+
+HOLES = [[0, 1500], [3000, 65535]]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "units"),
+    [
+        ("a.png", np.uint16(HOLES), Units()),
+        ("a.tif", np.uint16(HOLES), Units()),
+        ("a.npy", np.uint16(HOLES), Units(usual=256)),
+        ("a.npy", np.float32(HOLES), Units(1000)),
+        ("a.npy", np.float64([[-1, 1.5], [3, np.nan]]), Units(usual=256)),  # metres, whatever pictures hold
+        ("a.npy", np.float32([[np.inf, 1500], [3000, -np.inf]]), Units(1000)),
+        ("a.npy", np.int32([[-7, 1500], [3000, 2**31 - 1]]), Units()),
+        ("a.npy", np.int64([[[-7], [1500]], [[3000], [0]]]), Units()),
+        ("a.npy", np.uint8([[0, 15], [30, 255]]), Units(10, in_bytes=10)),
+    ],
+)
+def test_what_is_no_measurement_is_0_and_the_rest_has_its_own_unit(tmp_path, write_image, name, values, units):
+    path = tmp_path / name
+    np.save(path, values) if name.endswith("npy") else write_image(path, values)
+    near = 1500 / 256 if values.dtype == np.uint16 and units.usual == 256 else 1.5
+    assert read_depth(path, units).tolist() == [[0, np.float32(near)], [np.float32(2 * near), 0]]
+
+
+def test_the_largest_value_of_a_prediction_is_depth(tmp_path, write_image):
+    path = write_image(tmp_path / "a.png", np.uint16([[65535, 1000]]))
+    assert read_depth(path, saturated=True).tolist() == [[np.float32(65.535), 1]]
+
+
+def test_a_declared_scale_that_a_file_contradicts_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_depth(np.float32([[1, 2]]), 256))
+    assert read_depth(path, Units(256)).tolist() == read_depth(path).tolist() == [[1, 2]]
+    with pytest.raises(NotDepth, match=r"a\.png states 256 units per metre itself, but 1000 are declared: leave"):
+        read_depth(path, Units(1000))
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((4, 6), bool), np.zeros((4, 6), np.complex64), np.zeros(6), np.zeros((4, 6, 2))]
+)
+def test_arrays_that_are_no_depth_are_refused(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(NotDepth, match=r"a\.npy is a .* expected a 16-bit single-channel depth map"):
+        read_depth(tmp_path / "a.npy")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.data.files.reading import DecodeError
+from distill.data.files.reading import DecodeError, NotDepth
 from distill.data.files.rgb_depth import FolderDataset, find_folder, find_photographs, usual_folder_split
 from distill.data.opening import Source
 from distill.data.survey import check_truth, shared_images
@@ -253,7 +253,7 @@ def test_an_image_is_one_image_by_whatever_name(tmp_path, write_image):
 
 def test_8_bit_depth_needs_a_scale_that_it_reaches_far_with(tmp_path, write_image):
     fill(tmp_path, write_image, ["a"], raw=np.full((4, 6), 51, np.uint8))
-    with pytest.raises(UserError, match="is a 8-bit picture"):
+    with pytest.raises(NotDepth, match="is a 8-bit picture"):
         FolderDataset(tmp_path, max_depth=8)[0]
     assert (FolderDataset(tmp_path, max_depth=8, depth_scale=25.5)[0].depth == 2).all()
 
@@ -343,3 +343,59 @@ def test_truth_counts_only_where_it_is_valid(make_sample):
 
     with pytest.raises(UserError, match="nothing is measured"):
         check_truth(Masked())
+
+
+MASK = np.repeat(np.uint8([[0, 1, 255, 0, 1, 1]]), 4, axis=0)
+LISTED = {
+    "list.txt": "image/a.jpg depth/a.png mask/a.png\n",
+    "list.csv": "rgb,depth,mask\nimage/a.jpg,depth/a.png,mask/a.png\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("mask", [MASK, np.repeat(MASK[..., None], 3, axis=2)])
+def test_depth_counts_where_the_mask_of_a_list_is_not_0(tmp_path, write_image, name, mask):
+    fill(tmp_path, write_image, ["a"])
+    write_image(tmp_path / "mask/a.png", mask)
+    (tmp_path / name).write_text(LISTED[name])
+    (sample,) = FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / name)
+    assert np.array_equal(sample.depth, np.where(MASK, np.float32(2), 0))
+    assert np.array_equal(sample.valid, MASK > 0)
+    write_image(tmp_path / "mask/a.png", mask[:3])
+    with pytest.raises(NotDepth, match=r"mask/a.png is 3x6 but its image .*a.jpg is 4x6"):
+        FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / name)[0]
+    (tmp_path / "mask/a.png").unlink()
+    with pytest.raises(UserError, match=r"name files that do not exist: mask/a.png"):
+        FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "beside", ["depth/b/a_mask.npy", "depth/b/a_valid.npy", "mask/b/a.npy", "masks/b/a.npy", "valid/b/a.npy"]
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_mask_beside_its_depth_map_counts(tmp_path, write_image, beside, listed):
+    fill(tmp_path, write_image, ["b/a", "c"])
+    (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+    np.save(tmp_path / beside, np.where(MASK, 1.0, np.nan))
+    (tmp_path / "list.txt").write_text("image/b/a.jpg depth/b/a.png\nimage/c.jpg depth/c.png 500\n")
+    dataset = FolderDataset(tmp_path, max_depth=8, split_file=tmp_path / "list.txt" if listed else None)
+    masked, whole = dataset
+    assert np.array_equal(masked.valid, MASK > 0)
+    assert whole.valid.all()
+    assert dataset.contents.truth == "masked depth maps"
+
+
+def test_a_few_values_in_range_do_not_hide_a_wrong_unit(tmp_path, write_image):
+    """Millimetres in floating-point numbers, with noise of some metres among them."""
+    fill(tmp_path, write_image, "ab")
+    metres = np.linspace(1, 9, 480 * 640).reshape(480, 640)
+    noise = np.random.default_rng(0).random(metres.shape) < 1e-3
+    for name in "ab":
+        write_image(tmp_path / f"image/{name}.jpg", np.zeros((480, 640, 3), np.uint8))
+        (tmp_path / f"depth/{name}.png").unlink()
+        np.save(tmp_path / f"depth/{name}.npy", np.where(noise, 3.0, 1000 * metres))
+    with pytest.raises(
+        UserError, match=r"at 1 unit per metre it spans 3 to 9000 m, .*; 1000 units per metre would fit"
+    ):
+        check_truth(FolderDataset(tmp_path))
+    check_truth(FolderDataset(tmp_path, depth_scale=1000))

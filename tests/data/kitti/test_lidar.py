@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.files.reading import DecodeError
+from distill.data.files.reading import DecodeError, NotDepth
 from distill.data.kitti.drives import KittiDataset
 from distill.data.kitti.lidar import camera_matrix, listed_matrix, project, read_lidar, read_numbers, read_scan
 from distill.errors import UserError
@@ -84,7 +84,7 @@ def test_a_damaged_scan_is_named(root):
 
 def test_an_image_of_another_size_is_refused(root, write_image):
     write_image(root / DRIVE / "image_02/data/0000000000.png", np.zeros((4, 6, 3), np.uint8))
-    with pytest.raises(UserError, match=r"is 4x6, but scans are projected into whole frames of 8x12"):
+    with pytest.raises(NotDepth, match=r"is 4x6, but scans are projected into whole frames of 8x12"):
         KittiDataset(root, root / "list.txt")[0]
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from distill.data.files.list_files import default_split
+from distill.data.files.reading import NotDepth
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border, usual_nyu_split
 from distill.data.nyu.labelled import TEST_FOLDER
 from distill.data.survey import check_truth
@@ -111,7 +112,7 @@ def test_dense_depth_s_tables_and_8_bit_maps_are_read(tmp_path, write_image, inn
 
 def test_8_bit_depth_elsewhere_is_refused(root, write_image):
     write_image(root / "sync/kitchen_0028b/sync_depth_00045.png", np.full((6, 8), 51, np.uint8))
-    with pytest.raises(UserError, match="is a 8-bit picture with 1 channel, expected a 16-bit"):
+    with pytest.raises(NotDepth, match="is a 8-bit picture with 1 channel, expected a 16-bit"):
         NyuDataset(root, default_split(root, "train"))[0]
 
 
