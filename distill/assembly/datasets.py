@@ -31,7 +31,9 @@ from distill.data import (
     kind_of_truth,
     mask_nyu_border,
     resize,
+    within,
 )
+from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH
 from distill.data.kitti.drives import SELECTED
 from distill.data.opening import USUAL, Truth
 from distill.errors import UserError
@@ -90,12 +92,14 @@ def has_test_half(data: DataConfig) -> bool:
 
 
 def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
-    """What is done to every training sample before it is varied: the data set's own crop, and a smaller size."""
+    """What is done to every training sample before it is varied: the data set's own crop or cap, and a smaller size."""
     steps: list[Callable[[Sample], Sample]] = []
     if data.name == "kitti":
         steps.append(kb_crop)
     if data.name == "nyu":
         steps.append(mask_nyu_border)
+    if data.name == "folder":
+        steps.append(partial(within, max_depth=data.max_depth or DEFAULT_MAX_DEPTH))
     if data.size is not None:
         steps.append(partial(resize, size=data.size))
     return steps

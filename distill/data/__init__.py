@@ -1,6 +1,6 @@
 """Images with depth: KITTI, NYUv2, folders, procedural scenes. Nothing here knows a model."""
 
-from distill.data.augment import Augmentation, cover, resize, resize_image
+from distill.data.augment import Augmentation, cover, resize, resize_image, within
 from distill.data.files.list_files import default_split
 from distill.data.files.pairs import Contents
 from distill.data.files.reading import DecodeError
@@ -51,4 +51,5 @@ __all__ = [
     "resize",
     "resize_image",
     "to_tensor",
+    "within",
 ]

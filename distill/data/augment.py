@@ -50,6 +50,11 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     )
 
 
+def within(sample: Sample, max_depth: float) -> Sample:
+    """Take depth that is not nearer than `max_depth` metres out of training: a sky, or what no network here gives."""
+    return replace(sample, valid=sample.valid & (sample.depth < max_depth))
+
+
 def cover(sample: Sample, size: tuple[int, int]) -> Sample:
     """Scale a sample, its proportions kept, until it just covers `size` = (height, width); a crop can do the rest."""
     height, width = sample.depth.shape

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.data.augment import Augmentation, Window, cover, resize, resize_image
+from distill.data.augment import Augmentation, Window, cover, resize, resize_image, within
 from distill.data.sample import Sample
 from distill.errors import UserError
 
@@ -210,3 +210,9 @@ def test_a_side_that_shrinks_is_averaged_also_where_the_other_grows(size):
     image = np.zeros((16, 16, 3), np.uint8)
     (image if size[0] < 16 else image.transpose(1, 0, 2))[::4] = 200  # lines that single pixels would miss or double
     assert np.array_equal(resize_image(image, size), np.full((*size, 3), 50, np.uint8))
+
+
+def test_what_is_not_nearer_than_the_cap_is_not_learnt_from(smooth):
+    capped = within(smooth, 5000)
+    assert np.array_equal(capped.valid, smooth.valid & (smooth.depth < 5000))
+    assert capped.depth is smooth.depth
