@@ -112,7 +112,7 @@ def read_depth(path: str | os.PathLike[str], units: Units = USUAL_UNITS, *, satu
 def is_measured(raw: np.ndarray, saturated: bool = False) -> np.ndarray:
     """Which values of a depth map (H, W) as stored are measurements, bool."""
     # 65535 is none in floating-point numbers either, which may have been made of integers.
-    most = png.MOST if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max
+    most = np.float32(png.MOST) if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max
     return np.isfinite(raw) & (raw > 0) & (saturated | (raw != most))
 
 

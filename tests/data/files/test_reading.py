@@ -201,6 +201,7 @@ HOLES = [[0, 1500], [3000, 65535]]
         ("a.tif", np.uint16(HOLES), Units()),
         ("a.npy", np.uint16(HOLES), Units(usual=256)),
         ("a.npy", np.float32(HOLES), Units(1000)),
+        ("a.npy", np.float16([[np.nan, 1.5], [3, np.inf]]), Units()),
         ("a.npy", np.float64([[-1, 1.5], [3, np.nan]]), Units(usual=256)),  # metres, whatever pictures hold
         ("a.npy", np.float32([[np.inf, 1500], [3000, -np.inf]]), Units(1000)),
         ("a.npy", np.int32([[-7, 1500], [3000, 2**31 - 1]]), Units()),
