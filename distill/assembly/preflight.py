@@ -8,7 +8,7 @@ from distill.assembly.networks import is_folder
 from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
 from distill.data import DepthDataset, TrainingSet, readable
-from distill.data.survey import Survey, check_apart, check_files, check_once, evenly
+from distill.data.survey import Survey, check_apart, check_files, check_once, evenly, unit_remarks
 from distill.engine.processes import cores
 from distill.errors import UserError
 from distill.evaluation import Protocol
@@ -65,7 +65,9 @@ def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | Non
     """Look at every file of a half, with a bar that tells how far it is."""
     with progress_bar(f"looking at the {half} files") as update:
         survey = check_files(dataset, max_faults, lambda done, total: update(completed=done, total=total))
-    for remark in dataset.contents.remarks if dataset.contents else ():
+    for remark in (
+        (*dataset.contents.remarks, *unit_remarks(survey, dataset.max_depth)) if dataset.contents and survey else ()
+    ):
         warn(f"{half}: {remark}")
     if survey and survey.faults:
         some = "; ".join(f"{path} ({why})" for path, why in sorted(survey.faults.items())[:FEW])

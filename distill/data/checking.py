@@ -12,15 +12,22 @@ from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.labelled import FRAME
 from distill.data.opening import USUAL, Source, kind_of_truth
-from distill.data.survey import LEAST_IN_RANGE, MIN_DEPTH, SAMPLES, Survey, file_problems, shared_images, wrong_unit
+from distill.data.survey import (
+    LEAST_IN_RANGE,
+    MIN_DEPTH,
+    SAMPLES,
+    Survey,
+    file_problems,
+    shared_images,
+    unit_remarks,
+    wrong_unit,
+)
 from distill.errors import UserError
 from teachers.model import MIN_SIDE
 
 Report = dict[str, Any]  # in types that JSON knows
 
 FEW = 5  # names that are listed
-NEAR = 0.02  # share of the cap within which depth is hardly all
-MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
 FRAME_SIZES: dict[
     str, tuple[str, Callable[[tuple[int, int]], bool]]
 ] = {  # sizes that a data set has: in words, and a test
@@ -124,7 +131,7 @@ def depth_problems(half: Half) -> Iterator[str]:
 
 def notes_on(half: Half, dataset: str) -> Iterator[str]:
     """What should be known of a half that can be used."""
-    contents, depths = half.contents, half.seen.depths
+    contents = half.contents
     part = {"train": "training", "test": "test"}.get(half.name, "")
     if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines, part)):
         yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
@@ -136,13 +143,6 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
     yield from contents.remarks
     if half.seen.faults:
         yield f"{len(half.seen.faults)} files that cannot be read would be passed over"
-    if masked := sum(pair.mask is not None for pair in contents.usable):
-        yield f"{masked} depth maps have masks: where these are 0, depth does not count"
-    if not contents.images_only and contents.saturated > 0:
-        yield (
-            f"{contents.saturated:.2%} of the pixels of depth hold the largest value of their type, 65535 of 16 bits: "
-            "no measurement, left out"
-        )
     if contents.without_truth:
         yield f"{len(contents.without_truth)} frames without ground truth are left out"
     if dataset == "folder" and len(half.seen.sizes) > 1:
@@ -156,10 +156,4 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
         )
     if contents.images_only:
         yield "images alone: they can be distilled from a teacher, not evaluated"
-    if depths and MIN_DEPTH < depths.farthest < NEAR * contents.max_depth:
-        yield (
-            f"the farthest of the depth is {depths.farthest:.3g} m, of the {contents.max_depth:g} m that count: does "
-            "the file hold the units that are expected?"
-        )
-    if depths and 0 < depths.in_range < MOSTLY:
-        yield f"only {depths.in_range:.0%} of the depth lies below {contents.max_depth:g} m: is the unit right?"
+    yield from unit_remarks(half.seen, contents.max_depth)

@@ -21,6 +21,8 @@ MIN_DEPTH = 1e-3  # metres; what is not farther counts as not measured, in train
 SAMPLES = 32  # pairs that are read of each half
 MOST_NAMED = 3  # files that a message lists
 LEAST_IN_RANGE = 0.01  # share of the measured pixels that lie below the cap in any unit but a wrong one
+NEAR = 0.02  # share of the cap within which depth is hardly all
+MOSTLY = 0.5  # share of the measured pixels that should lie below the cap
 USUAL_SCALES = (100, 256, 1000, 5000, 10000)  # units per metre that depth PNGs come in
 FLOAT_SCALES = (100, 1000)  # and floating-point numbers, where these are no metres
 
@@ -142,6 +144,18 @@ def wrong_unit(depths: Depths, max_depth: float, units: tuple[float, bool]) -> s
         f"at {scale:g} unit{'s' * (scale != 1)} per metre it spans {depths.nearest:.4g} to {depths.farthest:.4g} m, "
         f"expected depth between {MIN_DEPTH:g} and {max_depth:g} m; {fits:g} units per metre would fit"
     )
+
+
+def unit_remarks(seen: Survey, max_depth: float) -> Iterator[str]:
+    """What of the depth that was seen suggests another unit."""
+    depths = seen.depths
+    if depths and MIN_DEPTH < depths.farthest < NEAR * max_depth:
+        yield (
+            f"the farthest of the depth is {depths.farthest:.3g} m, of the {max_depth:g} m that count: does the file "
+            "hold the units that are expected?"
+        )
+    if depths and 0 < depths.in_range < MOSTLY:
+        yield f"only {depths.in_range:.0%} of the depth lies below {max_depth:g} m: is the unit right?"
 
 
 def shared_images(train: Contents, test: Contents) -> list[str]:

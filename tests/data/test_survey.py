@@ -6,7 +6,7 @@ from distill.data.files.rgb_depth import FolderDataset, find_folder
 from distill.data.nyu.halves import find_nyu
 from distill.data.opening import Source
 from distill.data.sample import DepthDataset
-from distill.data.survey import check_apart, check_files, measure, survey
+from distill.data.survey import check_apart, check_files, measure, survey, unit_remarks
 from distill.data.views import Subset
 from distill.errors import UserError
 
@@ -90,6 +90,17 @@ def test_masks_are_looked_at_like_depth(fill, write_image):
     seen = survey(find_folder(root, max_depth=8))
     assert seen.faults == {str(root / "mask/a.png"): "the file is empty"}
     assert "mask/e.png is 3x6 but its image" in seen.wrong[0]
+
+
+def test_units_that_may_be_wrong_are_remarked_on(fill):
+    """Metres as integers, which are read as millimetres; and depth that mostly lies beyond the cap."""
+    near = survey(find_folder(fill("ab", raw=np.full((4, 6), 9, np.uint16)), max_depth=8))
+    (remark,) = unit_remarks(near, 8)
+    assert "the farthest of the depth is 0.009 m, of the 8 m that count" in remark
+    far = survey(
+        find_folder(fill("ab", raw=np.repeat(np.uint16([[2000, 9000, 9000, 9000, 9000, 0]]), 4, 0)), max_depth=8)
+    )
+    assert list(unit_remarks(far, 8)) == ["only 20% of the depth lies below 8 m: is the unit right?"]
 
 
 def test_a_share_of_faults_is_borne(fill):

@@ -133,11 +133,18 @@ class Contents:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What should be known of it: what is left out, and how many pairs may be of two frames, by their names."""
+        """What should be known of it: what is left out or no measurement, and which pairs may be of two frames."""
         odd = [pair for pair in self.usable if of_two_frames(pair, self.root)]
         some = f"{odd[0].image} with {odd[0].depth}" if odd else ""
         such = f"{len(odd)} of {len(self.usable)} lines join an image and depth of different numbers, such as {some}"
-        return (*self.left_out, *((such,) if odd else ()))
+        masked = sum(pair.mask is not None for pair in self.usable)
+        known = {
+            such: bool(odd),
+            f"{masked} depth maps have masks: where these are 0, depth does not count": masked > 0,
+            f"{self.saturated:.2%} of the pixels of depth hold the largest value of their type, 65535 of 16 bits: no "
+            "measurement, left out": self.saturated > 0,
+        }
+        return (*self.left_out, *(remark for remark, applies in known.items() if applies))
 
     @cached_property
     def measured(self) -> float:
@@ -152,7 +159,7 @@ class Contents:
     def saturated(self) -> float:
         """Share of pixels that hold the largest value of their type, the mean of a few depth maps."""
         shares: list[float] = []
-        for pair in self.few if isinstance(self.read, PictureReader) else ():
+        for pair in self.few if isinstance(self.read, PictureReader) and not self.images_only else ():
             with suppress(DecodeError):
                 shares.append(saturated_share(pair.depth or pair.image))
         return statistics.fmean(shares or [0.0])

@@ -119,6 +119,8 @@ def is_measured(raw: np.ndarray, saturated: bool = False) -> np.ndarray:
 def saturated_share(path: str | os.PathLike[str]) -> float:
     """The share of a depth map's pixels that hold the largest value of their type."""
     raw, _ = read_values(path)
+    if raw.dtype.kind not in "fiu" or not raw.size:
+        return 0.0
     return float((is_measured(raw, saturated=True) & ~is_measured(raw)).mean())
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from distill.data.files.pairs import Pair, PictureReader
 from distill.data.files.png import encode_depth
 from distill.data.files.probing import Facts, probe
-from distill.data.files.reading import DecodeError, NotDepth, Units, read_depth, read_image
+from distill.data.files.reading import DecodeError, NotDepth, Units, read_depth, read_image, saturated_share
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -236,3 +236,4 @@ def test_arrays_that_are_no_depth_are_refused(tmp_path, values):
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(NotDepth, match=r"a\.npy is a .* expected a 16-bit single-channel depth map"):
         read_depth(tmp_path / "a.npy")
+    assert saturated_share(tmp_path / "a.npy") == 0
