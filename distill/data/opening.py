@@ -42,11 +42,6 @@ class Source:
         Raises:
             UserError: If the data are not there or not what they should be.
         """
-        if self.depth_scale is not None and self.name != "folder":
-            raise UserError(
-                f"a depth scale of {self.depth_scale:g} is given for {self.name}, whose files have one of their own: "
-                "leave it out, or name the data set folder"
-            )
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")
@@ -65,11 +60,20 @@ class Source:
             )
         listed = named or self.usual(part)
         if self.name == "kitti":
-            return find_kitti(self.root, listed or f"eigen_{part}", self.truth)  # type: ignore[arg-type]
+            return self.unscaled(find_kitti(self.root, listed or f"eigen_{part}", self.truth))  # type: ignore[arg-type]
         if self.name == "nyu":
-            return find_nyu(self.root, listed or part, self.truth)  # type: ignore[arg-type]
+            return self.unscaled(find_nyu(self.root, listed or part, self.truth))  # type: ignore[arg-type]
         root, pairs, half = listed if isinstance(listed, tuple) else (self.root, Path(named) if named else None, "")
         return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera, half)
+
+    def unscaled(self, contents: Contents) -> Contents:
+        """The contents of a set whose files have a scale of their own; refused where another is declared."""
+        if self.depth_scale is not None:
+            raise UserError(
+                f"a depth scale of {self.depth_scale:g} is given for {self.name}, whose files have one of their own: "
+                "leave it out, or name the data set folder"
+            )
+        return contents
 
     def usual(self, part: Part) -> Path | str | tuple[Path, Path | None, str] | None:
         """What a half is read from where no list is named; None where there is no such half."""

@@ -103,10 +103,11 @@ def test_values_that_are_no_measurements_are_noted(check, own_streets):
     assert any("25.00% of the pixels of depth hold the largest value" in note for note in report["notes"])
 
 
-@pytest.mark.parametrize("data", ["kitti", "nyu"])
-def test_a_scale_is_refused_for_files_of_a_known_one(refused, own_streets, data):
-    message = refused("data", "check", "--data", data, "--root", own_streets, "--depth-scale", 100)
-    assert f"a depth scale of 100 is given for {data}" in message
+def test_a_scale_is_refused_for_files_of_a_known_one(refused, tmp_path):
+    write(tmp_path / "study_0001/rgb_00001.png", np.zeros((480, 640, 3), np.uint8))
+    write(tmp_path / "study_0001/sync_depth_00001.png", np.full((480, 640), 999, np.uint16))
+    message = refused("data", "check", "--data", "nyu", "--root", tmp_path, "--depth-scale", 100)
+    assert "a depth scale of 100 is given for nyu" in message
 
 
 def test_images_in_both_halves_are_reported(check, own_streets):
