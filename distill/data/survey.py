@@ -196,7 +196,7 @@ def check_files(dataset: DepthDataset, max_faults: float, progress: Progress | N
     seen = survey(contents, progress=progress)
     for problem in file_problems(contents, seen, max_faults):
         raise UserError(problem)
-    if not (contents.images_only or (seen.depths and seen.depths.in_range)):
+    if not (contents.images_only or (seen.depths and seen.depths.in_range >= LEAST_IN_RANGE)):
         check_truth(dataset)
     return seen
 
