@@ -6,16 +6,18 @@ import inspect
 from pathlib import Path
 
 import timm
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from students.cnn import CNNStudent
 from students.inherit import Inheritance
 from students.lg_conv import LGConv
 from students.pruned_dpt import DPTStudent
-from students.student import CONFIG, WEIGHTS, Student, read_config, save_student
+from students.recipe import check_options, read_config
+from students.student import CONFIG, WEIGHTS, Student, save_student
 from teachers import DPT_CONFIGS
+from teachers.checkpoints import fill
+from teachers.mismatch import differences, shapes
+from teachers.weight_files import read_state_dict
 
 __all__ = [
     "CNNStudent",
@@ -57,6 +59,7 @@ def create_student(name: str, **options: object) -> Student:
             owners = [kind for kind, other in KINDS.items() if key in options_of(other)]
             hint = f", which is a {owners[0]}'s" if owners else ""
             raise ValueError(f"{name} has no option {key}{hint}; its options are {', '.join(known)}")
+    check_options(name, kind_of(name), options)
     return kind_of(name)(name, **options)
 
 
@@ -80,16 +83,18 @@ def load_student(folder: str | Path) -> Student:
 
     Raises:
         FileNotFoundError: If the folder holds none.
-        ValueError: If its weights are damaged or do not fit its configuration.
+        ValueError: If its weights are damaged, hold NaN or do not fit its configuration, or that is none of a student.
     """
     place, config = read_config(folder)
-    student = create_student(config["student"], **{**config["options"], "pretrained": False})
     try:
-        student.load_state_dict(load_file(place / WEIGHTS))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG} or is damaged: {reason}") from error
-    student.metadata = config.get("metadata") or {}
+        student = create_student(config["student"], **{**config["options"], "pretrained": False})
+    except ValueError as error:
+        raise ValueError(f"{place / CONFIG}: {error}") from error
+    weights = read_state_dict(place / WEIGHTS)
+    if found := differences(shapes(student.state_dict()), shapes(weights)):
+        raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(found)}")
+    fill(student, weights, str(place / WEIGHTS))
+    student.metadata = config["metadata"]
     return student.eval()
 
 

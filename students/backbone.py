@@ -16,6 +16,7 @@ from timm.models.swin_transformer import SwinTransformerBlock, window_partition,
 from torch import Tensor, nn
 
 from students.lg_conv import wrap_lg_conv
+from teachers.checkpoints import check_values
 from teachers.model import replace_modules
 from teachers.weight_files import read_state_dict
 
@@ -115,8 +116,9 @@ def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: s
     if unfit:
         raise ValueError(
             f"{source} is no checkpoint of timm's {name}: {len(unfit)} of {len(wanted)} tensors are missing or of "
-            f"another shape, such as {unfit[0]}; give the backbone that it is of"
+            f"another shape, such as {unfit[0]} (it holds {next(iter(state))}); give the backbone that it is of"
         )
+    check_values(weights, wanted, source)
     net.load_state_dict(weights)
 
 

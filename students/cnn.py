@@ -13,7 +13,10 @@ from students.backbone import Backbone
 from students.inherit import trained_student
 from students.lg_conv import LGConv
 from students.student import WEIGHTS, Student
+from teachers.checkpoints import check_values
 from teachers.weight_files import Json, read_state_dict
+
+LARGEST = 4096  # of width and bins, which take memory before any weight is read
 
 
 def conv_norm(inputs: int, outputs: int) -> nn.Sequential:
@@ -130,6 +133,8 @@ class CNNStudent(Student):
         super().__init__()
         if not 0 < min_depth < max_depth:
             raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
+        if not (0 < width <= LARGEST and 0 < bins <= LARGEST):
+            raise ValueError(f"width and bins must lie between 1 and {LARGEST}, got {width} and {bins}")
         trained = None if checkpoint is None else trained_student(Path(checkpoint))
         self.encoder = Backbone(
             backbone,
@@ -157,7 +162,8 @@ def continue_from(student: CNNStudent, folder: Path, recipe: Json) -> None:
         if not key.startswith("local.")
     ]
     try:
-        left = student.load_state_dict(read_state_dict(folder / WEIGHTS), strict=False)
+        weights = read_state_dict(folder / WEIGHTS)
+        left = student.load_state_dict(weights, strict=False)
         fits = set(left.missing_keys) <= set(new) and not left.unexpected_keys
     except RuntimeError:  # shapes differ
         fits = False
@@ -166,3 +172,6 @@ def continue_from(student: CNNStudent, folder: Path, recipe: Json) -> None:
             f"{folder} holds a {recipe['student']} with the options {recipe['options']}, which does not fit a "
             f"{student.recipe['student']} with {student.recipe['options']}; give the student the same"
         )
+    wanted = student.state_dict()
+    local = {key: key if key in wanted else ".local.".join(key.rsplit(".", 1)) for key in weights}
+    check_values({local[key]: value for key, value in weights.items()}, wanted, str(folder / WEIGHTS))

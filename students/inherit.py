@@ -9,7 +9,8 @@ from pathlib import Path
 
 from students.backbone import create_timm
 from students.performer import PerformerAttention
-from students.student import WEIGHTS, read_config
+from students.recipe import NotAStudent, read_config
+from students.student import WEIGHTS
 from teachers import DPT, DPT_CONFIGS, SHIPPED
 from teachers.checkpoints import Source, check_values, open_checkpoint
 from teachers.weight_files import Json, StateDict
@@ -96,7 +97,7 @@ def trained_student(path: Path) -> tuple[Path, Json] | None:
     """The folder and the recipe of a trained student, by its folder or its file of weights, None for others."""
     try:
         return read_config(path.parent if path.name == WEIGHTS else path)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotAStudent):
         return None
 
 

@@ -9,6 +9,7 @@ from teachers.model import no_autocast
 from teachers.vit import Attention
 
 DEFAULT_FEATURES = 256  # about d log d for the 64 channels of a ViT-B head
+MOST_FEATURES = 2**16
 
 
 def orthogonal_features(count: int, width: int, generator: torch.Generator | None = None) -> Tensor:
@@ -62,15 +63,18 @@ class PerformerAttention(Attention):
             at 2 * M tokens.
 
     Raises:
-        ValueError: If `features` is less than 1, or the heads do not divide the width.
+        ValueError: If `features` is less than 1 or more than `MOST_FEATURES`, or the heads do not divide the width.
     """
 
     projection: Tensor
 
     def __init__(self, width: int, heads: int, features: int = DEFAULT_FEATURES) -> None:
         super().__init__(width, heads)
-        if features < 1:
-            raise ValueError(f"random_features must be at least 1, got {features}; {DEFAULT_FEATURES} is the default")
+        if not 1 <= features <= MOST_FEATURES:
+            raise ValueError(
+                f"random_features must be at least 1 and at most {MOST_FEATURES}, got {features}; {DEFAULT_FEATURES} "
+                "is the default"
+            )
         # A buffer: a loaded student must give what the saved one gave.
         self.register_buffer("projection", orthogonal_features(features, width // heads))
 

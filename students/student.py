@@ -114,28 +114,3 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
         (part / CARD).write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
         for file in (WEIGHTS, CONFIG, CARD):
             os.replace(part / file, folder / file)
-
-
-def read_config(folder: str | Path) -> tuple[Path, Json]:
-    """The folder that holds a student's files (itself, or its `student/`) and the content of its `config.json`.
-
-    Raises:
-        FileNotFoundError: If neither holds one.
-        ValueError: If the file is not a student's.
-    """
-    folder = Path(folder)
-    places = [place for place in (folder / "student", folder) if (place / CONFIG).is_file()]
-    place = next((place for place in places if (place / WEIGHTS).is_file()), None)
-    if place is None:
-        raise FileNotFoundError(
-            f"no student in {folder}: expected {WEIGHTS} and {CONFIG} there or in its student/ folder"
-        )
-    try:
-        config: Json = json.loads((place / CONFIG).read_text())
-        if not (isinstance(config["student"], str) and isinstance(config["options"], dict)):
-            raise TypeError
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{place / CONFIG} is not a student's configuration; write it again with save_student"
-        ) from error
-    return place, config

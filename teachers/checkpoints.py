@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from timm.layers import resample_abs_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
 
 from teachers import huggingface
 from teachers.dpt import DPT
@@ -137,11 +137,11 @@ def check_values(weights: StateDict, wanted: StateDict, what: str) -> None:
     for key, value in weights.items():
         if wanted[key].is_floating_point() and value.dtype not in FLOATS:
             raise ValueError(f"{what}: {key} holds {value.dtype}, expected floating-point weights, not quantised ones")
-        if not value.isfinite().all():
+        if not value.to(wanted[key].dtype).isfinite().all():  # as the network would hold it
             raise ValueError(f"{what}: {key} holds NaN or infinity; download or copy the file again")
 
 
-def fill(model: DPT, weights: StateDict, what: str) -> None:
+def fill(model: nn.Module, weights: StateDict, what: str) -> None:
     """Give `model` the values of `weights`, in memory of its own; `weights` is emptied on the way.
 
     Copied, because a model must follow neither the dict it came from nor the file that may still lie mapped behind it.

@@ -47,6 +47,8 @@ class DPTConfig:
             raise ValueError(f"hooks must be {wanted} increasing block numbers from 0, got {tuple(self.hooks)}")
         if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"heads={self.heads} does not divide the width {self.width}; choose a divisor such as 1")
+        if self.invert and self.scale == 0:
+            raise ValueError("scale must not be 0 where the output is inverted: one depth would be everywhere")
         if not 0 < self.resolution_scale <= 1:
             raise ValueError(f"resolution_scale must lie in (0, 1], got {self.resolution_scale}")
         if self.resolution_scale * self.grid < 1:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from teachers.dpt import DPTConfig
 from teachers.vit import READOUTS
-from teachers.weight_files import Json
+from teachers.weight_files import Json, read_json
 
 HEAD_HIDDEN = 32  # fixed in DPTForDepthEstimation
 LAYER_NORM_EPS = 1e-6  # ours and the published networks'; DPTConfig's default is 1e-12
@@ -18,10 +17,10 @@ def read_config(checkpoint: str | Path) -> Json:
     checkpoint = Path(checkpoint)
     path = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
     try:
-        facts = json.loads(path.read_text())
-        kind = facts.get("model_type")
-    except (OSError, ValueError, AttributeError):
+        facts = read_json(path)
+    except (OSError, ValueError):
         return {}
+    kind = facts.get("model_type")
     if kind not in (None, "dpt"):
         raise ValueError(f"{path} describes a model of type {kind!r}, expected 'dpt'; give the files of a DPT")
     return facts if kind else {}

@@ -16,6 +16,21 @@ from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
 
 Shapes = Mapping[str, torch.Size]
 POSITIONS = "encoder.vit.pos_embed"
+# Other depth networks, by the beginning of a name that only they have.
+OTHERS = {
+    r"encoder\.net\.": "a student's; give its folder as the teacher",
+    r"encoder\.base_model\.": "BTS",
+    r"glpn\.": "GLPN of Hugging Face",
+    r"encoder\.patch_embed1\.": "GLPDepth",
+    r"crf\d\.": "NeWCRFs",
+    r"adaptive_bins_layer\.": "AdaBins",
+    r"core\.core\.": "ZoeDepth",
+    r"(depth_head|pretrained\.blocks)\.|backbone\.encoder\.layer\.\d+\.layer_scale1\.": "Depth Anything",
+    r"pretrained\.(layer1|model\.layers)\.": "MiDaS on another backbone",
+    r"pixel_encoder\.": "UniDepth",
+    r"decoder\.\d+\.conv\.": "monodepth2",
+    r"encoder\.patch_encoder\.": "Depth Pro",
+}
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -69,23 +84,32 @@ def explain(config: DPTConfig, wanted: Shapes, held: Shapes, unknown: Sequence[s
         held: Tensors of the file, under our names.
         unknown: Keys of the file that have no name of ours.
     """
+    found = differences(wanted, held, unknown)
+    surplus = [*unknown, *(held.keys() - wanted.keys())]
+    other = next((name for mark, name in OTHERS.items() if any(re.match(mark, key) for key in surplus)), None)
+    if surplus and not wanted.keys() & held.keys():
+        this = f"another architecture{f', {other}' if other else ''}"
+        return f"no name in common, such as {min(surplus)}: this is a checkpoint of {this}"
+    if other:
+        found.insert(0, f"this is a checkpoint of another architecture, {other}")
+    if found and (advice := advise(config, wanted, held)):
+        found.insert(0, advice)
+    return "; ".join(found)
+
+
+def differences(wanted: Shapes, held: Shapes, unknown: Sequence[str] = ()) -> list[str]:
+    """In what the tensors of a file differ from those of a network: how many, and the first of them."""
     missing, surplus = sorted(wanted.keys() - held.keys()), sorted([*(held.keys() - wanted.keys()), *unknown])
     wrong = sorted(key for key in wanted.keys() & held.keys() if wanted[key] != held[key])
-    if not (missing or surplus or wrong):
-        return ""
-    if not wanted.keys() & held.keys():
-        ours = surplus[0].startswith(("encoder.", "decoder."))
-        hint = ", a student's; give its folder as the teacher" if ours else ""
-        return f"no name in common, such as {surplus[0]}: this is a checkpoint of another architecture{hint}"
-    differences = [advice] if (advice := advise(config, wanted, held)) else []
+    found = []
     if wrong:
         sizes = f"expected {tuple(wanted[wrong[0]])}, got {tuple(held[wrong[0]])}"
-        differences.append(f"{len(wrong)} tensors of another shape, such as {wrong[0]}: {sizes}")
+        found.append(f"{len(wrong)} tensors of another shape, such as {wrong[0]}: {sizes}")
     if missing:
-        differences.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
+        found.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
     if surplus:
-        differences.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
-    return "; ".join(differences)
+        found.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
+    return found
 
 
 def advise(config: DPTConfig, wanted: Shapes, held: Shapes) -> str | None:

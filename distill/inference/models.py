@@ -73,7 +73,7 @@ def published_data(model: str) -> str:
 def trained_size(model: str) -> tuple[int, int] | None:
     """The size that a student saw its images at while training, None where it saw them as they are."""
     try:
-        saved = read_config(model)[1].get("metadata", {}).get("input_size")
+        saved = read_config(model)[1]["metadata"].get("input_size")
     except (FileNotFoundError, ValueError):
         return None
     return (int(saved[0]), int(saved[1])) if saved else None

@@ -78,6 +78,14 @@ def test_a_file_of_another_network_is_refused(plain_file):
         create_student("test_efficientnet", checkpoint=plain_file[0])
 
 
+def test_a_file_with_nan_is_refused(plain_file, tmp_path):
+    state = {key: value.clone() for key, value in plain_file[1].items()}
+    next(iter(state.values())).fill_(torch.nan)
+    save_file(state, tmp_path / "spoilt.safetensors")
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        create_student("test_resnet", checkpoint=tmp_path / "spoilt.safetensors")
+
+
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*absent\.pt"):
         create_student("test_resnet", checkpoint=tmp_path / "absent.pt")

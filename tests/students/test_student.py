@@ -1,6 +1,7 @@
 """A student's folder, at home and on the Hub, with its card; and the parts that do not learn."""
 
 import json
+import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -11,6 +12,7 @@ import pytest
 import timm
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from distill.data import DATA_SETS
 from students import CNNStudent, Student, create_student, load_student, save_student
@@ -117,13 +119,16 @@ def test_a_folder_with_one_of_the_two_files_holds_no_student(folder, missing):
 def test_weights_that_were_cut_short_are_refused(folder, share):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    assert refusal(folder).startswith(f"{path} does not fit its config.json or is damaged: ")
+    assert refusal(folder).startswith(f"{path} is not a readable checkpoint")
 
 
 def test_weights_of_another_student_are_refused(make_student, folder, tmp_path):
     save_student(make_student("test_efficientnet"), tmp_path / "other")
     (folder / "model.safetensors").write_bytes((tmp_path / "other/model.safetensors").read_bytes())
-    assert "does not fit its config.json or is damaged" in refusal(folder)
+    message = refusal(folder)
+    assert "model.safetensors does not fit its config.json: " in message
+    assert "missing, such as decoder.up.0.convs.0.0.weight" not in message  # both have it, of another shape
+    assert re.search(r"another shape, such as decoder\.\S+: expected \(\d.*got \(\d", message)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,76 @@ def test_a_configuration_with_unknown_parts_is_refused(folder, change, message):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert message in refusal(folder)
+
+
+def changed_config(folder, change):
+    """The file with one value of it, by its dotted key, replaced."""
+    config = json.loads((folder / "config.json").read_text())
+    key, value = change
+    *parents, last = key.split(".")
+    place = config
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("options.width", value) for value in ("8", None, 8.0, [8], True, 0, -1, 10**9, 10**400)],
+        *[("options.bins", value) for value in (8.0, 10**9)],
+        *[("options.max_depth", value) for value in (None, "80", float("nan"), float("inf"), 1e300)],
+        *[("options.lg_conv", value) for value in (1, "yes")],
+        *[("options.checkpoint", value) for value in ("/etc/passwd", None)],
+        *[("metadata", value) for value in ([], "scenes", 3)],
+        *[("metadata.input_size", value) for value in ([64], [0, 0], "64x64", [64, 64.5], [10**9, 64], [64, 64, 3])],
+        *[("metadata.data", value) for value in (3, ["kitti"])],
+        ("format", 2),
+        ("surprise", 1),
+    ],
+)
+def test_a_value_that_no_student_has_is_refused_by_its_key(folder, key, value):
+    changed_config(folder, (key, value))
+    message = refusal(folder)
+    assert "config.json: " in message
+    assert key.rpartition(".")[2] in message
+
+
+@pytest.mark.parametrize("key", ["metadata", "metadata.input_size", "metadata.teacher"])
+def test_what_is_not_known_of_the_training_may_be_null(folder, key):
+    changed_config(folder, (key, None))
+    assert isinstance(load_student(folder).metadata, dict)
+
+
+@pytest.mark.parametrize(
+    "name", ["hf-hub:a/b", "hf_hub:a/b", "HF-HUB:a/b", "local-dir:/tmp/a", "https://a.org/b", "timm/b"]
+)
+def test_names_in_a_file_are_looked_up_among_timms_own_alone(folder, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", pytest.fail)
+    changed_config(folder, ("student", name))
+    assert "no name of timm's own" in refusal(folder)
+    save_student(create_student("dpt_micro", hooks=(0, 1)), tmp_path / "dpt")
+    changed_config(tmp_path / "dpt", ("options.encoder", name))
+    assert "no name of timm's own" in refusal(tmp_path / "dpt")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"student": ' + "[" * 10**5, '{"a":' * 10**5, '{"student": "test_resnet", "options": 1}']
+)
+def test_json_of_any_depth_is_no_configuration(folder, text):
+    (folder / "config.json").write_text(text)
+    assert "is not a student's configuration" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder, value):
+    weights = load_file(folder / "model.safetensors")
+    weights["decoder.final.bias"].fill_(value)
+    save_file(weights, folder / "model.safetensors")
+    assert "decoder.final.bias holds NaN or infinity" in refusal(folder)
+    with pytest.raises(ValueError, match=r"decoder\.final\.bias holds NaN or infinity"):
+        create_student("test_resnet", lg_conv=True, width=16, bins=8, checkpoint=folder)
 
 
 def test_a_pruned_dpt_keeps_its_hooks_and_heads(tmp_path):

@@ -193,6 +193,25 @@ def test_a_cnn_student_is_sent_to_its_folder():
     assert message.endswith("another architecture, a student's; give its folder as the teacher")
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("encoder.base_model.conv0.weight", "BTS"),
+        ("glpn.encoder.block.0.0.layer_norm_1.weight", "GLPN"),
+        ("pretrained.blocks.0.ls1.gamma", "Depth Anything"),
+    ],
+)
+def test_another_depth_network_is_called_by_its_name(key, name):
+    message = refusal({key: torch.ones(1), "decoder.stages.0.convolution.bias": torch.ones(1)})
+    assert f"a checkpoint of another architecture, {name}" in message
+    assert "student" not in message
+
+
+def test_what_a_smaller_precision_cannot_hold_is_refused(state):
+    state["encoder.vit.cls_token"] = torch.full_like(state["encoder.vit.cls_token"], 1e300, dtype=torch.float64)
+    assert "encoder.vit.cls_token holds NaN or infinity" in refusal(state)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(state, value):
     state["encoder.vit.cls_token"][0, 0, 3] = value

@@ -1,7 +1,10 @@
+import argparse
 import json
 import pickle
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -44,12 +47,34 @@ WRAPPINGS = {
     "compiled": lambda s: {"model": {f"_orig_mod.module.{k}": v for k, v in s.items()}},
     "frozen": lambda s: {f"model.{k}": v for k, v in s.items()},
     "numbered": lambda s: s | {0: torch.ones(1)},
+    "running mean": lambda s: {"state_dict_ema": s, "epoch": 3},
+    "beside its running mean": lambda s: {"ema": {k: v + 1 for k, v in s.items()}, "net": s},
+    "averaged": lambda s: {"n_averaged": torch.tensor(3)} | {f"module.{k}": v for k, v in s.items()},
+    "unheard of": lambda s: {"generator": {"weights_of_it": s}, "step": 3, "optimizer": {"state": {0: torch.ones(1)}}},
+    "half of it compiled": lambda s: {k.replace("encoder.", "encoder._orig_mod."): v for k, v in s.items()},
+    "half of it parallel": lambda s: {k.replace("encoder.", "encoder.module."): v for k, v in s.items()},
+    "checkpointed and sharded": lambda s: {
+        k.replace("blocks.", "_fsdp_wrapped_module.blocks._checkpoint_wrapped_module."): v for k, v in s.items()
+    },
+    "arguments": lambda s: {"model": s, "args": argparse.Namespace(lr=0.1, output=Path("runs"))},
+    "scalars of NumPy": lambda s: {"model": s, "best": np.float64(0.1), "curve": np.arange(3), "at": np.int32(2)},
 }
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_what_trainers_wrap_around_a_state_dict_is_taken_off(tmp_path, state, assert_same, wrapping):
     assert_same(read_state_dict(save(WRAPPINGS[wrapping](state), tmp_path / "a.pt", "zip")), state)
+
+
+def test_two_networks_in_one_file_are_named(tmp_path, state):
+    path = save({"generator": state, "discriminator": state}, tmp_path / "a.pt", "zip")
+    with pytest.raises(ValueError, match=r"got 'generator', 'discriminator'; save the one that is meant"):
+        read_state_dict(path)
+
+
+def test_names_that_would_fall_together_stay_apart(tmp_path, state, assert_same):
+    twice = {"w": torch.ones(1), "_orig_mod.w": torch.zeros(1)}
+    assert_same(read_state_dict(save(twice, tmp_path / "a.pt", "zip")), twice)
 
 
 # -------------------------------------------------------------------------------------------------------------- folders
@@ -187,6 +212,55 @@ def test_a_git_lfs_pointer_is_reported_from_the_weights(tmp_path):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1368490184\n")
     with pytest.raises(ValueError, match="is a git-lfs pointer, not the weights; fetch them with git lfs pull"):
         read_state_dict(tmp_path)
+
+
+class Settings:
+    """A class of somebody's program."""
+
+
+def test_a_class_that_cannot_be_read_is_named(tmp_path, state):
+    path = save({"state_dict": state, "settings": Settings()}, tmp_path / "model.pt", "zip")
+    with pytest.raises(ValueError, match=rf"its {__name__}\.Settings contains code.*model\.state_dict\(\)"):
+        read_state_dict(path)
+
+
+def packed(path, state):
+    """A checkpoint whose zip somebody packed again, compressed."""
+    with ZipFile(save(state, path.with_suffix(".plain"), "zip")) as old, ZipFile(path, "w", ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return path
+
+
+def test_a_zip_that_was_packed_again_is_read_as_numbers_only_after_unpacking(tmp_path, state, assert_same):
+    state = {"zeros": torch.cat([torch.zeros(400), torch.rand(400)])} | state
+    assert_same(read_state_dict(packed(tmp_path / "a.pt", state)), state)
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path):
+    with pytest.raises(ValueError, match=r"would unpack to \d+ bytes"):
+        read_state_dict(packed(tmp_path / "a.pt", {"zeros": torch.zeros(10**6)}))
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+    path = save({"w": torch.ones(1).expand(10**6, 10**6)}, tmp_path / "a.pt", "zip")
+    with pytest.raises(ValueError, match="w has no value of its own for every element"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"\x89HDF\r\n", b"\x1f\x8b\x08"])
+def test_what_is_no_checkpoint_at_all_is_called_what_it_is(tmp_path, content):
+    path = tmp_path / "model.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.pth is (a web page|an HDF5|compressed)"):
+        read_state_dict(path)
+
+
+def test_json_of_any_depth_is_refused_in_words(tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text('{"weight_map": ' + "[" * 10**5)
+    with pytest.raises(ValueError, match="is not a readable checkpoint"):
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize(
