@@ -21,6 +21,7 @@ from teachers.model import replace_modules
 from teachers.weight_files import read_state_dict
 
 STRIDES = (4, 8, 16, 32)
+TRIED = (96, 160)  # an image on which a network shows what its maps are
 
 
 class AnySizeBlock(SwinTransformerBlock):
@@ -88,19 +89,28 @@ def fetch(name: str, pretrained: bool, **options: bool | int) -> nn.Module:
         raise ValueError(f"timm has no ImageNet weights for {name!r}; use pretrained=false") from error
 
 
-def check_sizes(net: nn.Module, name: str) -> None:
-    """Raise ValueError if a network that was made for one size of images refuses others, by trying."""
-    config = vars(net).get("pretrained_cfg", {})
-    if not config.get("fixed_input_size"):
-        return
-    training = net.training
+def check_maps(net: nn.Module, name: str, levels: list[int], channels: tuple[int, ...]) -> None:
+    """Raise ValueError unless the maps at these levels are what the network says of them, by trying.
+
+    Some networks take images of one size only; others do not pad, so that their maps lie elsewhere than a stride says.
+    """
+    training, (height, width) = net.training, TRIED
     try:
         with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, 96, 160))
+            maps = net.eval()(torch.zeros(1, 3, height, width))
     except (AssertionError, RuntimeError, ValueError) as error:
-        size = "x".join(map(str, config["input_size"][1:]))
+        config = vars(net).get("pretrained_cfg", {})
+        size = "x".join(map(str, config.get("input_size", ())[1:])) or "another size"
         raise ValueError(f"{name!r} takes images of {size} only, students any size; choose another backbone") from error
     net.train(training)
+    for level, stride, count in zip(levels, STRIDES, channels, strict=True):
+        expected = sorted((1, count, height // stride, width // stride))
+        if sorted(maps[level].shape) != expected:  # some have the channels last
+            got = "x".join(map(str, maps[level].shape))
+            raise ValueError(
+                f"{name!r} makes a map of {got} at stride {stride} of an image of {height}x{width}, expected {count} "
+                f"channels of {height // stride}x{width // stride}; choose another backbone"
+            )
 
 
 def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
@@ -134,8 +144,8 @@ class Backbone(nn.Module):
 
     Raises:
         FileNotFoundError: If there is no file of weights.
-        ValueError: If timm does not know the name, a stride is missing, only images of one size are taken, or the
-            weights are another network's.
+        ValueError: If timm does not know the name, a stride is missing or not kept, only images of one size are taken,
+            or the weights are another network's.
     """
 
     mean: Tensor
@@ -153,11 +163,11 @@ class Backbone(nn.Module):
             raise ValueError(
                 f"{name!r} has maps at strides {reductions}, but {missing} are needed; choose another backbone"
             )
-        check_sizes(self.net, name)
-        if weights is not None:
-            load_plain(self.net, read_state_dict(weights), str(weights), name)
         self.levels = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES]
         self.channels = tuple(channels[i] for i in self.levels)
+        check_maps(self.net, name, self.levels, self.channels)
+        if weights is not None:
+            load_plain(self.net, read_state_dict(weights), str(weights), name)
         self.channels_last = vars(self.net).get("output_fmt") == Format.NHWC
         if lg_conv:
             stride_8 = info.module_name(self.levels[1])

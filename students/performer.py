@@ -87,4 +87,4 @@ class PerformerAttention(Attention):
         """As of `Attention`, in the precision of `v`."""
         with no_autocast(q.device.type):
             q, k, wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
-            return favor_attention(q, k, wide, self.projection).to(v.dtype)
+            return favor_attention(q, k, wide, self.projection.to(q.dtype)).to(v.dtype)

@@ -50,6 +50,9 @@ def unlike_ours(vit: nn.Module) -> str | None:
     usual = {"cls_token", "blocks.0.attn.qkv.bias"} <= state.keys()
     if not usual or len(state["blocks.0.mlp.fc1.weight"]) != 4 * vit.embed_dim:
         return "it lacks the class token, the biases or the width of the usual MLP"
+    block = vars(vit.blocks[0])["_modules"]
+    if type(block["mlp"].act) is not nn.GELU or block["mlp"].act.approximate != "none" or block["norm1"].eps > 1e-6:
+        return f"its activation or epsilon is another ({block['mlp'].act}, {block['norm1'].eps})"
     return None
 
 

@@ -15,7 +15,7 @@ from teachers import huggingface
 from teachers.dpt import DPT
 from teachers.key_maps import ENCODER, NAMINGS, Translation, to_ours
 from teachers.mismatch import POSITIONS, block_of, blocks_in, explain, grid_in, shapes
-from teachers.weight_files import StateDict, read_state_dict, unwrap
+from teachers.weight_files import Json, StateDict, read_state_dict, unwrap
 
 Source = str | Path | Mapping[str, Tensor]
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -63,17 +63,21 @@ def load_checkpoint(model: DPT, source: Source, name: str | None = None) -> Load
     """
     held, what = open_checkpoint(source)
     wanted = model.state_dict()
-    facts = huggingface.read_config(source) if held.naming == "huggingface" and isinstance(source, str | Path) else {}
     difference = (
         (encoder_alone(held) if held.encoder_only else "")
         or explain(model.config, shapes(wanted), shapes(held.weights), held.unknown)
-        or huggingface.contradiction(facts, model.config)
+        or huggingface.contradiction(facts_beside(source, held), model.config)
     )
     if difference:
         raise ValueError(f"{what}{f' as {name}' if name else ''} does not fit: {difference}")
     notes = conversions(held.weights, wanted)
     fill(model, held.weights, what)
     return LoadReport(what, held.naming, tuple(wanted), held.unused, notes=notes)
+
+
+def facts_beside(source: Source, held: Translation) -> Json:
+    """What Hugging Face's `config.json` says beside weights of its naming; nothing beside others."""
+    return huggingface.read_config(source) if held.naming == "huggingface" and isinstance(source, str | Path) else {}
 
 
 def encoder_alone(held: Translation) -> str:
@@ -97,7 +101,9 @@ def load_encoder(model: DPT, source: Source) -> LoadReport:
     held, what = open_checkpoint(source)
     wanted = {key: value for key, value in model.state_dict().items() if key.startswith(ENCODER)}
     weights, notes = fit_encoder(held, wanted)
-    if difference := explain(model.config, shapes(wanted), shapes(weights), held.unknown):
+    difference = explain(model.config, shapes(wanted), shapes(weights), held.unknown)
+    difference = difference or huggingface.contradiction(facts_beside(source, held), model.config, whole=False)
+    if difference:
         raise ValueError(f"{what} as an encoder does not fit: {difference}")
     unused = (*held.unused, *(key for key in held.weights if key not in weights))
     new = tuple(key for key in model.state_dict() if key not in wanted)

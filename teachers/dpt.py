@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from teachers.fusion import FusionDecoder
-from teachers.model import MIN_SIDE, DepthModel, check_image, pad_to_stride
+from teachers.model import MIN_SIDE, DepthModel, pad_to_stride, take_image
 from teachers.stem import ResNetStem, StemConfig
 from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
 
@@ -161,10 +161,11 @@ class DPT(DepthModel):
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""
-        check_image(image)
+        image = take_image(image, self.encoder)
         if self.config.resolution_scale != 1:
             size = inner_size((image.shape[-2], image.shape[-1]), self.config.resolution_scale)
-            image = shrink(image, size)
+            wide = image.to(torch.promote_types(image.dtype, torch.float32))  # a CPU has no other antialiasing
+            image = shrink(wide, size).to(image.dtype)
         return self.encoder((pad_to_stride(image) - 0.5) / 0.5)
 
 

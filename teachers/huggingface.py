@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from reprlib import repr
 
 from teachers.dpt import DPTConfig
 from teachers.vit import READOUTS
@@ -10,6 +11,13 @@ from teachers.weight_files import Json, read_json
 
 HEAD_HIDDEN = 32  # fixed in DPTForDepthEstimation
 LAYER_NORM_EPS = 1e-6  # ours and the published networks'; DPTConfig's default is 1e-12
+BIT = {  # the stem, as transformers calls it
+    "model_type": "bit",
+    "layer_type": "bottleneck",
+    "global_padding": "same",
+    "embedding_dynamic_padding": True,
+    "hidden_act": "relu",
+}
 
 
 def read_config(checkpoint: str | Path) -> Json:
@@ -26,17 +34,27 @@ def read_config(checkpoint: str | Path) -> Json:
     return facts if kind else {}
 
 
-def contradiction(facts: Json, config: DPTConfig) -> str | None:
-    """What a `config.json` says otherwise of what weights cannot tell: heads, hooks and the read-out."""
+def contradiction(facts: Json, config: DPTConfig, *, whole: bool = True) -> str | None:
+    """What a `config.json` says otherwise of what weights cannot tell: of the encoder, where `whole` of all of it."""
     if not facts:
         return None
-    hooks = facts.get("backbone_out_indices") or (2, 5, 8, 11)
+    eps, hooks = facts.get("layer_norm_eps", LAYER_NORM_EPS), facts.get("backbone_out_indices") or [2, 5, 8, 11]
+    alike = isinstance(eps, int | float) and 0 <= eps <= LAYER_NORM_EPS  # 1e-12 gives the same to float32's precision
     pairs = {
         "heads": (facts.get("num_attention_heads") or 12, config.heads),
-        "hooks": (tuple(hooks[-len(config.hooks) :]), tuple(config.hooks)),
-        "readout": (facts.get("readout_type") or "project", config.readout),
+        "hidden_act": (facts.get("hidden_act", "gelu"), "gelu"),
+        "layer_norm_eps": (eps, eps if alike else LAYER_NORM_EPS),
     }
-    differences = [f"its config.json says {key}={a}, not {b}" for key, (a, b) in pairs.items() if a != b]
+    if config.stem is not None and isinstance(stem := facts.get("backbone_config") or {}, dict):
+        said = {key: str(stem.get(key, value)).lower() for key, value in BIT.items()}  # transformers writes "SAME"
+        pairs |= {f"backbone_config.{key}": (said[key], str(value).lower()) for key, value in BIT.items()}
+    if whole:
+        pairs |= {
+            "hooks": (tuple(hooks[-len(config.hooks) :]) if isinstance(hooks, list) else hooks, tuple(config.hooks)),
+            "readout": (facts.get("readout_type") or "project", config.readout),
+            "head_in_index": (facts.get("head_in_index", -1), -1),
+        }
+    differences = [f"its config.json says {key}={repr(a)}, not {b!r}" for key, (a, b) in pairs.items() if a != b]
     return differences[0] if differences else None
 
 
@@ -76,10 +94,7 @@ def describe(config: DPTConfig) -> Json:
         "neck_ignore_stages": [0, 1],
         "backbone_featmap_shape": [1, stem.channels[-1], config.grid, config.grid],
         "backbone_config": {
-            "model_type": "bit",
-            "layer_type": "bottleneck",
-            "global_padding": "same",
-            "embedding_dynamic_padding": True,
+            **BIT,
             "depths": list(stem.layers),
             "hidden_sizes": list(stem.channels),
             "embedding_size": stem.width,

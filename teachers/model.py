@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 STRIDE = 32  # of the coarsest map
 MIN_SIDE = 32  # pixels of an image both ways, the smallest that any model takes
+OVERSHOOT = 0.5  # of bicubic resizing at an edge; normalised images go beyond
 
 # What depth values mean: metres, or inverse depth up to a scale and a shift that nobody knows.
 Output = Literal["metric", "relative"]
@@ -42,10 +43,9 @@ class DepthModel(nn.Module):
         """Four maps at strides 4, 8, 16, 32 of the image that the encoder works on, padded to multiples of 32.
 
         Raises:
-            ValueError: If the image is no RGB batch or smaller than 32 pixels.
+            ValueError: If the image is no RGB batch of floats in [0, 1], or smaller than 32 pixels.
         """
-        check_image(image)
-        return self.encoder(pad_to_stride(image))
+        return self.encoder(pad_to_stride(take_image(image, self.encoder)))
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Depth (B, 1, *size) from the four maps."""
@@ -56,13 +56,39 @@ class DepthModel(nn.Module):
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
 
 
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless `image` is a float RGB batch (B, 3, H, W) with both sides at least 32."""
+def take_image(image: Tensor, encoder: nn.Module) -> Tensor:
+    """The image in the precision of the encoder's weights.
+
+    Raises:
+        ValueError: Unless it is a float RGB batch (B, 3, H, W) in [0, 1] with both sides at least 32.
+    """
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"an image batch must be (B, 3, H, W), got {tuple(image.shape)}")
     if min(image.shape[-2:]) < MIN_SIDE:
         raise ValueError(
             f"both sides must be at least {MIN_SIDE} pixels, got {tuple(image.shape[-2:])}; enlarge the image"
+        )
+    check_pixels(image)
+    weight = next((p for p in encoder.parameters() if p.is_floating_point()), image)
+    return image.to(weight.dtype)
+
+
+def check_pixels(image: Tensor) -> None:
+    """Raise ValueError unless pixels are floats in [0, 1], with some room for what resizing overshoots.
+
+    Values are looked at where that costs nothing: on a CPU, and not while a graph is traced.
+    """
+    if not image.is_floating_point():
+        raise ValueError(f"pixels must be floats in [0, 1], got {image.dtype}; give image.float() / 255 for bytes")
+    if type(image) is not Tensor or image.device.type != "cpu" or not image.numel():
+        return
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    low, high = (value.item() for value in image.detach().aminmax())
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+        raise ValueError(
+            f"pixels must lie in [0, 1], got {low:.4g} to {high:.4g}; divide bytes by 255, and leave normalisation to "
+            "the network"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
+from pydantic import NonNegativeInt, TypeAdapter
 from torch import nn
 from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LRScheduler
@@ -29,13 +30,16 @@ class TrainState:
         faults: Files that could not be read.
     """
 
-    step: int = 0
+    step: NonNegativeInt = 0
     best: float = float("inf")
     best_step: int = 0
     validated: int = 0
     skipped: int = 0
     useless: int = 0
     faults: set[str] = field(default_factory=set)
+
+
+STATE = TypeAdapter(TrainState)
 
 
 @dataclass
@@ -74,24 +78,34 @@ class Resumable:
         """
         self._refuse_others(saved)
         try:
-            self.method.load_state_dict(saved["module"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self._put_back(saved)
+        # A state from elsewhere may hold anything under the right names.
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             words = " ".join(str(error).split())
             raise UserError(f"the checkpoint does not fit this run: {words}; choose another --output") from error
+        former = saved["identity"]  # of an earlier version it does not hold all of them
+        return [what for what, digest in self.seen.items() if former.get(what, digest) != digest]
+
+    def _put_back(self, saved: StateDict) -> None:
+        state = STATE.validate_python(saved["state"])
+        learnt = dict(self.method.named_parameters())  # statistics of FAM may be lost where the student goes on
+        for key, value in saved["module"].items():
+            if (key in learnt or key.startswith("student.")) and not value.isfinite().all():
+                raise ValueError(f"{key} holds NaN or infinity")
+        self.method.load_state_dict(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         if self.scaler is not None and saved["scaler"] is not None:
             self.scaler.load_state_dict(saved["scaler"])
         restore_random_states(saved["random"])
-        for key, value in saved["state"].items():
-            setattr(self.state, key, set(value) if key == "faults" else value)
-        former = saved["identity"]  # of an earlier version it does not hold all of them
-        return [what for what, digest in self.seen.items() if former.get(what, digest) != digest]
+        vars(self.state).update(vars(state))
 
     def _refuse_others(self, saved: StateDict) -> None:
         parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}
-        if saved.keys() != parts or saved["state"].keys() != asdict(self.state).keys():
-            parts_there = ", ".join(sorted(saved))
+        whole = isinstance(saved, dict) and saved.keys() == parts
+        whole = whole and all(isinstance(saved[part], dict) for part in parts - {"scaler"})
+        if not whole or saved["state"].keys() != asdict(self.state).keys():
+            parts_there = ", ".join(sorted(map(str, saved))) if isinstance(saved, dict) else type(saved).__name__
             raise UserError(
                 f"the checkpoint holds {parts_there}, not what this version of distill continues from: another wrote "
                 "it; use that one, or choose another --output"

@@ -70,7 +70,7 @@ def read_results(path: Path) -> list[Results]:
         ]
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; write them with distill evaluate --json FILE") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is not a file of results; write one with distill evaluate --json FILE") from error
 
 

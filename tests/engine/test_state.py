@@ -83,6 +83,31 @@ def test_a_state_of_other_parts_is_refused(make_moment, kept, change):
         make_moment().restore(saved)
 
 
+@pytest.mark.parametrize("key", ["state", "identity", "module", "optimizer", "random"])
+@pytest.mark.parametrize("value", [3, [], None, {}, {"step": "x"}])
+def test_a_state_of_other_types_is_refused_in_one_line(make_moment, kept, key, value):
+    saved = kept(make_moment()) | {key: value}
+    with pytest.raises(UserError, match=r"the checkpoint (holds|does not fit)|started with another"):
+        make_moment().restore(saved)
+    with pytest.raises(UserError, match="the checkpoint holds"):
+        make_moment().restore([saved])
+
+
+@pytest.mark.parametrize(("counter", "value"), [("step", -1), ("step", "x"), ("faults", 3), ("best", [])])
+def test_a_counter_that_counts_nothing_is_refused_by_its_name(make_moment, kept, counter, value):
+    saved = kept(make_moment())
+    saved["state"][counter] = value
+    with pytest.raises(UserError, match=f"does not fit this run: .*{counter}"):
+        make_moment().restore(saved)
+
+
+def test_weights_with_nan_are_not_continued(make_moment, kept):
+    saved = kept(make_moment())
+    saved["module"]["weight"].fill_(torch.nan)
+    with pytest.raises(UserError, match="does not fit this run: weight holds NaN"):
+        make_moment().restore(saved)
+
+
 def draw():
     """A few numbers of every generator; an odd count leaves a cached Gaussian behind."""
     gauss = [random.gauss(0, 1) for _ in range(3)]

@@ -106,6 +106,11 @@ def test_a_backbone_without_the_four_strides_is_refused():
         create_student("test_vit", pretrained=False)
 
 
+def test_a_backbone_whose_maps_lie_elsewhere_than_its_strides_say_is_refused():
+    with pytest.raises(ValueError, match=r"'inception_v3' makes a map of .* at stride 4 .*; choose another backbone"):
+        create_student("inception_v3", pretrained=False)
+
+
 def test_lg_conv_without_a_3x3_convolution_is_refused():
     with pytest.raises(ValueError, match="'test_convnext' has no convolution in its stages that lg_conv would wrap"):
         create_student("test_convnext", lg_conv=True, pretrained=False)

@@ -65,6 +65,29 @@ def test_half_precision_autocast_gives_finite_depth_in_float32(student, images, 
     torch.testing.assert_close(depth, student(image), rtol=0.1, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_student_of_another_precision_takes_any_image_and_says_the_same(student, images, dtype):
+    image = images(64, 96)
+    other = copy.deepcopy(student).to(dtype)
+    with torch.no_grad():
+        for given in (image, image.to(dtype)):
+            torch.testing.assert_close(other(given).float(), student(image), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), r"floats in \[0, 1\], got torch.uint8"),
+        (torch.full((1, 3, 64, 64), 255.0), r"\[0, 1\], got 255 to 255; divide bytes by 255"),
+        (torch.full((1, 3, 64, 64), -2.1), r"\[0, 1\], got -2.1"),
+        (torch.full((1, 3, 64, 64), torch.nan), r"\[0, 1\], got nan"),
+    ],
+)
+def test_what_is_no_image_in_0_to_1_is_refused(student, image, message):
+    with pytest.raises(ValueError, match=message):
+        student(image)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_student_compiles_into_one_graph(student, images, training):
     torch.compiler.reset()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import teachers
-from teachers import DPT, create_dpt
+from teachers import DPT, create_dpt, load_encoder
 from teachers.huggingface import contradiction, describe, read_config
 from teachers.key_maps import NAMINGS, from_ours
 from teachers.stem import StemConfig
@@ -103,7 +103,7 @@ def test_what_weights_cannot_tell_is_compared_with_the_folder(tmp_path, tiny_con
     config = tiny_config("plain", head_hidden=32, readout="add")
     other = {"heads": 4, "hooks": (0, 2, 3, 4), "readout": "ignore"}[option]
     facts = describe(tiny_config("plain", head_hidden=32, **{"readout": "add", option: other}))
-    assert contradiction(facts, config) == f"its config.json says {option}={other}, not {getattr(config, option)}"
+    assert contradiction(facts, config) == f"its config.json says {option}={other!r}, not {getattr(config, option)!r}"
     assert contradiction(describe(config), config) is None
 
 
@@ -113,6 +113,43 @@ def test_a_folder_with_other_heads_is_refused(tmp_path, tiny_config, monkeypatch
     with pytest.raises(ValueError, match=r"as small does not fit: its config\.json says heads=4, not 2"):
         create_dpt("small", folder)
     create_dpt("small", folder, heads=4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_act", "relu"),
+        ("hidden_act", None),
+        ("layer_norm_eps", 1e-5),
+        ("layer_norm_eps", "1e-6"),
+        ("head_in_index", 0),
+        ("backbone_out_indices", 3),
+        ("num_attention_heads", [2]),
+    ],
+)
+def test_a_computation_that_weights_do_not_show_is_compared(tiny_config, key, value):
+    config = tiny_config("plain", head_hidden=32)
+    said = contradiction(describe(config) | {key: value}, config)
+    assert str(value) in said
+
+
+@pytest.mark.parametrize("key", ["hidden_act", "global_padding", "layer_type"])
+def test_the_stem_of_a_folder_is_compared_too(tiny_config, key):
+    config = tiny_config("hybrid", head_hidden=32, stem=STEM, channels=(32, 64, 16, 20), hooks=(1, 2))
+    facts = describe(config)
+    facts["backbone_config"][key] = "other"
+    assert f"backbone_config.{key}='other'" in contradiction(facts, config)
+
+
+def test_the_published_epsilon_is_ours_to_the_precision_of_floats(tiny_config):
+    config = tiny_config("plain", head_hidden=32)
+    assert contradiction(describe(config) | {"layer_norm_eps": 1e-12, "hidden_act": "gelu"}, config) is None
+
+
+def test_an_encoder_of_other_heads_is_refused(tmp_path, tiny_config, monkeypatch):
+    folder = save(DPT(tiny_config("plain", head_hidden=32, heads=4)), tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"as an encoder does not fit: its config\.json says heads=4, not 2"):
+        load_encoder(DPT(tiny_config("plain")), folder)
 
 
 def test_a_folder_of_another_model_is_called_by_its_type(tmp_path, tiny_config, monkeypatch):
