@@ -91,8 +91,8 @@ def load_student(folder: str | Path) -> Student:
     except ValueError as error:
         raise ValueError(f"{place / CONFIG}: {error}") from error
     weights = read_state_dict(place / WEIGHTS)
-    if found := differences(shapes(student.state_dict()), shapes(weights)):
-        raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(found)}")
+    if reasons := differences(shapes(student.state_dict()), shapes(weights)):
+        raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(reasons)}")
     fill(student, weights, str(place / WEIGHTS))
     student.metadata = config["metadata"]
     return student.eval()

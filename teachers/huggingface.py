@@ -46,8 +46,8 @@ def contradiction(facts: Json, config: DPTConfig, *, whole: bool = True) -> str 
         "layer_norm_eps": (eps, eps if alike else LAYER_NORM_EPS),
     }
     if config.stem is not None and isinstance(stem := facts.get("backbone_config") or {}, dict):
-        said = {key: str(stem.get(key, value)).lower() for key, value in BIT.items()}  # transformers writes "SAME"
-        pairs |= {f"backbone_config.{key}": (said[key], str(value).lower()) for key, value in BIT.items()}
+        theirs = {key: str(stem.get(key, value)).lower() for key, value in BIT.items()}  # transformers writes "SAME"
+        pairs |= {f"backbone_config.{key}": (theirs[key], str(value).lower()) for key, value in BIT.items()}
     if whole:
         pairs |= {
             "hooks": (tuple(hooks[-len(config.hooks) :]) if isinstance(hooks, list) else hooks, tuple(config.hooks)),

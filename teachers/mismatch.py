@@ -84,32 +84,32 @@ def explain(config: DPTConfig, wanted: Shapes, held: Shapes, unknown: Sequence[s
         held: Tensors of the file, under our names.
         unknown: Keys of the file that have no name of ours.
     """
-    found = differences(wanted, held, unknown)
+    reasons = differences(wanted, held, unknown)
     surplus = [*unknown, *(held.keys() - wanted.keys())]
     other = next((name for mark, name in OTHERS.items() if any(re.match(mark, key) for key in surplus)), None)
     if surplus and not wanted.keys() & held.keys():
         this = f"another architecture{f', {other}' if other else ''}"
         return f"no name in common, such as {min(surplus)}: this is a checkpoint of {this}"
     if other:
-        found.insert(0, f"this is a checkpoint of another architecture, {other}")
-    if found and (advice := advise(config, wanted, held)):
-        found.insert(0, advice)
-    return "; ".join(found)
+        reasons.insert(0, f"this is a checkpoint of another architecture, {other}")
+    if reasons and (advice := advise(config, wanted, held)):
+        reasons.insert(0, advice)
+    return "; ".join(reasons)
 
 
 def differences(wanted: Shapes, held: Shapes, unknown: Sequence[str] = ()) -> list[str]:
     """In what the tensors of a file differ from those of a network: how many, and the first of them."""
     missing, surplus = sorted(wanted.keys() - held.keys()), sorted([*(held.keys() - wanted.keys()), *unknown])
     wrong = sorted(key for key in wanted.keys() & held.keys() if wanted[key] != held[key])
-    found = []
+    reasons = []
     if wrong:
         sizes = f"expected {tuple(wanted[wrong[0]])}, got {tuple(held[wrong[0]])}"
-        found.append(f"{len(wrong)} tensors of another shape, such as {wrong[0]}: {sizes}")
+        reasons.append(f"{len(wrong)} tensors of another shape, such as {wrong[0]}: {sizes}")
     if missing:
-        found.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
+        reasons.append(f"{len(missing)} of {len(wanted)} tensors missing, such as {missing[0]} {parts(missing)}")
     if surplus:
-        found.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
-    return found
+        reasons.append(f"{len(surplus)} unknown, such as {surplus[0]} {parts(surplus)}")
+    return reasons
 
 
 def advise(config: DPTConfig, wanted: Shapes, held: Shapes) -> str | None:

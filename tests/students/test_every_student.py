@@ -70,8 +70,8 @@ def test_a_student_of_another_precision_takes_any_image_and_says_the_same(studen
     image = images(64, 96)
     other = copy.deepcopy(student).to(dtype)
     with torch.no_grad():
-        for given in (image, image.to(dtype)):
-            torch.testing.assert_close(other(given).float(), student(image), rtol=0.1, atol=0)
+        for one in (image, image.to(dtype)):
+            torch.testing.assert_close(other(one).float(), student(image), rtol=0.1, atol=0)
 
 
 @pytest.mark.parametrize(

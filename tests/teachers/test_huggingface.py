@@ -129,8 +129,8 @@ def test_a_folder_with_other_heads_is_refused(tmp_path, tiny_config, monkeypatch
 )
 def test_a_computation_that_weights_do_not_show_is_compared(tiny_config, key, value):
     config = tiny_config("plain", head_hidden=32)
-    said = contradiction(describe(config) | {key: value}, config)
-    assert str(value) in said
+    message = contradiction(describe(config) | {key: value}, config)
+    assert str(value) in message
 
 
 @pytest.mark.parametrize("key", ["hidden_act", "global_padding", "layer_type"])
