@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,6 +36,7 @@ LESS_MEMORY = {  # what to lower where memory runs out, by verb
     "benchmark": "give a smaller --size, or a smaller model",
     "": "give a smaller --size, smaller images, or a smaller model",
 }
+CONFIGURATION = (".yaml", ".yml")
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -58,7 +60,7 @@ def make_parser(chosen: Sequence[str] = ()) -> Parser:
         if verb in chosen:
             module = import_module(f"distill.commands.{verb}")
             module.options(inner)
-            inner.set_defaults(run=module.run)
+            inner.set_defaults(run=module.run, known=re.findall(r"(?<![\w-])--[\w-]+", inner.format_help()))
     return parser
 
 
@@ -82,17 +84,32 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb and verb not in VERBS and not arguments[0].startswith("--print"):
-        raise UserError(
-            f"no command {verb!r}{did_you_mean(verb, VERBS)} (known: {', '.join(VERBS)}); see distill --help"
-        )
+        near = f", did you mean train {verb}?" if verb.endswith(CONFIGURATION) else did_you_mean(verb, VERBS)
+        raise UserError(f"no command {verb!r}{near} (known: {', '.join(VERBS)}); see distill --help")
     parser = make_parser([verb])
     args, rest = parser.parse_known_args(arguments)
     stray = [word for word in rest if word.startswith("-") or "=" not in word]
     if stray or (rest and not hasattr(args, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(stray or rest)}")
+        words = stray or rest
+        parser.error(f"unrecognized arguments: {' '.join(words)}{hint(words, args)}")
     if rest:
         args.overrides += rest
     return args
+
+
+def hint(words: Sequence[str], args: argparse.Namespace) -> str:
+    """What an unknown option may have meant: a key of the configuration, where the verb takes those, or an option."""
+    option, _, value = words[0].partition("=")
+    near = did_you_mean(option, args.known)
+    if not hasattr(args, "overrides") or not option.startswith("-"):
+        return near
+    from distill.config.loading import nearest_keys
+
+    keys = nearest_keys(option.lstrip("-"))
+    if not keys or (near and not keys[0].endswith(option.lstrip("-").replace("-", "_"))):
+        return near
+    value = value or (words[1] if len(words) > 1 else "VALUE")
+    return f", did you mean {' or '.join(f'{key}={value}' for key in keys)}?"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 STRIDE = 32  # of the coarsest map
 MIN_SIDE = 32  # pixels of an image both ways, the smallest that any model takes
 OVERSHOOT = 0.5  # of bicubic resizing at an edge; normalised images go beyond
+MAX_SIDE = 8192  # the largest that is asked for: a mistake is met before it fills the memory
 
 # What depth values mean: metres, or inverse depth up to a scale and a shift that nobody knows.
 Output = Literal["metric", "relative"]

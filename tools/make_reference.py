@@ -68,7 +68,7 @@ def type_in_words(schema: Mapping[str, Any]) -> str:
         return f"list of: {type_in_words(schema['items'])}"
     if schema.get("type") in ("string", "null"):
         return "null" if schema["type"] == "null" else schema.get("format", "text")
-    bounds = [f"{word} {schema[key]:g}" for key, word in BOUNDS.items() if key in schema]
+    bounds = [f"{word} {schema[key]:.10g}" for key, word in BOUNDS.items() if key in schema]
     return " ".join([KINDS[schema.get("type", "object")], *bounds])
 
 

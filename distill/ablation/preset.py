@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from distill.config import Config, Content, Section, apply_override, parse_config, parse_section, read_yaml, set_value
+from distill.config.fields import NonNegativeInt
 from distill.engine.run_folder import flatten
 from distill.errors import UserError, did_you_mean
 

@@ -6,12 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
 from distill.errors import did_you_mean
-from teachers.model import MIN_SIDE
+from teachers.model import MAX_SIDE, MIN_SIDE
+
+MOST = 2**32 - 1  # of any number: NumPy's largest seed, and more than any other key needs
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,29 @@ def default_for_null(value: Any) -> Any:
     return value
 
 
+def plain_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse a truth value, which would count as 1 or 0, and what no machine could carry out."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("truth_value", "expected a number, not true or false")
+    number = handler(value)
+    if abs(number) > MOST:
+        raise PydanticCustomError("too_large", "expected at most {most}", {"most": MOST})
+    return number
+
+
 OrNull = BeforeValidator(default_for_null)
-NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML takes the word for false
-Share = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Side = Annotated[int, Field(ge=MIN_SIDE)]
+NO = BeforeValidator(lambda value: "no" if value is False else value)  # as YAML 1.1 takes the word
+NUMBER = WrapValidator(plain_number)
+Number = Annotated[float, NUMBER]
+PositiveFloat = Annotated[float, Field(gt=0), NUMBER]
+NonNegativeFloat = Annotated[float, Field(ge=0), NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+PositiveShare = Annotated[float, Field(gt=0, le=1), NUMBER]
+Decay = Annotated[float, Field(ge=0, lt=1), NUMBER]
+PositiveInt = Annotated[int, Field(gt=0), NUMBER]
+NonNegativeInt = Annotated[int, Field(ge=0), NUMBER]
+Amount = Annotated[int, Field(gt=0, le=65536), NUMBER]  # of what memory holds at once: images of a step, channels
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), NUMBER]
 Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixels.")]
 
 

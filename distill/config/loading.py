@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import types
 import typing
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,25 +13,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from distill.config.fields import Section
+from distill.config.plain_yaml import parse_yaml
 from distill.config.schema import Config
 from distill.errors import UserError, did_you_mean
+from distill.files import read_whole
 
 AnySection = typing.TypeVar("AnySection", bound=Section)
 Content = dict[str, Any]  # of a YAML file: sections and values by their keys
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[typing.Hashable, Any]:
-        known = set[typing.Hashable]()
-        for place, _ in node.value:
-            key = self.construct_object(place, deep=True)
-            if key in known:
-                problem = f"{key!r} stands there twice; delete one of the two, or name it otherwise"
-                raise yaml.constructor.ConstructorError(None, None, problem, place.start_mark)
-            known.add(key)
-        return super().construct_mapping(node, deep)
+MOST_BYTES = 2**20  # of a file
+MOST_SHOWN = 100  # characters of a wrong value
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -53,14 +43,13 @@ def read_yaml(path: Path) -> Content:
         UserError: If the file is missing, no YAML, or no mapping.
     """
     try:
-        with path.open() as file:
-            content = UniqueKeys(file).get_single_data()
+        content = parse_yaml(read_whole(path, MOST_BYTES))
     except FileNotFoundError as error:
         raise UserError(f"no configuration at {path}; see configs/ for examples") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a configuration: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as a configuration: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as 'data:', got {type(content).__name__}")
     return content
@@ -85,12 +74,9 @@ def apply_override(content: Content, override: str) -> None:
     if not equals or not key.strip():
         raise UserError(f"an override must be section.key=value, got {override!r}")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"the value of {key} is not valid YAML: {value!r}") from error
-    if isinstance(parsed, str):
-        with suppress(ValueError):  # YAML takes 1e-4 for a text; it is a number here
-            parsed = float(parsed)
+        parsed = parse_yaml(value)
+    except ValueError as error:
+        raise UserError(f"the value of {key} is not valid YAML: {value!r}: {error}") from error
     set_value(content, key.strip(), parsed)
 
 
@@ -120,21 +106,52 @@ def explain(error: ErrorDetails, kind: type[Section]) -> str:
     message = message[0].lower() + message[1:]
     if error["type"] == "value_error":
         return message
-    return f"{place}={error['input']!r}: {message}"
+    if error["type"] == "model_type":
+        message = (
+            f"expected a section, such as {place}: {{{next(iter(section_at(kind, error['loc']).model_fields))}: ...}}"
+        )
+    value = repr(error["input"])
+    return f"{place}={value if len(value) <= MOST_SHOWN else value[:MOST_SHOWN] + '...'}: {message}"
+
+
+def section_at(kind: type[Section], keys: typing.Sequence[str | int]) -> type[Section]:
+    """The section inside of another to which keys lead, as far as they lead to one."""
+    for key in keys:
+        annotation: object = kind.model_fields[str(key)].annotation if key in kind.model_fields else None
+        while typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
+            annotation = typing.get_args(annotation)[0]
+        kind = annotation if isinstance(annotation, type) and issubclass(annotation, Section) else kind
+    return kind
+
+
+def known_keys(kind: type[Section] = Config) -> list[str]:
+    """Every key of a section and of those inside, with its dots."""
+    keys = list(kind.model_fields)
+    for name in kind.model_fields:
+        inner = section_at(kind, [name])
+        keys += [f"{name}.{key}" for key in known_keys(inner)] if inner is not kind else []
+    return keys
+
+
+def nearest_keys(name: str, kind: type[Section] = Config) -> list[str]:
+    """Keys that end as this one does, in whatever section; or the one whose end is most alike."""
+    ends = {key: key.rpartition(".")[2] for key in known_keys(kind)}
+    end = name.rpartition(".")[2].replace("-", "_")
+    wanted = [end] if end in ends.values() else difflib.get_close_matches(end, ends.values(), n=1)
+    return [key for key in ends if ends[key] in wanted]
 
 
 def unknown_key(location: tuple[str | int, ...], kind: type[Section]) -> str:
     """What an unknown key of a `kind` should have been."""
-    *parents, key = location
-    section = kind
-    for name in parents:
-        annotation = section.model_fields[str(name)].annotation if name in section.model_fields else kind
-        while typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
-            annotation = typing.get_args(annotation)[0]
-        section = typing.cast(type[Section], annotation)
-    known = list(section.model_fields)
-    where = ".".join([*map(str, parents), str(key)])
-    return f"unknown key {where}{did_you_mean(key, known)} (known: {', '.join(known)})"
+    *parents, key = (str(part) for part in location)
+    known = list(section_at(kind, parents).model_fields)
+    elsewhere, hint = nearest_keys(key, kind), did_you_mean(key, known)
+    if "." in key and key in elsewhere:  # as on the command line, in a file
+        section, _, last = key.partition(".")
+        hint = f", write {section}: {{{last}: ...}}"
+    elif elsewhere and (not hint or elsewhere[0].rpartition(".")[2] == key):
+        hint = f", did you mean {' or '.join(elsewhere)}?"
+    return f"unknown key {'.'.join([*parents, key])}{hint} (known: {', '.join(known)})"
 
 
 def dump_config(config: Config) -> str:

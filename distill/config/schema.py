@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
+from pydantic import BeforeValidator, Field, model_validator
+
+from distill.config.fields import (
+    NO,
+    Amount,
+    Decay,
     NonNegativeFloat,
     NonNegativeInt,
+    Number,
+    OrNull,
     PositiveFloat,
     PositiveInt,
-    model_validator,
+    PositiveShare,
+    Section,
+    Share,
+    Size,
+    one_of,
 )
-
-from distill.config.fields import NO, Decay, OrNull, Section, Share, Size, one_of
 from distill.data import DATA_SETS, TRUTHS
 from distill.errors import UserError
 from distill.evaluation.protocols import TTA
@@ -49,8 +56,8 @@ class ScenesConfig(Section):
     """Embedded procedural scenes, for `data.name: scenes`."""
 
     kind: Literal["road", "room"] = "road"
-    train: PositiveInt = Field(300, description="Training scenes.")
-    test: PositiveInt = Field(60, description="Held-out scenes.")
+    train: PositiveInt = Field(300, le=1_000_000, description="Training scenes.")
+    test: PositiveInt = Field(60, le=1_000_000, description="Held-out scenes.")
     size: Size = (64, 224)
     keep: bool = Field(True, description="Render each once and keep it: 8 bytes a pixel, 0.11 MB at 64x224.")
     sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
@@ -60,8 +67,8 @@ class UnlabelledConfig(Section):
     """Photographs without depth, which the teacher alone explains."""
 
     root: Path = Field(description="Their folder; they may lie at any depth in it and be of any sizes.")
-    share: float = Field(
-        0.5, gt=0, le=1, description="Their share of the training images; 1 leaves the data set's own images out."
+    share: PositiveShare = Field(
+        0.5, description="Their share of the training images; 1 leaves the data set's own images out."
     )
 
 
@@ -83,7 +90,7 @@ class DataConfig(Section):
         None, description="Resize images to this before anything else, by area; depth follows by nearest."
     )
     crop: Size | None = Field(None, description="Random crop of training images.")
-    rotate_deg: NonNegativeFloat = Field(0.0, description="Random rotation within plus and minus this.")
+    rotate_deg: NonNegativeFloat = Field(0.0, le=180, description="Random rotation within plus and minus this.")
     flip: Share = Field(0.5, description="Probability of mirroring.")
     colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
     brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
@@ -93,11 +100,11 @@ class DataConfig(Section):
     depth_scale: PositiveFloat | None = Field(
         None, description="Depth units per metre of a folder; 1000 by default, 1 for floating-point files."
     )
-    camera: tuple[PositiveFloat, PositiveFloat, float, float] | None = Field(
+    camera: tuple[PositiveFloat, PositiveFloat, Number, Number] | None = Field(
         None, description="fx, fy, cx, cy of a folder's images in pixels."
     )
     max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
-    workers: NonNegativeInt = Field(2, description="Processes that load images; 0 loads in the training process.")
+    workers: NonNegativeInt = Field(2, le=1024, description="Processes that load images; 0 loads in the run's own.")
     max_faults: Share = Field(0.01, description="Share of unreadable samples beyond which a run stops.")
 
     @model_validator(mode="after")
@@ -120,8 +127,8 @@ class TeacherConfig(Section):
         "dpt_hybrid", description="A DPT's name, or the folder of any trained model; null where there is none."
     )
     checkpoint: Path | None = Field(None, description="Weights of a named DPT; dpt_micro ships its own.")
-    scale: float | None = Field(None, description="depth = 1 / (scale * output + shift); None keeps the network's own.")
-    shift: float | None = None
+    scale: Number | None = Field(None, description="depth = 1 / (scale * output + shift); by default its own.")
+    shift: Number | None = None
     invert: bool | None = None
     readout: Annotated[str, one_of(READOUTS)] | None = Field(None, description="None keeps the network's own.")
     compile: bool = Field(
@@ -148,20 +155,20 @@ class StudentConfig(Section):
     )
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
-    width: Annotated[PositiveInt, OrNull] = Field(128, description="Of a CNN: channels of the decoder's last map.")
-    bins: Annotated[PositiveInt, OrNull] = Field(256, description="Of a CNN: depth bins.")
-    heads: PositiveInt | None = Field(None, description="Of a DPT: attention heads.")
+    width: Annotated[Amount, OrNull] = Field(128, description="Of a CNN: channels of the decoder's last map.")
+    bins: Annotated[Amount, OrNull] = Field(256, description="Of a CNN: depth bins.")
+    heads: Amount | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
     attention: Annotated[str, one_of(ATTENTIONS), OrNull] = Field(
         "standard", description="Of a DPT: exact, or in linear time."
     )
-    random_features: Annotated[PositiveInt, OrNull] = Field(256, description="Of performer attention: their number.")
+    random_features: Annotated[Amount, OrNull] = Field(256, description="Of performer attention: their number.")
     encoder: str | None = Field(
         None,
         description="Of a DPT that works on the image itself: a plain timm ViT in place of its own, DeiT included.",
     )
     stem: Annotated[str, one_of(STEMS)] | None = Field(None, description="Of DPT-Hybrid; resnet50 is its own.")
-    resolution_scale: Annotated[float, Field(gt=0, le=1), OrNull] = Field(
+    resolution_scale: Annotated[PositiveShare, OrNull] = Field(
         1.0, description="Of a DPT: share of both sides it works on."
     )
     checkpoint: Path | None = Field(
@@ -173,8 +180,8 @@ class StudentConfig(Section):
         (),
         description="Parts that keep their weights, to train in stages: encoder, or a DPT's encoder.stem, encoder.vit.",
     )
-    scale: float | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
-    shift: float | None = None
+    scale: Number | None = Field(None, description="Of a DPT: depth = 1 / (scale * output + shift), as its parent's.")
+    shift: Number | None = None
     invert: bool | None = None
     align: bool = Field(False, description="Of a DPT: fit scale and shift to the training images before training.")
 
@@ -220,7 +227,7 @@ class MethodConfig(Section):
     ghost: Path | None = Field(
         None, description="Folder of a trained student whose decoder is the ghost; by default the student's own, live."
     )
-    window: PositiveInt = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
+    window: Amount = Field(8, description="Side of the attention windows of FAM at strides 4 and 8.")
     loss: Annotated[str, one_of(LOSSES)] = Field(
         "silog",
         description="Between depth maps; ssi, ssi_trim and midas ignore scale and shift, midas is for dense truth.",
@@ -239,8 +246,8 @@ class TrainConfig(Section):
 
     epochs: Annotated[PositiveFloat, OrNull] = Field(25.0, description="Passes over the training images.")
     steps: PositiveInt | None = Field(None, description="Optimizer steps; wins over epochs.")
-    batch_size: PositiveInt = Field(8, description="Images of one optimizer step, over all processes.")
-    micro_batch: PositiveInt | None = Field(
+    batch_size: Amount = Field(8, description="Images of one optimizer step, over all processes.")
+    micro_batch: Amount | None = Field(
         None, description="Images of one forward pass, whatever the number of processes; by default the whole batch."
     )
     precision: Annotated[Literal["no", "bf16", "fp16"], NO] = Field(
@@ -265,11 +272,9 @@ class OptimConfig(Section):
 
     name: Literal["adam", "adamw"] = Field("adamw", description="The optimizer.")
     lr: PositiveFloat = Field(4e-5, description="Peak learning rate, at the global batch size.")
-    encoder_lr_share: float = Field(
-        1.0, gt=0, le=1, description="Share of every learning rate for the student's encoder."
-    )
-    fam_lr_share: float = Field(
-        1.0, gt=0, le=1, description="Share of every learning rate for FAM and LAM: transformers, beside a CNN's."
+    encoder_lr_share: PositiveShare = Field(1.0, description="Share of every learning rate for the student's encoder.")
+    fam_lr_share: PositiveShare = Field(
+        1.0, description="Share of every learning rate for FAM and LAM: transformers, beside a CNN's."
     )
     final_lr_share: Share = Field(0.1, description="Share of the peak that the schedule ends with.")
     schedule: Literal["linear", "cosine", "constant"] = Field(

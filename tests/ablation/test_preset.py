@@ -174,7 +174,8 @@ def test_two_rows_of_one_name_are_refused(refused, stage):
     message = refused("ablate", path)
     assert "is not valid YAML: 'plain' stands there twice; delete one of the two, or name it otherwise" in message
     lines = path.read_text().splitlines()
-    assert f'in "{path}", line {len(lines)}' in message
+    assert f"line {len(lines)}," in message
+    assert str(path) in message
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,7 @@
+import os
+from operator import attrgetter
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -61,11 +65,14 @@ def test_what_is_dumped_loads_to_the_same(load):
         ("train.clip=", None),
         ("student.backbone=swin_tiny_patch4_window7_224.ms_in1k", "swin_tiny_patch4_window7_224.ms_in1k"),
         ("train.precision=no", "no"),
+        ("train.steps=010", 10),
+        ("student.lg_conv=yes", True),
+        ("output=010", Path("010")),
     ],
 )
 def test_an_override_takes_every_form_of_value(load, override, value):
-    section, key = override.partition("=")[0].split(".")
-    assert getattr(getattr(load("data: {name: scenes}", override), section), key) == value
+    key = override.partition("=")[0]
+    assert attrgetter(key)(load("data: {name: scenes}", override)) == value
 
 
 def test_overrides_win_over_the_file_and_later_ones_over_earlier(load):
@@ -105,9 +112,27 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("optims.lr=1", "unknown key optims, did you mean optim?"),
         ("data.scenes.siz=1", "unknown key data.scenes.siz, did you mean size?"),
         ("data.zzz=1", "unknown key data.zzz (known: name, root, split"),
+        ("pretrained=false", "unknown key pretrained, did you mean student.pretrained?"),
+        ("lr=1e-3", "did you mean optim.lr?"),
+        ("train.lr=1e-3", "did you mean optim.lr?"),
+        ("size=[64, 96]", "did you mean data.size or data.scenes.size?"),
+        ("bacbone=resnet18", "did you mean student.backbone?"),
+        ("seeds=1", "did you mean seed?"),
+        ("train=5", "train=5: expected a section, such as train: {epochs: ...}"),
+        ("train.steps=true", "train.steps=True: expected a number, not true or false"),
+        ("data.crop=[true, 64]", "data.crop.0=True: expected a number"),
+        ("optim.lr=true", "optim.lr=True: expected a number"),
+        ("train.steps=yes", "train.steps='yes': input should be a valid integer"),
+        ("train.steps=1:30", "train.steps='1:30': input should be a valid integer"),
+        ("seed=4294967296", "seed=4294967296: expected at most 4294967295"),
+        ("train.epochs=1e300", "train.epochs=1e+300: expected at most"),
+        ("train.batch_size=1000000000000", "train.batch_size=1000000000000: input should be less than"),
+        ("data.workers=10000", "data.workers=10000: input should be less than or equal to 1024"),
+        ("data.size=[16000, 16000]", "data.size.0=16000: input should be less than or equal to 8192"),
+        (f"data.root=[{'x' * 5000}]", "xxx...: input is not a valid path"),
         ("optim.lr=fast", "optim.lr='fast': input should be a valid number"),
         ("optim.lr=0", "optim.lr=0: input should be greater than 0"),
-        ("optim.lr=inf", "optim.lr=inf: input should be a finite number"),
+        ("optim.lr=inf", "optim.lr='inf': input should be a finite number"),
         ("optim.betas=[0.9, 1.0]", "optim.betas.1=1.0: input should be less than 1"),
         ("train.steps=2.5", "train.steps=2.5: input should be a valid integer"),
         ("train.batch_size=0", "train.batch_size=0: input should be greater than 0"),
@@ -137,6 +162,7 @@ def test_a_mistake_is_reported_with_its_fix(refusal, override, message):
         ("", "must hold sections such as 'data:', got NoneType"),
         ("seed: 1", "data is missing"),
         ("data: scenes", "data='scenes'"),
+        ("data: {name: scenes}\noptim.lr: 1e-3", "unknown key optim.lr, write optim: {lr: ...}"),
         ("data: {name: !!python/object/apply:os.getcwd []}", "is not valid YAML"),
     ],
 )
@@ -149,8 +175,16 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(refusal, text, messa
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no configuration at .*absent.yaml; see configs/"):
         load_config(tmp_path / "absent.yaml")
-    with pytest.raises(UserError, match="cannot be read as a configuration"):
+    with pytest.raises(UserError, match="cannot be read as a configuration: it is a folder"):
         load_config(tmp_path)
+
+
+def test_what_may_never_end_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_text("#" * 2**21)
+    for path, reason in (("/dev/zero", "a device"), (tmp_path / "fifo", "a FIFO"), (tmp_path / "large", "bytes")):
+        with pytest.raises(UserError, match=f"{path} cannot be read as a configuration: it .*{reason}"):
+            load_config(path)
 
 
 def test_several_mistakes_are_reported_together(refusal):
