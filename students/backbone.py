@@ -56,7 +56,9 @@ def check_name(name: str) -> None:
     architecture = name.split(".")[0].removeprefix("hf_hub:")
     if name.startswith(("hf-hub:", "hf_hub:")) or timm.is_model(architecture):
         return
-    near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.4)
+    known, begin = timm.list_models(), architecture.lower().replace("-", "_")
+    near = sorted((one for one in known if begin and one.startswith(begin)), key=lambda one: (len(one), one))[:3]
+    near = near or difflib.get_close_matches(begin, known, n=3, cutoff=0.4)
     raise ValueError(f"timm has no model named {name!r}" + (f"; the nearest are {', '.join(near)}" if near else ""))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from distill.assembly.networks import is_folder
 from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
@@ -12,8 +15,9 @@ from distill.data.survey import Survey, check_apart, check_files, check_once, ev
 from distill.engine.processes import cores
 from distill.errors import UserError
 from distill.evaluation import Protocol
+from distill.inference.network import eval_mode
 from distill.method import METHODS
-from teachers.model import MIN_SIDE
+from teachers.model import MIN_SIDE, DepthModel
 
 MOST_SIZES = 16  # of which one image each is made ready for training
 MANY_PASSES = 1000  # through the training images
@@ -116,6 +120,27 @@ def check_shapes(training: TrainingSet, survey: Survey | None) -> None:
     if len(shapes) > 1:
         some = ", ".join(f"{name} is {height}x{width}" for (height, width), name in list(shapes.items())[:2])
         raise UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop")
+
+
+def check_norms(student: DepthModel, train: TrainConfig, training: TrainingSet) -> None:
+    """Refuse forward passes in which a BatchNorm would see one value of a channel, of which there is no deviation."""
+    key = "micro_batch" if train.micro_batch else "batch_size"
+    norms = [part for part in student.modules() if isinstance(part, _BatchNorm) and part.training]
+    if (train.micro_batch or train.batch_size) > 1 or not norms:
+        return
+    counts: list[int] = []
+    hooks = [norm.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0][:, 0].numel())) for norm in norms]
+    height, width = training[(0, 0)].depth.shape
+    with eval_mode(student), torch.no_grad():
+        student(torch.zeros(1, 3, height, width))
+    for hook in hooks:
+        hook.remove()
+    if min(counts, default=2) < 2:
+        larger = f", or data.size to {2 * MIN_SIDE}" if max(height, width) <= MIN_SIDE else ""
+        raise UserError(
+            f"one image of {height}x{width} in a forward pass (train.{key}=1) leaves BatchNorm one value of a channel; "
+            f"raise train.{key} to 2{larger}"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- advice

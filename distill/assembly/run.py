@@ -13,6 +13,7 @@ from timm.layers import convert_sync_batchnorm
 
 from distill.assembly.datasets import RunData
 from distill.assembly.networks import build_method, build_student, build_teacher
+from distill.assembly.preflight import check_norms
 from distill.assembly.validation import Validation
 from distill.config import Config
 from distill.console import warn
@@ -62,6 +63,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     steps = config.total_steps(all_batches.steps_per_epoch)
 
     teacher, method = make_networks(config, data, steps, all_batches.steps_per_epoch, accelerator)
+    check_norms(method.student, config.train, data.train)
     learner = make_learner(config, teacher, method, steps, accelerator)
     if config.student.align:
         assert isinstance(method.student, DPTStudent)  # `build_student` refuses others

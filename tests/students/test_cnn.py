@@ -101,6 +101,11 @@ def test_an_unknown_backbone_is_refused_with_the_nearest_names():
         create_student("efficientnet_bo", pretrained=False)
 
 
+def test_the_first_letters_of_a_backbone_are_answered_by_the_shortest_names_that_begin_so():
+    with pytest.raises(ValueError, match=r"the nearest are .*mobilenetv4_conv_small"):
+        create_student("MobileNetV4", pretrained=False)
+
+
 def test_a_backbone_without_the_four_strides_is_refused():
     with pytest.raises(ValueError, match=r"'test_vit' has maps at strides \[16, 16, 16\], but \[4, 8, 32\] are needed"):
         create_student("test_vit", pretrained=False)
