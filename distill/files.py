@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 MOST_BYTES = 256 * 2**20  # of a text that is read as a whole: a list of two million images
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
 
 def read_whole(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
@@ -25,8 +24,10 @@ def read_whole(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
         OSError: If it cannot be read, is larger than `most`, or no file: a FIFO or a device may never end.
     """
     status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, expected a file", str(path))
     if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+        kind = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(status.st_mode), "a device")
         raise OSError(errno.EINVAL, f"it is {kind}, expected a file", str(path))
     if status.st_size > most:
         raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, expected at most {most}", str(path))

@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from distill.config import Config, Content, Section, apply_override, parse_config, parse_section, read_yaml, set_value
+from distill.config import (
+    Config,
+    Content,
+    Section,
+    apply_override,
+    find_config,
+    parse_config,
+    parse_section,
+    read_yaml,
+    set_value,
+)
 from distill.config.fields import NonNegativeInt
 from distill.engine.run_folder import flatten
 from distill.errors import UserError, did_you_mean
@@ -92,7 +102,7 @@ def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
     """
     content = read_yaml(path)
     if isinstance(content.get("base"), str):
-        content["base"] = str(path.parent / content["base"])
+        content["base"] = str(find_config(path).parent / content["base"])
     own = [override for override in overrides if override.partition("=")[0].strip() in OWN]
     for override in own:
         apply_override(content, override)

@@ -24,7 +24,7 @@ from distill.pages.run_page import report_inheritance, show_header, show_outcome
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill train` takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="one of configs/, or your own")
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="one of configs/, your own, or a run's folder")
     add_overrides(parser, "replace a value of the configuration")
     parser.add_argument("--output", type=Path, help="folder of the run (default: runs/ and the configuration's name)")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
@@ -37,7 +37,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `distill train`."""
     config = load_config(args.config, args.overrides)
-    output = args.output or config.output or Path("runs") / args.config.stem
+    here = args.config if args.config.is_dir() else None  # a run's folder, which may have been moved
+    output = args.output or here or config.output or Path("runs") / args.config.stem
     config = config.model_copy(update={"output": output})
     if args.force and not args.resume:
         raise UserError("--force accepts another configuration of a run that is continued: give --resume as well")
@@ -66,7 +67,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
     """
     folder = RunFolder(output)
     accelerator = make_accelerator(config)
-    if on_main(accelerator, lambda: resume and folder.holds_finished(config, force)):
+    if on_main(accelerator, lambda: folder.holds_finished(config, force) and resume):
         inform(f"{output} is finished already")
         return output
     data = build_data(config)

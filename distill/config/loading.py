@@ -21,6 +21,8 @@ from distill.files import read_whole
 AnySection = typing.TypeVar("AnySection", bound=Section)
 Content = dict[str, Any]  # of a YAML file: sections and values by their keys
 MOST_BYTES = 2**20  # of a file
+RUN_CONFIG = "config.yaml"  # in a run's folder
+SHIPPED = tuple(folder / "configs" for folder in (Path(__file__).parents[2], Path(__file__).parents[1]))  # clone, wheel
 MOST_SHOWN = 100  # characters of a wrong value
 
 
@@ -36,6 +38,15 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     return parse_config(content, str(path))
 
 
+def find_config(path: Path) -> Path:
+    """A configuration by its path, by that of the run's folder that it lies in, or by its name in the package."""
+    if (path / RUN_CONFIG).is_file():
+        return path / RUN_CONFIG
+    name = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+    name = name if name.suffix else name.with_suffix(".yaml")
+    return path if path.exists() else next((one / name for one in SHIPPED if (one / name).is_file()), path)
+
+
 def read_yaml(path: Path) -> Content:
     """The mapping that a YAML file holds.
 
@@ -43,9 +54,13 @@ def read_yaml(path: Path) -> Content:
         UserError: If the file is missing, no YAML, or no mapping.
     """
     try:
-        content = parse_yaml(read_whole(path, MOST_BYTES))
+        content = parse_yaml(read_whole(find_config(path), MOST_BYTES))
     except FileNotFoundError as error:
-        raise UserError(f"no configuration at {path}; see configs/ for examples") from error
+        names = {f"configs/{one.relative_to(place)}" for place in SHIPPED for one in place.rglob("*.yaml")}
+        near = did_you_mean(path, sorted(names))
+        raise UserError(f"no configuration at {path}{near}; see configs/ for examples") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder without {RUN_CONFIG}; give a YAML file, or the folder of a run") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read as a configuration: {error.strerror}") from error
     except ValueError as error:

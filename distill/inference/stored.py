@@ -98,8 +98,9 @@ def holds_predictions(folder: str) -> bool:
 def find_maps(folder: Path) -> dict[str, Path]:
     """Depth maps by the parts of their names, joined by "_". The pictures of `distill predict` are none."""
     maps: dict[str, Path] = {}
+    files = sorted(folder.rglob("*"))
     for suffix in SUFFIXES:
-        for path in sorted(folder.rglob(f"*{suffix}")):
+        for path in (file for file in files if file.suffix.lower() == suffix):
             plain = path.with_name(re.sub(r"_(colour|compare)\.png$", ".png", path.name))
             if path.name.startswith(".") or (plain != path and plain.exists()):
                 continue
@@ -175,7 +176,7 @@ class StoredPredictions:
         try:
             maps = (
                 self._arrays(path)
-                if path.suffix == SUFFIXES[0]
+                if path.suffix.lower() == SUFFIXES[0]
                 else read_depth(path, Units(usual=self.scale), saturated=True)[None]
             )
         except DecodeError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.config import Config, dump_config, load_config, parse_config
+from distill.config import Config, dump_config, find_config, load_config, parse_config
 from distill.errors import UserError
 
 
@@ -175,7 +175,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(refusal, text, messa
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no configuration at .*absent.yaml; see configs/"):
         load_config(tmp_path / "absent.yaml")
-    with pytest.raises(UserError, match="cannot be read as a configuration: it is a folder"):
+    with pytest.raises(UserError, match=r"is a folder without config.yaml; give a YAML file"):
         load_config(tmp_path)
 
 
@@ -215,3 +215,20 @@ def test_the_size_of_a_runs_images_is_known_where_they_are_resized_or_rendered()
     assert size(name="scenes", scenes={"size": [64, 96]}, size=[32, 48]) == (32, 48)
     assert size(name="kitti", root="somewhere") is None
     assert size(name="nyu", root="somewhere", size=[96, 128]) == (96, 128)
+
+
+def test_a_configuration_of_the_package_is_known_by_its_name_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("configs/kitti/resnet18.yaml", "kitti/resnet18.yaml", "kitti/resnet18")
+    assert len({find_config(Path(name)) for name in names}) == 1
+    assert load_config("configs/kitti/resnet18.yaml", ["data.root=x"]).student.backbone == "resnet18"
+    with pytest.raises(UserError, match=r"did you mean configs/kitti/resnet18.yaml\?"):
+        load_config("configs/kitty/resnet18.yaml")
+    Path("kitti").mkdir()
+    Path("kitti/resnet18.yaml").write_text("data: {name: scenes}")
+    assert load_config("kitti/resnet18.yaml").data.name == "scenes"  # one's own comes first
+
+
+def test_a_runs_folder_stands_for_its_configuration(tmp_path):
+    (tmp_path / "config.yaml").write_text("{data: {name: scenes}, seed: 7}")
+    assert load_config(tmp_path).seed == 7

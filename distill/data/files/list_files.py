@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 from distill.data.files.known_lists import KITTI_DRIVE
 from distill.errors import UserError
+from distill.files import read_whole
 
 Part = Literal["train", "test"]
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
@@ -42,6 +43,7 @@ CAMERAS = {"l": "02", "r": "03"}
 LIKE_DEPTH = re.compile("depth|truth", re.IGNORECASE)
 LIKE_IMAGE = re.compile(r"rgb|colou?r|\.jpe?g$|/data/\d|(^|/)images?/", re.IGNORECASE)
 COMMAS = re.compile(r"[^,]+\.[a-z]+,", re.IGNORECASE)  # of a table: behind a suffix
+SPACED = re.compile(r".+\.[a-z]+\s+.+\.[a-z]+", re.IGNORECASE)  # two files, one of a name with spaces
 DENSE_FILE = re.compile(r"\.[a-z]+$", re.IGNORECASE)
 CSV_COLUMNS = ("image", "depth", "fx", "fy", "cx", "cy")
 LIKE_MASK = re.compile(r"mask|(?<!in)valid[^/]*$", re.IGNORECASE)
@@ -85,15 +87,31 @@ def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
         UserError: If a line has none of these forms, a column has no meaning, or a file lies outside of the root.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"list file {path} does not exist, expected lines of {SPLIT_FORM}") from None
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"list file {path} is not readable text, expected lines of {SPLIT_FORM}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UserError(f"list file {path} is not readable text ({why}), expected lines of {SPLIT_FORM}") from None
     if Path(path).suffix.lower() == ".csv":
         return _read_csv(text, path)
     numbered = enumerate(text.splitlines(), start=1)
     return [_parse_line(line.strip(), f"{path}:{number}") for number, line in numbered if line.strip()]
+
+
+def why_missing(name: str, root: Path) -> str:
+    """Where an image of a list was looked for, and what in its name may be why it is not there."""
+    signs = {
+        "\\": "it has backslashes: write forward slashes",
+        '"': "it is in quotes, which only a .csv list has: remove them",
+        "'": "it is in quotes: remove them",
+        ";": "it has semicolons between the columns: write commas into a .csv list",
+        "\t": "it has tabs inside of a .csv list: write commas",
+    }
+    causes = [why for sign, why in signs.items() if sign in name]
+    if Path("/", name).exists() or name.startswith(f"{os.path.abspath(root).lstrip('/')}/"):
+        causes = [f"the list has absolute paths: write them relative to {root}"]
+    return f"{root / name} was looked for" + "".join(f"; {why}" for why in causes[:1])
 
 
 def drive_frame(drive: str, number: int, camera: str = "02", *, truth: bool | None = None) -> SplitLine:
@@ -110,6 +128,8 @@ def _parse_line(line: str, where: str) -> SplitLine:
     image, *more = line.split()
     if COMMAS.match(image):
         raise UserError(f"{where}: '{line}' has commas between its columns: name the list .csv, or use spaces")
+    if len(more) > 2 and SPACED.fullmatch(line):
+        raise UserError(f"{where}: '{line}' has spaces in its names: write a .csv list, image,depth")
     third = more[1] if len(more) == 2 else ""
     third_fits = not third or (_number(third) or 0) > 0 or DENSE_FILE.search(third)
     if (

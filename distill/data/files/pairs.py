@@ -81,7 +81,7 @@ def check_size(path: str, values: np.ndarray, image_path: str, image: np.ndarray
         raise NotDepth(
             path,
             f"is {sizes[0]} but its image {image_path} is {sizes[1]} (height x width), expected one size: check that "
-            "they belong together",
+            "they belong together, and resize one (depth by nearest)",
         )
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 import numpy as np
 
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
-from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list
+from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe_all
 from distill.data.files.reading import Units
@@ -100,7 +101,8 @@ def find_folder(
         else:
             pairs.append(Pair(line.image, image, depth, intrinsics, mask=mask))
     if split_file and lines and not images.hits:
-        raise wrong_layout(root, "RGB-depth", SIGNS, f"; none of the {len(lines)} images of {split_file} is in it")
+        first = why_missing(lines[0].image, root)
+        raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
     return Contents(
         root=root,
         source=str(split_file or root) + f", its folders {half}/" * bool(half),
@@ -200,10 +202,13 @@ def _pair_by_name(
         check_root(folder / half, f"the half {half}/ of {folder}")
     images, depths = _by_stem(image_folder / half, IMAGE_SUFFIXES), _by_stem(depth_folder / half, DEPTH_SUFFIXES)
     if not images.keys() & depths.keys():
-        some = next(iter(depths.values()))
+        some, forms = next(iter(depths.values())), {normalize("NFC", stem) for stem in depths}
+        way = "give both the same names"
+        if any(normalize("NFC", stem) in forms for stem in images):
+            way = "the names differ in their Unicode form alone (é as one character or two): rename those of one folder"
         raise UserError(
             f"no image of {image_folder} has a depth map of its name: {next(iter(images))}.png is expected in "
-            f"{depth_folder}, which holds {some}; give both the same names"
+            f"{depth_folder}, which holds {some}; {way}"
         )
     stems = {stem: depths.get(stem) for stem in images}
     lines = [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
@@ -239,7 +244,8 @@ def _files(folder: Path, suffixes: set[str]) -> list[str]:
     files = [str(path) for path in paths if path.suffix.lower() in suffixes or not (path.suffix or path.exists())]
     if not files:
         what = "images" if suffixes >= IMAGE_SUFFIXES else "depth maps"
-        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(suffixes))}")
+        some = f"; it holds {paths[0].name}, convert such files" if paths else ""
+        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(suffixes))}{some}")
     return files
 
 

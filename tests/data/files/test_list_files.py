@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from distill.data.files.list_files import LIST_NAMES, SplitLine, default_split, read_split, refuse_masks
+from distill.data.files.list_files import LIST_NAMES, SplitLine, default_split, read_split, refuse_masks, why_missing
 from distill.errors import UserError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
@@ -166,3 +166,31 @@ def test_the_lists_of_other_toolkits_are_recognised_by_their_names(tmp_path, nam
         listed.parent.mkdir(exist_ok=True)
         listed.touch()
         assert default_split(tmp_path, part) == listed
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("a\\i.png", "forward slashes"),
+        ('"a/i.png"', "quotes"),
+        ("image;depth", "semicolons"),
+        ("a/i.png", "a/i.png was looked for"),
+    ],
+)
+def test_an_image_that_is_missing_is_named_with_what_is_odd_in_its_name(tmp_path, name, cause):
+    assert cause in why_missing(name, tmp_path)
+
+
+def test_absolute_paths_are_named_as_such(tmp_path):
+    assert "absolute paths" in why_missing(str(tmp_path / "gone.png").lstrip("/"), tmp_path)
+
+
+def test_a_list_of_names_with_spaces_is_refused_with_the_form_that_takes_them(tmp_path):
+    (tmp_path / "list.txt").write_text("my room/i 0.png my room/d 0.png\n")
+    with pytest.raises(UserError, match=r"spaces in its names: write a .csv list"):
+        read_split(tmp_path / "list.txt")
+
+
+def test_a_device_is_no_list():
+    with pytest.raises(UserError, match="it is a device"):
+        read_split("/dev/zero")
