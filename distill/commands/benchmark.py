@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     drawn, listed = beginning_with(CHART_START), beginning_with(",".join(CSV_COLUMNS))
     check_outputs(args, json=json_with("flops"), csv=listed, plot=drawn, report=page_of("benchmark"))
     accuracies = read_accuracies(args)
-    content: dict[str, Any] = {"flops": FLOPS}
+    content: dict[str, object] = {"flops": FLOPS}
     tables: list[Table | str] = []
     if args.paper or not args.models:
         rows = [(row, our_cost(row)) for row in PAPER_ROWS]
@@ -211,7 +210,9 @@ def prepare(one: Measured, way: str, make: Callable[[], Prepared]) -> None:
         one.skipped[way] = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:200]
 
 
-def latency_tables(args: argparse.Namespace, measured: list[Measured], stamp: dict[str, Any]) -> list[Table | str]:
+def latency_tables(
+    args: argparse.Namespace, measured: list[Measured], stamp: Mapping[str, object]
+) -> list[Table | str]:
     """The tables, and why what is missing in them is missing."""
     where = f"{stamp['device']}, load {stamp['load']}, PyTorch {stamp['PyTorch']}"
     title = f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from distill.commands.arguments import check_outputs, json_with
 from distill.config import DataConfig
 from distill.console import display, progress_bar
 from distill.data import TRUTHS, Contents, Source
-from distill.data.checking import Half, make_report
+from distill.data.checking import Half, Report, make_report
 from distill.data.files.list_files import Part
 from distill.data.nyu.labelled import LABELLED_FILES, labelled_file, write_pictures
 from distill.data.survey import survey
@@ -101,7 +100,7 @@ def prepare(args: argparse.Namespace) -> None:
         display(f"{len(contents.usable)} frames: {written}")
 
 
-def show(report: dict[str, Any], halves: Sequence[Half]) -> None:
+def show(report: Report, halves: Sequence[Half]) -> None:
     """The report as a table, and below it what to do."""
     columns = [rows_of(report["halves"][half.name]) for half in halves]
     lines = [["", *(half.name for half in halves)]]
@@ -113,7 +112,7 @@ def show(report: dict[str, Any], halves: Sequence[Half]) -> None:
     display(*(("ready", "green") if report["ok"] else ("not ready", "red")))
 
 
-def rows_of(half: dict[str, Any]) -> dict[str, str]:
+def rows_of(half: Report) -> dict[str, str]:
     """What the table says of a half, by label."""
     counts = f"{half['usable']} of {half['lines']}"
     depth = half["depth"]

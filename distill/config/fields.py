@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     BaseModel,
@@ -38,7 +38,7 @@ class OneOf:
             raise PydanticCustomError("unknown_name", "expected one of {names}{near}", {"names": names, "near": near})
         return value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: type[object], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -50,7 +50,7 @@ def one_of(known: Iterable[str]) -> OneOf:
     return OneOf(tuple(known))
 
 
-def default_for_null(value: Any) -> Any:
+def default_for_null(value: object) -> object:
     """Let null stand for the default."""
     if value is None:
         raise PydanticUseDefault

@@ -95,7 +95,7 @@ def apply_override(content: Content, override: str) -> None:
     set_value(content, key.strip(), parsed)
 
 
-def set_value(content: Content, key: str, value: Any) -> None:
+def set_value(content: Content, key: str, value: object) -> None:
     """Put a value at `section.key` of a nested mapping; mappings on the way are copied, not changed."""
     *sections, last = key.split(".")
     place = content

@@ -43,7 +43,7 @@ class SplitFiles(Section):
     test: Path | None = None
 
 
-def as_split(value: Any) -> Any:
+def as_split(value: object) -> object:
     """Accept one path (the training list) or two (training, test) beside the mapping."""
     if isinstance(value, str | Path):
         return {"train": value}
@@ -187,7 +187,7 @@ class StudentConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def imagenet_is_for_cnns(cls, content: Any) -> Any:
+    def imagenet_is_for_cnns(cls, content: object) -> object:
         """Resolve the default of `pretrained`, which depends on the kind of student."""
         if isinstance(content, dict) and content.get("pretrained") is None:
             return {**content, "pretrained": content.get("backbone") not in DPT_CONFIGS}
