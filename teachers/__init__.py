@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from teachers.checkpoints import LoadReport, Source, load_checkpoint, load_encoder
+from teachers.custom import is_factory, open_factory
 from teachers.dpt import DPT, DPT_CONFIGS, DPTConfig
 from teachers.frozen import FrozenTeacher
+from teachers.hf.hub import PREFIX, open_hub_model
 from teachers.model import DepthModel
 
 __all__ = [
@@ -22,12 +24,18 @@ __all__ = [
     "LoadReport",
     "create_dpt",
     "create_teacher",
+    "is_elsewhere",
     "list_teachers",
     "load_checkpoint",
     "load_encoder",
 ]
 
 SHIPPED = {"dpt_micro": Path(__file__).parent / "weights" / "dpt_micro.safetensors"}
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a teacher is of another library or one's own: `hf:NAME-OR-FOLDER` or `module:factory`."""
+    return name.startswith(PREFIX) or (name.partition(":")[0] not in DPT_CONFIGS and is_factory(name))
 
 
 def list_teachers() -> list[str]:
@@ -80,19 +88,29 @@ def create_dpt(
 
 
 def create_teacher(name: str, checkpoint: Source | None = None, **options: object) -> FrozenTeacher:
-    """A frozen DPT by name: "dpt_hybrid", "dpt_large", "dpt_base" or "dpt_micro".
+    """A frozen depth model by name.
 
     Args:
-        name: Which network. `dpt_micro` without a checkpoint has its shipped weights, the others random ones.
+        name: A DPT ("dpt_hybrid", "dpt_large", "dpt_base", "dpt_micro"), `hf:FOLDER` or `hf:NAME` of the Hub for a
+            depth class of `transformers`, or `module:factory` for a function of one's own that gives a `DepthModel`.
+            `dpt_micro` without a checkpoint has its shipped weights, the other DPTs random ones.
         checkpoint: A file, a folder or a state dict of a whole DPT, in any naming of `teachers.key_maps`.
         options: Fields of `DPTConfig`, such as scale, shift, invert, readout, non_negative, min_depth, max_depth.
             The published metric weights need invert=True with scale 6.016e-5, shift 0.00579 (KITTI) or 3.05e-4,
             0.1378 (NYUv2).
 
     Raises:
-        FileNotFoundError: If the checkpoint does not exist.
+        FileNotFoundError: If the checkpoint or the folder does not exist, or the Hub has no such name.
         ValueError: If it is no checkpoint, or one of another architecture, or a name or an option is unknown.
     """
+    if is_elsewhere(name):
+        if checkpoint is not None or options:
+            extra = ", ".join(sorted(options)) or "checkpoint"
+            raise ValueError(f"{name} brings its weights and what they mean; leave {extra} out")
+        model = open_hub_model(name) if name.startswith(PREFIX) else open_factory(name)
+        teacher = FrozenTeacher(model)
+        teacher.licence = model.licence if isinstance(model, DepthModel) else ""
+        return teacher
     if "encoder_checkpoint" in options:
         raise ValueError("a teacher takes no encoder_checkpoint: a random decoder teaches nothing; give checkpoint")
     source = SHIPPED.get(name) if checkpoint is None else checkpoint

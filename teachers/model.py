@@ -29,6 +29,7 @@ class DepthModel(nn.Module):
         feature_channels: Of the four maps that `encode` gives.
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
+        licence: Of the weights, as their publisher names it; "" where that is not known.
         encoder: What `encode` calls: the part that is compiled, divided among processes or has a learning rate.
         decoder: What `decode` calls, a module of four maps and a size: the ghost runs it with constant weights.
     """
@@ -37,6 +38,7 @@ class DepthModel(nn.Module):
     min_depth: float | None
     max_depth: float | None
     output: Output
+    licence: str = ""
     encoder: nn.Module
     decoder: nn.Module
 

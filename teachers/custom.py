@@ -1,0 +1,56 @@
+"""A depth model of one's own, named `module:factory`: a Python function without arguments that returns it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from teachers.model import DepthModel
+
+NEEDED = ("encode", "decode", "encoder", "decoder", "feature_channels", "min_depth", "max_depth", "output")
+
+
+def is_factory(name: str) -> bool:
+    """Whether a name has the form `module:factory`, of two Python names."""
+    module, colon, factory = name.partition(":")
+    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def open_factory(name: str) -> DepthModel:
+    """What the function gives. Its module is looked for in the working directory too, and its code is run.
+
+    Raises:
+        ValueError: If there is no such function, or it gives no depth model: what that lacks, by name.
+    """
+    module, _, factory = name.partition(":")
+    here = str(Path.cwd())
+    added = [] if here in sys.path else [here]
+    sys.path[:0] = added
+    try:
+        function = getattr(importlib.import_module(module), factory)
+    except ImportError as error:
+        raise ValueError(f"{name}: no module {module} in {here} or among those installed ({error})") from error
+    except AttributeError:
+        raise ValueError(f"{name}: the module {module} has no {factory}; name a function of it") from None
+    finally:
+        for path in added:
+            sys.path.remove(path)
+    if not callable(function):
+        raise ValueError(f"{name} is no function; name one without arguments that returns a depth model")
+    return checked(function(), name)
+
+
+def checked(model: object, name: str) -> DepthModel:
+    """A depth model, also one that is not of that class but has all of its methods and attributes."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} returned {type(model).__name__}, expected a PyTorch module that is a depth model")
+    if missing := [part for part in NEEDED if not hasattr(model, part)]:
+        raise ValueError(f"{name} returned {type(model).__name__}, which lacks {', '.join(missing)} of a depth model")
+    if len(model.feature_channels) != 4:  # type: ignore[arg-type]
+        raise ValueError(f"{name}: feature_channels must have four numbers, got {model.feature_channels}")
+    if model.output not in ("metric", "relative"):
+        raise ValueError(f'{name}: output must be "metric" or "relative", got {model.output!r}')
+    return model  # type: ignore[return-value]

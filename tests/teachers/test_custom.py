@@ -1,0 +1,87 @@
+"""A depth model of one's own is opened by `module:factory`, or refused with what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from teachers import create_teacher
+
+OWN = """
+import torch
+from torch import nn
+from teachers import DepthModel, create_dpt
+
+
+class Flat(DepthModel):
+    feature_channels = (1, 1, 1, 1)
+    min_depth = max_depth = None
+    output = "metric"
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.ModuleList()
+        self.decoder = nn.Conv2d(1, 1, 1)
+
+    def encode(self, image):
+        return [image.mean(1, keepdim=True)[..., ::s, ::s] for s in (4, 8, 16, 32)]
+
+    def decode(self, features, size):
+        return torch.full((len(features[0]), 1, *size), 2.0)
+
+
+class Half(nn.Module):
+    feature_channels = (1, 1, 1, 1)
+
+
+def flat():
+    return Flat()
+
+
+def half():
+    return Half()
+
+
+def words():
+    return "words"
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the working directory, which is not on Python's path."""
+    name = "own_teacher_of_a_test"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("nowhere")
+    return name
+
+
+def test_a_function_of_the_working_directory_gives_a_frozen_teacher(own: str) -> None:
+    teacher = create_teacher(f"{own}:flat")
+    assert teacher(torch.rand(1, 3, 40, 50)).shape == (1, 1, 40, 50)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("half", "lacks encode, decode"),
+        ("words", "returned str"),
+        ("number", "no function"),
+        ("absent", "has no absent"),
+    ],
+)
+def test_what_is_no_depth_model_is_refused_with_what_it_lacks(own: str, factory: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        create_teacher(f"{own}:{factory}")
+
+
+def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(own: str) -> None:
+    with pytest.raises(ValueError, match="no module not_there_at_all"):
+        create_teacher("not_there_at_all:flat")
