@@ -90,7 +90,7 @@ def descend(
         last = i == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
-                guide = method.consult(learner.teacher, batch.image, batch.valid)
+                guide = method.consult(learner.teacher, batch.image, batch.valid, batch.depth)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
             loss = (result.pixel_loss if result.ghost_loss is None else result.pixel_loss + result.ghost_loss) * share
             if result.image_loss is not None:
@@ -141,7 +141,8 @@ def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
     accelerator = learner.accelerator
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
-    method, taught = learner.method, learner.teacher is not None
+    method = learner.method
+    taught = learner.teacher is not None and learner.teacher.output == "metric"
     masks = [method.limit(batch.depth, batch.valid) for batch in micro_batches]
     counts = torch.stack([method.counted(mask, taught).double() for mask in masks]).to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")

@@ -13,6 +13,7 @@ from distill.data import DecodeError, DepthDataset, Sample, resize, to_tensor
 from distill.evaluation import Protocol
 from distill.inference.network import Model, eval_mode
 from distill.method import Method
+from distill.method.conversion import convert
 from distill.report.pictures import (
     Panel,
     colour_limits,
@@ -83,7 +84,7 @@ def method_panel(
     with eval_mode(method):
         guide = method.consult(teacher, image, torch.ones_like(image[:, :1], dtype=torch.bool))
         maps = method.explain(image, guide)
-    depths = {"teacher": as_map(teacher(image))} if teacher is not None else {}
+    depths = {} if teacher is None else teacher_depth(teacher, image, shown, max_depth)
     depths |= {"ghost": as_map(maps["ghost"])} if "ghost" in maps else {}
     depths |= {label: as_map(model(image)) for label, model in others.items()}
     depths["student"] = as_map(maps["student"])
@@ -93,6 +94,16 @@ def method_panel(
         panel.pictures["importance (LAM)"] = resize_to(picture, (shown.image.shape[0], shown.image.shape[1]))
         panel = replace(panel, scales=(*panel.scales, weight_scale()))
     return panel
+
+
+def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: float) -> dict[str, np.ndarray]:
+    """The teacher's depth by its label; a relative one's in metres by the truth, and none where that is not enough."""
+    depth = teacher(image)
+    if teacher.output == "metric":
+        return {"teacher": as_map(depth)}
+    truth = torch.from_numpy(shown.depth)[None, None].to(depth)
+    made = convert(depth, truth, (truth > 0) & (truth < max_depth), max_depth)
+    return {"teacher, fitted to the truth": as_map(made.depth)} if made.good.all() else {}
 
 
 def method_panels(

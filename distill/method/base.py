@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distill.method.conversion import beyond_loss, column, convert, shape_loss
 from distill.method.losses import silog_loss
 from teachers.model import DepthModel
 
@@ -19,10 +20,23 @@ DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Guide(NamedTuple):
-    """What the teacher gives for a batch: four maps where features are wanted, depth (B, 1, H, W) where depth is."""
+    """What the teacher gives for a batch: four maps where features are wanted, depth where depth is.
+
+    Attributes:
+        features: Four maps.
+        depth: Metres, (B, 1, H, W).
+        known: Pixels whose `depth` is taught, bool, same shape; None means all.
+        beyond: Pixels that a relative teacher says to be farther than the student's limit, bool, same shape.
+        relative: Inverse depth up to scale and shift, same shape, of a relative teacher.
+        shape_only: Images of which `relative` is all there is, bool (B,).
+    """
 
     features: list[Tensor] | None = None
     depth: Tensor | None = None
+    known: Tensor | None = None
+    beyond: Tensor | None = None
+    relative: Tensor | None = None
+    shape_only: Tensor | None = None
 
 
 @dataclass
@@ -59,7 +73,14 @@ def fill_unlabelled(depth: Tensor, valid: Tensor, guide: Guide) -> tuple[Tensor,
     if guide.depth is None:
         return depth, valid
     labelled = valid.flatten(1).any(dim=1).view(-1, 1, 1, 1)
-    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | (~labelled & guide.depth.isfinite())
+    filled = ~labelled & known_pixels(guide)
+    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | filled
+
+
+def known_pixels(guide: Guide) -> Tensor:
+    """Pixels whose metres the teacher gives, bool (B, 1, H, W)."""
+    finite = require_depth(guide).isfinite()
+    return finite if guide.known is None else finite & guide.known
 
 
 class Method(nn.Module):
@@ -95,10 +116,11 @@ class Method(nn.Module):
         return torch.where(per_image > 0, per_image, whole).sum()
 
     @torch.no_grad()
-    def consult(self, teacher: DepthModel | None, image: Tensor, valid: Tensor) -> Guide:
+    def consult(self, teacher: DepthModel | None, image: Tensor, valid: Tensor, truth: Tensor | None = None) -> Guide:
         """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
 
         Depth is clamped to the student's limits: beyond them the student could not follow, and the log of 0 waits.
+        A relative teacher's is brought to metres by the `truth` (B, 1, H, W) of each image, where that is enough.
         """
         if teacher is None:
             return Guide()
@@ -106,8 +128,30 @@ class Method(nn.Module):
         if not (self.needs_features or wants_depth):
             return Guide()
         features = teacher.encode(image)
-        depth = teacher.decode(features, size_of(image)).clamp(*self.limits) if wants_depth else None
-        return Guide(features if self.needs_features else None, depth)
+        guide = Guide(features if self.needs_features else None)
+        if not wants_depth:
+            return guide
+        depth = teacher.decode(features, size_of(image))
+        if teacher.output == "metric":
+            return guide._replace(depth=depth.clamp(*self.limits))
+        made = convert(depth, torch.zeros_like(depth) if truth is None else truth, valid, self.limits[1])
+        return guide._replace(
+            depth=made.depth.clamp(*self.limits),
+            known=column(made.good) & ~made.beyond,
+            beyond=column(made.good) & made.beyond,
+            relative=depth,
+            shape_only=~made.measured,
+        )
+
+    def add_shapes(self, result: StepResult, pred: Tensor, guide: Guide) -> StepResult:
+        """Add what a relative teacher says beside metres: pixels too far to tell, shapes of images without truth."""
+        if guide.relative is None or guide.beyond is None or guide.shape_only is None:
+            return result
+        dropped = ~(guide.shape_only | (guide.beyond | known_pixels(guide)).flatten(1).any(dim=1))
+        result.logs["guides_dropped"] = dropped.float().mean()
+        terms = beyond_loss(pred, guide.beyond, self.limits[1]) + shape_loss(pred, guide.relative, guide.shape_only)
+        result.image_loss = terms if result.image_loss is None else result.image_loss + terms
+        return result
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:
         """One step's losses for image (B, 3, H, W) in [0, 1], depth and valid (B, 1, H, W), limited already.

@@ -162,7 +162,7 @@ class DisDepth(FeatureMethod):
             if weight := self.pull(step):
                 result.image_loss = weight * kd.sum()
             logs["kd"] = kd.detach().sum()
-        return result
+        return self.add_shapes(result, pred, guide)
 
     @torch.no_grad()
     def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:

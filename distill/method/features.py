@@ -103,4 +103,4 @@ class FeatureDistillation(FeatureMethod):
         weight = self.pull(step)
         # While warming up every process must use every parameter, and a map that is not finite must not matter.
         pull = weight * kd if weight else 0 * nn.utils.parameters_to_vector(self.projections.parameters()).sum()
-        return StepResult(task, pull, logs)
+        return self.add_shapes(StepResult(task, pull, logs), pred, guide)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.method.base import DepthLoss, Guide, Method, StepResult, fill_unlabelled, require_depth
+from distill.method.base import DepthLoss, Guide, Method, StepResult, fill_unlabelled, known_pixels, require_depth
 from distill.method.health import describe_depth, describe_lost
 from distill.method.losses import silog_loss
 from teachers.model import DepthModel
@@ -38,9 +38,9 @@ class OutputDistillation(Method):
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
         task = self.task_loss(pred, target, mask)
-        kd = self.weight * self.task_loss(pred, taught, taught.isfinite())
+        kd = self.weight * self.task_loss(pred, taught, known_pixels(guide))
         logs = {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred), **describe_lost(taught)}
-        return StepResult(task, kd, logs)
+        return self.add_shapes(StepResult(task, kd, logs), pred, guide)
 
 
 class FillDistillation(Method):
@@ -52,8 +52,10 @@ class FillDistillation(Method):
         """The loss over every pixel."""
         target, mask = fill_unlabelled(depth, valid, guide)
         pred, taught = self.student(image), require_depth(guide)
-        loss = self.task_loss(pred, torch.where(mask, target, taught.to(target.dtype)), mask | taught.isfinite())
-        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred), **describe_lost(taught)})
+        filled = torch.where(mask, target, taught.to(target.dtype))
+        loss = self.task_loss(pred, filled, mask | known_pixels(guide))
+        logs = {"task": loss.detach(), **describe_depth(pred), **describe_lost(taught)}
+        return self.add_shapes(StepResult(loss, logs=logs), pred, guide)
 
     def counted(self, valid: Tensor, taught: bool) -> Tensor:
         """All pixels: those that were not measured are filled."""

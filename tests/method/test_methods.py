@@ -195,6 +195,8 @@ def test_limits_are_those_of_the_student_or_open(student):
 class Counted(nn.Module):
     """A teacher that counts what it is asked for."""
 
+    output = "metric"
+
     def __init__(self, teacher):
         super().__init__()
         self.teacher, self.asked = teacher, []
@@ -512,6 +514,8 @@ def test_features_that_carry_a_graph_give_the_teacher_no_gradient(student, teach
 
 def test_the_teachers_depth_is_brought_within_the_students_limits(student):
     class FarSighted(nn.Module):
+        output = "metric"
+
         def encode(self, image):
             return [image]
 

@@ -1,0 +1,90 @@
+"""What a relative teacher's map is worth in metres: one robust fit an image, and a loss where there is none.
+
+r is inverse depth up to a scale and a shift that nobody knows (MiDaS, Depth Anything).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.method.affine import fit_affine
+from distill.method.relative import gradient_matching, standardise, trimmed_error
+
+FEWEST = 64  # pixels of an image that a fit needs
+SPAN = 1.5  # ratio of the farthest to the nearest of them
+OUTLIER = 3 * 1.48  # times the median absolute residual: three standard deviations of a normal one
+ROUNDS = 2  # of fitting again without outliers
+CAP = 1000.0  # metres, of a student without a limit
+
+
+class Converted(NamedTuple):
+    """Depth of a relative teacher.
+
+    Attributes:
+        depth: Metres, (B, 1, H, W), at most the cap; anything where the fit is not `good`.
+        beyond: Pixels that the teacher says to be farther than the cap, bool, same shape.
+        good: Images whose fit holds, bool (B,).
+        measured: Images with enough measured pixels for a fit, bool (B,).
+    """
+
+    depth: Tensor
+    beyond: Tensor
+    good: Tensor
+    measured: Tensor
+
+
+def convert(r: Tensor, depth: Tensor, valid: Tensor, cap: float) -> Converted:
+    """A relative map in metres, image by image: depth = 1 / max(s r + t, 1 / cap).
+
+    s and t are those of 1 / depth = s r + t by least squares over valid pixels, found again twice without the pixels
+    whose residual exceeds `OUTLIER` medians. A fit is good with s > 0 and `FEWEST` pixels over a ratio of `SPAN`.
+
+    Args:
+        r: Inverse depth up to scale and shift, (B, 1, H, W).
+        depth: Measured depth in metres, same shape; valid: where it is.
+        cap: Metres beyond which no depth is taught.
+    """
+    r, cap = r.float(), min(cap, CAP)
+    inverse = torch.where(valid, depth.float(), 1.0).clamp(min=1e-3).reciprocal()
+    kept = valid & r.isfinite()
+    scale, shift = fit_affine(r, inverse, kept)
+    for _ in range(ROUNDS):
+        residual = (column(scale) * r + column(shift) - inverse).abs()
+        middle = torch.where(valid, residual, torch.nan).flatten(1).nanmedian(dim=1).values.nan_to_num()
+        kept = valid & (residual <= column(OUTLIER * middle).clamp(min=1e-9))
+        scale, shift = fit_affine(r, inverse, kept)
+    nearest = torch.where(kept, inverse, 0.0).flatten(1).amax(dim=1)
+    farthest = torch.where(kept, inverse, torch.inf).flatten(1).amin(dim=1)
+    enough = valid.flatten(1).sum(dim=1) >= FEWEST
+    good = enough & (scale > 0) & (nearest >= SPAN * farthest)
+    converted = column(scale) * r + column(shift)
+    return Converted(converted.clamp(min=1 / cap).reciprocal(), converted <= 1 / cap, good, enough)
+
+
+def column(values: Tensor) -> Tensor:
+    """One value an image, (B,) -> (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def beyond_loss(pred: Tensor, beyond: Tensor, cap: float) -> Tensor:
+    """How much nearer than the cap a prediction is where it should be beyond: mean of log(cap / pred), at least 0."""
+    gap = (min(cap, CAP) / pred.clamp(min=1e-3)).log().clamp(min=0)
+    return torch.where(beyond, gap, 0.0).sum() / beyond.sum().clamp(min=1)
+
+
+def shape_loss(pred: Tensor, r: Tensor, wanted: Tensor) -> Tensor:
+    """Difference of a prediction and a relative map that ignores scale and shift, over whole images.
+
+        L = trimmed |x - y| + gradient matching of x - y,    x = 1 / pred and y = r, both by `standardise`
+
+    Args:
+        pred: Depth in metres, (B, 1, H, W).
+        wanted: Images that count, bool (B,); with none the loss is 0 and has no gradient.
+    """
+    everywhere = column(wanted).expand_as(pred)
+    x = torch.where(everywhere, pred, 1.0).float().clamp(min=1e-3).reciprocal()
+    gap = standardise(x, everywhere) - standardise(torch.where(everywhere, r.float(), 1.0), everywhere)
+    return trimmed_error(gap, everywhere) + gradient_matching(gap, everywhere)
