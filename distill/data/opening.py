@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +53,7 @@ class Source:
         other: Part = "test" if part == "train" else "train"
         whole = self.root, None, ""  # a folder that nobody divided: to train on, and to evaluate on
         if named is None and self.usual(part) is None and self.usual(other) not in (None, whole):
-            self.find(other)  # refuses a root of another layout, and says what it holds
+            replace(self, depth_scale=None).find(other)  # refuses a root of another layout, and says what it holds
             what = "train" if part == "train" else "evaluate"
             raise UserError(
                 f"{self.root} holds the {other} half alone, nothing to {what} on: add the {part} half, or name a list"
