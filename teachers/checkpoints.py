@@ -101,8 +101,9 @@ def load_encoder(model: DPT, source: Source) -> LoadReport:
     held, what = open_checkpoint(source)
     wanted = {key: value for key, value in model.state_dict().items() if key.startswith(ENCODER)}
     weights, notes = fit_encoder(held, wanted)
-    difference = explain(model.config, shapes(wanted), shapes(weights), held.unknown)
-    difference = difference or huggingface.contradiction(facts_beside(source, held), model.config, whole=False)
+    difference = explain(model.config, shapes(wanted), shapes(weights), held.unknown) or huggingface.contradiction(
+        facts_beside(source, held), model.config, whole=False
+    )
     if difference:
         raise ValueError(f"{what} as an encoder does not fit: {difference}")
     unused = (*held.unused, *(key for key in held.weights if key not in weights))
