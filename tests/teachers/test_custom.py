@@ -62,6 +62,17 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
+def test_the_teacher_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/choose-a-teacher.md").read_text(encoding="utf-8")
+    code = page.split("```python\n# own.py\n")[1].split("```")[0]
+    (tmp_path / "own_teacher_of_the_page.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    teacher = create_teacher("own_teacher_of_the_page:teacher")
+    image = torch.rand(2, 3, 64, 96)
+    assert teacher(image).shape == (2, 1, 64, 96)
+    assert [tuple(x.shape[1:]) for x in teacher.encode(image)] == [(64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)]
+
+
 def test_a_function_of_the_working_directory_gives_a_frozen_teacher(own: str) -> None:
     teacher = create_teacher(f"{own}:flat")
     assert teacher(torch.rand(1, 3, 40, 50)).shape == (1, 1, 40, 50)
