@@ -57,7 +57,7 @@ def default_for_null(value: object) -> object:
     return value
 
 
-def plain_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+def plain_number(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     """Refuse a truth value, which would count as 1 or 0, and what no machine could carry out."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number, not true or false")
