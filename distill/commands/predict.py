@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from distill.inference.network import Network
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
 from distill.predict.writing import USUAL_ANGLE, Predicted, Writer, colour_range
+
+OWN_FAULTS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}  # of one name
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +82,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
         try:
             for batch in batches(frames, args.batch):
                 for one in predict(student, teacher, truth, batch, broken):
-                    write(writer, one)
-                done += len(batch)
+                    done += write(writer, one, broken)
                 progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")
         finally:
             writer.close()
@@ -149,14 +151,19 @@ def predict(
         yield Predicted(frame, depth, colour_range(student.model, depth), other, measured)
 
 
-def write(writer: Writer, one: Predicted) -> None:
+def write(writer: Writer, one: Predicted, broken: list[str]) -> bool:
+    """Write the files of a frame, if the disk takes their names: one that it does not take is that frame's fault."""
     try:
         writer(one)
     except OSError as error:
+        if error.errno in OWN_FAULTS:
+            skip(DecodeError(str(one.frame.source), f"its files cannot be written: {error.strerror}"), broken)
+            return False
         raise UserError(
             f"files of {one.frame.source} cannot be written to {writer.output} ({error.strerror}); make room, or "
             "choose another --output"
         ) from error
+    return True
 
 
 def report_end(inputs: Sequence[Input], broken: Sequence[str], frames: int, seconds: float, output: Path) -> None:

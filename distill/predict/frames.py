@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, groupby, islice
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,22 +22,31 @@ from distill.data import DecodeError
 from distill.data.files.probing import DEPTH_SUFFIXES
 from distill.data.files.reading import Units, read_depth, read_image
 from distill.errors import UserError
-from distill.predict.inputs import Input
+from distill.predict.inputs import ANIMATIONS, KNOWN, Input
 from teachers.model import MIN_SIDE
 
 USUAL_RATE = 25.0  # frames a second of a video or camera without one of its own
+MOST_RATE, MOST_UNEVEN = 1000.0, 60.0  # frames a second of a film, and of one whose source has no constant rate
+LOOKED_AT = 250  # frames, by which a video's rate is known
+PATIENCE = 30.0  # seconds that a frame may take
 WHOLE = 0.9  # share of a video's promised frames that must be there; what containers promise is an estimate
+
+Answer = TypeVar("Answer")
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # faults are reported in one line of our own
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image to predict, uint8 RGB (H, W, 3); `number` counts the frames of what moves."""
+    """One image to predict, uint8 RGB (H, W, 3); `number` counts the frames of what moves.
+
+    `seconds` is its time since the first frame, and `rate` that of a film which shows every frame in its time.
+    """
 
     source: Input
     image: np.ndarray
     number: int | None = None
+    seconds: float = 0.0
     rate: float = USUAL_RATE
 
     @property
@@ -42,25 +56,68 @@ class Frame:
         return own if self.number is None else f"{own}_{self.number:06d}"
 
 
+def within_time(source: Input, act: Callable[[], Answer]) -> Answer:
+    """What a call gives that may wait for ever, as of a camera that died: another thread makes it.
+
+    Raises:
+        DecodeError: If it takes longer than `PATIENCE`.
+    """
+    future = Future[Answer]()
+
+    def answer() -> None:
+        try:
+            future.set_result(act())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=answer, daemon=True).start()
+    try:
+        return future.result(PATIENCE)
+    except TimeoutError:
+        raise DecodeError(str(source), f"nothing comes from it for {PATIENCE:g} s") from None
+
+
 @contextmanager
 def opened(source: Input) -> Iterator[cv2.VideoCapture]:
     """A video or camera. OpenCV's own complaints are kept off the screen.
 
     Raises:
+        DecodeError: If it takes too long.
         UserError: If it is a camera that does not open.
     """
     former = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    video = cv2.VideoCapture(source.place if isinstance(source.place, int) else str(source.place))
+    place = source.place if isinstance(source.place, int) else str(source.place)
     try:
+        video = within_time(source, lambda: cv2.VideoCapture(place))
         if isinstance(source.place, int) and not video.isOpened():
             raise UserError(
                 f"{source} does not open; connect it, end the program that uses it, or give another camera's number"
             )
         yield video
+        video.release()  # not after a fault: what does not answer would not close either
     finally:
-        video.release()
         cv2.utils.logging.setLogLevel(former)
+
+
+@lru_cache
+def outlook(source: Input) -> tuple[int, float]:
+    """What is known of a video or camera beforehand: how many frames it promises, and the rate of a film of it.
+
+    In that film every frame has its time. The rate is the video's own, unless its frames come unevenly.
+    """
+    times: list[float] = []
+    with opened(source) as video:
+        rate, promised = video.get(cv2.CAP_PROP_FPS), max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        rate = rate if 1 <= rate <= MOST_RATE else USUAL_RATE
+        if isinstance(source.place, int):
+            return 0, rate
+        while len(times) < LOOKED_AT and within_time(source, video.grab):
+            times.append(video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    gaps = np.diff(times)
+    gaps = gaps[gaps > 0]
+    even = not gaps.size or np.allclose(gaps, 1 / rate, rtol=0.1)
+    return promised, rate if even else float(np.clip(1 / gaps.min(), rate, max(rate, MOST_UNEVEN)))
 
 
 def expected_frames(sources: Iterable[Input], limit: int | None) -> int | None:
@@ -73,9 +130,9 @@ def expected_frames(sources: Iterable[Input], limit: int | None) -> int | None:
     for source in sources:
         length: int | None = 1
         if source.moving:
-            with opened(source) as video:
-                known = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-            length = limit if isinstance(source.place, int) else min(known, limit or known)
+            with suppress(DecodeError):  # it is named in its turn
+                known = outlook(source)[0]
+                length = limit if isinstance(source.place, int) else min(known, limit or known)
         total = None if total is None or length is None else total + length
     return total
 
@@ -84,24 +141,42 @@ def read_frames(source: Input, limit: int | None = None) -> Iterator[Frame]:
     """The image, or the first `limit` frames of what moves; a camera without a limit never ends.
 
     Raises:
-        DecodeError: If there is none, if it is smaller than networks take, or a video ends early.
+        DecodeError: If there is none, if it is smaller than networks take, or a video ends early or no longer answers.
     """
+    if source.fault:
+        raise DecodeError(str(source), source.fault)
     if not source.moving:
         assert not isinstance(source.place, int)
-        yield Frame(source, _large_enough(source, read_image(source.place)))
+        yield Frame(source, _large_enough(source, _read_picture(source.place)))
         return
+    (promised, rate), start = outlook(source), 0.0
     with opened(source) as video:
-        rate, promised = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-        rate = rate if 1 <= rate <= 1000 else USUAL_RATE
         for number in count():
-            there, image = (False, None) if number == limit else video.read()
+            there, image = (False, None) if number == limit else within_time(source, video.read)
             if not there or image is None:
                 break
-            yield Frame(source, _large_enough(source, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), number, rate)
+            live = isinstance(source.place, int)
+            now = time.monotonic() if live else video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            start = now if number == 0 else start
+            image = _large_enough(source, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            yield Frame(source, image, number, now - start, rate)
     if number == 0:
-        raise DecodeError(str(source), "no frame of it can be decoded")
+        animation = isinstance(source.place, Path) and source.place.suffix.lower() in ANIMATIONS
+        instead = " of this kind of animation; save it as GIF, or as MP4" if animation else ""
+        raise DecodeError(str(source), f"no frame of it can be decoded{instead}")
     if number != limit and number < WHOLE * promised:
-        raise DecodeError(str(source), f"it ends after {number} of {promised:.0f} frames; those were written")
+        raise DecodeError(str(source), f"it ends after {number} of {promised} frames; those were written")
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """A picture, whatever its file is called."""
+    try:
+        return read_image(path)
+    except DecodeError as error:
+        if path.suffix.lower() in KNOWN or "save it as" in error.why:
+            raise
+        kind = f"{path.suffix or 'a name without suffix'} is no known kind of picture or video"
+        raise DecodeError(path, f"{error.why}; {kind}: save it as JPEG, PNG or MP4") from None
 
 
 def _large_enough(source: Input, image: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from teachers import DepthModel
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
 
+LONGEST_STILL = 600.0  # seconds for which a film repeats a frame; more would be a fault of the video's clock
 USUAL_ANGLE = 60.0  # degrees from the left edge to the right one, of a camera of which nothing is known
 POINT = np.dtype([(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")])
 
@@ -138,16 +139,18 @@ class Writer:
 class Film:
     """A video that is written frame by frame beside its place, and moved there when it is closed.
 
-    Its limits of colours are those of all frames, or a still wall would flicker.
+    Its limits of colours are those of all frames, or a still wall would flicker. Its rate is constant, and a frame is
+    repeated until the time of the next one.
     """
 
     def __init__(self, path: Path, rate: float, limits: Limits) -> None:
         self.path, self.rate, self.limits = path, rate, limits
         self.video: cv2.VideoWriter | None = None
         self.frames, self.open = 0, ExitStack()
+        self.picture: np.ndarray | None = None
 
     def add(self, one: Predicted) -> None:
-        """Write a frame."""
+        """Take a frame: the one before it is shown until then."""
         picture = colour_picture(replace(one, limits=self.limits))
         height, width = (side + side % 2 for side in picture.shape[:2])  # as video codecs want them
         picture = np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="edge")
@@ -158,8 +161,14 @@ class Film:
                 with self.open:
                     raise UserError(f"{self.path} cannot be written; choose another --output, or give frames as images")
             self.video = video
-        self.video.write(np.ascontiguousarray(picture[..., ::-1]))
-        self.frames += 1
+        self._show(min(round(one.frame.seconds * self.rate), self.frames + round(LONGEST_STILL * self.rate)))
+        self.picture = np.ascontiguousarray(picture[..., ::-1])
+
+    def _show(self, until: int) -> None:
+        """Write the picture until there are so many; one whose time has passed is left out."""
+        while self.video is not None and self.picture is not None and self.frames < until:
+            self.video.write(self.picture)
+            self.frames += 1
 
     def close(self) -> None:
         """Finish the file and move it to its place, if all of it is there: OpenCV says nothing of a full disk.
@@ -169,6 +178,7 @@ class Film:
         """
         if self.video is None:
             return
+        self._show(self.frames + 1)
         with self.open:
             self.video.release()
             if cv2.VideoCapture(str(self.part)).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:

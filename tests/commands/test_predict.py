@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import threading
 
 import cv2
 import numpy as np
@@ -121,6 +123,97 @@ def test_a_folder_and_a_glob_keep_the_structure_of_what_they_hold(predict, tmp_p
     code, folder = predict(words.format(tmp_path))
     assert code == 0
     assert [name for name in names(folder) if "colour" not in name] == ["a/1.png", "a/b/2.png", "b/1.png"]
+
+
+def test_what_is_no_file_or_cannot_be_written_is_named_and_the_others_are_predicted(predict, tmp_path, capsys):
+    folder = tmp_path / "in"
+    for name in ("a.png", "z.png", "y" * 246 + ".png"):  # with a suffix of its own the last is too long
+        write_image(folder / name)
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "itself.png").symlink_to("itself.png")
+    (folder / "gone").symlink_to(tmp_path / "absent")
+    (folder / "loop").symlink_to(folder)
+    code, written = predict(folder)
+    message = capsys.readouterr().err
+    assert code == 2
+    assert {"a.png", "z.png"} <= set(names(written))
+    for name, why in (
+        ("pipe.png", "it is a pipe, not a file"),
+        ("pipe.mp4", "it is a pipe, not a file"),
+        ("itself.png", "it is a link that leads nowhere"),
+        ("gone", "it is a link that leads nowhere"),
+        ("loop", "it is a link that leads back to"),
+        ("y" * 246 + ".png", "its files cannot be written"),
+    ):
+        assert f"{folder / name}: {why}" in message
+    assert "8 inputs, 6 of them with faults: 2 frames" in message
+
+
+def test_links_are_followed_hidden_folders_left_out_and_a_folder_is_no_video(tmp_path):
+    for place in ("in/clip.mp4/1.png", "in/.ipynb_checkpoints/1.png", "in/.2.png", "real/3.png"):
+        write_image(tmp_path / place)
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "real")
+    sources = find_inputs([str(tmp_path / "in")], tmp_path / "out")
+    assert [source.name.as_posix() for source in sources] == ["clip.mp4/1", "linked/3"]
+    with pytest.raises(UserError, match="no image or video matches"):
+        find_inputs([f"{tmp_path}/in/clip*"], tmp_path / "out")
+
+
+def test_files_of_other_kinds_are_counted_and_what_opencv_reads_is_taken(tmp_path, capsys):
+    for name in ("1.jfif", "2.avif", "3.gif", "4.m4v", "5.TS", "a.txt", "b.txt", "c.heic", "Makefile"):
+        (tmp_path / name).write_bytes(b"x")
+    sources = find_inputs([str(tmp_path)], tmp_path / "out")
+    assert [source.name.name for source in sources] == ["1", "2", "3", "4", "5"]
+    assert [source.moving for source in sources] == [False, False, False, True, True]
+    assert f"4 files of other kinds left out of {tmp_path}: 1 .heic, 2 .txt, 1 no suffix" in capsys.readouterr().err
+
+
+def test_what_is_given_by_name_and_no_known_kind_says_what_would_be(predict, tmp_path, capsys):
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    (tmp_path / "other.raw").write_bytes(b"raw")
+    assert predict(tmp_path / "photo.heic", tmp_path / "other.raw")[0] == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'photo.heic'}: HEIC cannot be read; save it as JPEG" in message
+    assert ".raw is no known kind of picture or video" in message
+
+
+def test_an_animation_gives_its_frames_and_a_film_in_its_time(predict, tmp_path):
+    pictures = [Image.new("RGB", (64, 32), (grey, 50, 100)) for grey in (0, 60, 120, 180, 240)]
+    durations = [100, 500, 100, 100, 900]  # ms
+    pictures[0].save(tmp_path / "steps.gif", save_all=True, append_images=pictures[1:], duration=durations)
+    code, folder = predict(tmp_path / "steps.gif")
+    assert code == 0
+    assert [name for name in names(folder) if name.endswith(".png")] == [f"steps_{i:06d}.png" for i in range(5)]
+    film = cv2.VideoCapture(str(folder / "steps_colour.mp4"))
+    count, rate = (film.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+    assert (count - 1) / rate == pytest.approx(0.8, abs=0.05)  # when the last frame begins
+
+
+class SilentCamera:
+    """A camera that opens and then gives nothing."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def isOpened(self):
+        return True
+
+    def get(self, key):
+        return 0.0
+
+    def read(self):
+        threading.Event().wait()
+
+
+def test_a_camera_that_gives_nothing_is_named_and_does_not_block(predict, streets, monkeypatch, capsys):
+    monkeypatch.setattr(cv2, "VideoCapture", SilentCamera)
+    monkeypatch.setattr("distill.predict.frames.PATIENCE", 0.1)
+    monkeypatch.setattr(SilentCamera, "release", lambda camera: None, raising=False)
+    code, folder = predict("5", streets / "image" / "test0.png", "--frames", "2")
+    assert code == 2
+    assert "cannot read camera 5: nothing comes from it for 0.1 s" in capsys.readouterr().err
+    assert "test0.png" in names(folder)
 
 
 @pytest.fixture

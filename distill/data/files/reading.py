@@ -13,6 +13,7 @@ import numpy as np
 from distill.data.files import png
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")}  # after 4 bytes
 FLOAT_SCALE, INTEGER_SCALE = 1.0, 1000.0  # units per metre where nothing else is declared
 ARRAY_START = b"\x93NUMPY"
 STAND_INS = {  # what lies where a file should be, by its first bytes
@@ -181,7 +182,8 @@ def decode(raw: bytes, path: str | os.PathLike[str], kind: tuple[int, int]) -> n
     except cv2.error as error:
         raise DecodeError(path, " ".join(str(error).split())) from None
     if array is None:
-        raise DecodeError(path, "not a picture, or damaged")
+        heic = raw[4:12] in HEIC
+        raise DecodeError(path, "HEIC cannot be read; save it as JPEG" if heic else "not a picture, or damaged")
     return array
 
 
