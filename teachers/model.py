@@ -17,6 +17,7 @@ MAX_SIDE = 8192  # the largest that is asked for: a mistake is met before it fil
 
 # What depth values mean: metres, or inverse depth up to a scale and a shift that nobody knows.
 Output = Literal["metric", "relative"]
+RELATIVE = "relative inverse depth, larger where it is nearer, without a unit"
 
 
 class DepthModel(nn.Module):

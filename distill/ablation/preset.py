@@ -16,12 +16,12 @@ from distill.config import (
     Config,
     Content,
     Section,
-    apply_override,
+    apply_overrides,
     find_config,
     parse_config,
     parse_section,
     read_yaml,
-    set_value,
+    set_values,
 )
 from distill.config.fields import NonNegativeInt
 from distill.engine.run_folder import flatten
@@ -82,10 +82,8 @@ class Preset:
     def config(self, row: str, seed: int, folders: dict[str, Path]) -> Config:
         """The configuration of one run; `folders` are those of the rows' runs of this seed."""
         content = dict(self.base)
-        for key, value in self.rows[row].items():
-            set_value(content, key, value)
-        for key, other in references(self.rows[row]).items():
-            set_value(content, key, str(folders[other]))
+        others = {key: str(folders[other]) for key, other in references(self.rows[row]).items()}
+        set_values(content, self.rows[row] | others)
         content |= {"seed": seed, "output": None}
         return parse_config(content, f"{self.path}, row {row}")
 
@@ -104,13 +102,10 @@ def load_preset(path: Path, overrides: Sequence[str] = ()) -> Preset:
     if isinstance(content.get("base"), str):
         content["base"] = str(find_config(path).parent / content["base"])
     own = [override for override in overrides if override.partition("=")[0].strip() in OWN]
-    for override in own:
-        apply_override(content, override)
+    apply_overrides(content, own)
     ablation = parse_section(Ablation, content, str(path))
     base = dict(ablation.base) if isinstance(ablation.base, dict) else read_yaml(ablation.base)
-    for override in overrides:
-        if override not in own:
-            apply_override(base, override)
+    apply_overrides(base, [override for override in overrides if override not in own])
     rows = dict(ablation.rows)
     for name, changes in grid_rows(ablation.grid):
         if name in rows:

@@ -34,7 +34,7 @@ from distill.errors import DONE, UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
-from distill.inference.models import input_size, open_for
+from distill.inference.models import input_size, open_model
 from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, holds_predictions
 from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
@@ -164,7 +164,7 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
             raise UserError(f"--size is for models, and {args.model} holds predictions: leave it out")
         stored = StoredPredictions(Path(args.model), args.prediction_scale or png_scale(data), protocol)
         return Predictor(stored, None, stored.size)
-    model = open_for(args.model, data.name).to(state.device)
+    model = open_model(args.model).to(state.device)
     size = input_size(args.model, model, args.size)
     if size:
         inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")

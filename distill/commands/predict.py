@@ -16,7 +16,7 @@ from distill.console import StepProgress, inform
 from distill.data import DecodeError
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
-from distill.inference.models import input_size, open_for, published_data
+from distill.inference.models import input_size, open_model
 from distill.inference.network import Network
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
@@ -93,7 +93,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
 def open_network(name: str, wanted: Size | None, usual: Size | None = None) -> Network:
     """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_for(name, published_data(name)).to(device).eval()
+    model = open_model(name).to(device).eval()
     return Network(model, None, device, input_size(name, model, wanted) or usual)
 
 

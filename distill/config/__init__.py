@@ -3,14 +3,14 @@
 from distill.config.fields import Section
 from distill.config.loading import (
     Content,
-    apply_override,
+    apply_overrides,
     dump_config,
     find_config,
     load_config,
     parse_config,
     parse_section,
     read_yaml,
-    set_value,
+    set_values,
 )
 from distill.config.schema import Config, DataConfig, OptimConfig, StudentConfig, TrainConfig
 
@@ -22,12 +22,12 @@ __all__ = [
     "Section",
     "StudentConfig",
     "TrainConfig",
-    "apply_override",
+    "apply_overrides",
     "dump_config",
     "find_config",
     "load_config",
     "parse_config",
     "parse_section",
     "read_yaml",
-    "set_value",
+    "set_values",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import types
 import typing
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from distill.config.fields import Section
 from distill.config.plain_yaml import parse_yaml
 from distill.config.schema import Config
+from distill.console import inform
 from distill.errors import UserError, did_you_mean
 from distill.files import read_whole
 
@@ -24,6 +26,12 @@ MOST_BYTES = 2**20  # of a file
 RUN_CONFIG = "config.yaml"  # in a run's folder
 SHIPPED = tuple(folder / "configs" for folder in (Path(__file__).parents[2], Path(__file__).parents[1]))  # clone, wheel
 MOST_SHOWN = 100  # characters of a wrong value
+# Sections that name weights: by which key beside `checkpoint`, and the keys that say what those weights mean.
+OF_WEIGHTS = {
+    "teacher": ("name", ("scale", "shift", "invert", "readout")),
+    "student": ("backbone", ("scale", "shift", "invert")),
+}
+inform_once = functools.cache(inform)  # rows and seeds of an ablation drop the same
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -33,8 +41,7 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         UserError: If the file is missing or no YAML, or a key or value is wrong; one line with what would work.
     """
     content = read_yaml(Path(path))
-    for override in overrides:
-        apply_override(content, override)
+    apply_overrides(content, overrides)
     return parse_config(content, str(path))
 
 
@@ -83,8 +90,13 @@ def parse_section(kind: type[AnySection], content: Content, source: str) -> AnyS
         raise UserError(f"{source}: {'; '.join(explain(item, kind) for item in error.errors()[:3])}") from None
 
 
-def apply_override(content: Content, override: str) -> None:
-    """Set one `section.key=value` in a nested mapping; the value is read as YAML."""
+def apply_overrides(content: Content, overrides: typing.Sequence[str]) -> None:
+    """Set every `section.key=value` in a nested mapping; the values are read as YAML."""
+    set_values(content, dict(map(parse_override, overrides)))
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """The dotted key of `section.key=value` and its value, read as YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"an override must be section.key=value, got {override!r}")
@@ -92,7 +104,29 @@ def apply_override(content: Content, override: str) -> None:
         parsed = parse_yaml(value)
     except ValueError as error:
         raise UserError(f"the value of {key} is not valid YAML: {value!r}: {error}") from error
-    set_value(content, key.strip(), parsed)
+    return key.strip(), parsed
+
+
+def set_values(content: Content, values: typing.Mapping[str, Any]) -> None:
+    """Set values by dotted keys. What says the meaning of other weights than are now named is dropped, aloud."""
+    former = dict(content)
+    for key, value in values.items():
+        set_value(content, key, value)
+    for name, (network, meaning) in OF_WEIGHTS.items():
+        before, now = former.get(name), content.get(name)
+        if name in values or not (isinstance(before, dict) and isinstance(now, dict)):
+            continue
+        foreign = [key for key in meaning if now.get(key) is not None and f"{name}.{key}" not in values]
+        if foreign and not same_weights(before, now, network, getattr(Config.model_fields[name].default, network)):
+            content[name] = {key: value for key, value in now.items() if key not in foreign}
+            keys = ", ".join(f"{name}.{key}" for key in foreign)
+            inform_once(f"{keys}: dropped, as they belong to {before.get('checkpoint') or before.get(network)}")
+
+
+def same_weights(before: Content, now: Content, network: str, default: str) -> bool:
+    """Whether two states of a section name one network, and one file wherever it lies; before, it may have no file."""
+    files = [Path(str(section.get("checkpoint") or "")).name for section in (before, now)]
+    return before.get(network, default) == now.get(network, default) and files[0] in ("", files[1])
 
 
 def set_value(content: Content, key: str, value: object) -> None:

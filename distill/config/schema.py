@@ -127,9 +127,11 @@ class TeacherConfig(Section):
         "dpt_hybrid", description="A DPT's name, or the folder of any trained model; null where there is none."
     )
     checkpoint: Path | None = Field(None, description="Weights of a named DPT; dpt_micro ships its own.")
-    scale: Number | None = Field(None, description="depth = 1 / (scale * output + shift); by default its own.")
+    scale: Number | None = Field(
+        None, description="depth = 1 / (scale * output + shift), of this checkpoint; None: as its name says."
+    )
     shift: Number | None = None
-    invert: bool | None = None
+    invert: bool | None = Field(None, description="Whether it is so converted; false: the output is metres.")
     readout: Annotated[str, one_of(READOUTS)] | None = Field(None, description="None keeps the network's own.")
     compile: bool = Field(
         False, description="Let torch.compile translate its encoder: minutes once, then faster on some machines."

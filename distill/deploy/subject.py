@@ -22,7 +22,7 @@ from distill.data.files.reading import read_image
 from distill.deploy.costs import count_gflops
 from distill.errors import UserError
 from distill.inference.exported import ExportedModel
-from distill.inference.models import open_for, published_data
+from distill.inference.models import open_model
 from distill.inference.network import network_image
 from students import count_parameters, read_config
 from students.card import licence_of
@@ -61,7 +61,7 @@ def open_subject(name: str) -> Subject:
     Raises:
         UserError: If there is no such model.
     """
-    model = open_for(name, published_data(name))
+    model = open_model(name)
     if isinstance(model, ExportedModel):
         raise UserError(f"{name} is an exported file already; give the folder of the model that it was made of")
     plain = model.model if isinstance(model, FrozenTeacher) else model

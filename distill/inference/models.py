@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 from distill.console import inform
 from distill.errors import UserError, did_you_mean
 from distill.evaluation.scores import Size
 from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
-from teachers import SHIPPED, DepthModel, create_teacher, list_teachers
+from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, list_teachers
+from teachers.model import RELATIVE
 
-# depth = 1 / (scale * output + shift) of DPT's published metric weights
+# depth = 1 / (scale * output + shift) of DPT's published metric weights, by a word of their file's name
 PUBLISHED_CONVERSION = {"kitti": (6.016e-5, 0.00579), "nyu": (3.05e-4, 0.1378)}
+CONVERSION = ("scale", "shift", "invert")
 
 
 def user_error(error: Exception) -> UserError:
@@ -27,11 +31,8 @@ def check_teacher_name(name: str) -> None:
         raise UserError(f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)")
 
 
-def open_model(name: str, **conversion: object) -> DepthModel:
+def open_model(name: str) -> DepthModel:
     """A run folder, a `student/` folder, `teacher-name:checkpoint`, or an exported file.
-
-    Args:
-        conversion: scale, shift and invert, where they define what a checkpoint's raw output means.
 
     Raises:
         UserError: If there is no such model.
@@ -39,35 +40,59 @@ def open_model(name: str, **conversion: object) -> DepthModel:
     path = Path(name)
     if path.suffix in SUFFIXES and not path.is_dir() and (path.exists() or ":" not in name):
         return open_exported(path)
-    try:
-        if name in list_teachers():
-            if name not in SHIPPED:
-                raise UserError(f"{name} needs weights: give {name}:CHECKPOINT")
-            return create_teacher(name)
-        if Path(name).exists() or ":" not in name:
+    if name in list_teachers():
+        if name not in SHIPPED:
+            raise UserError(f"{name} needs weights: give {name}:CHECKPOINT")
+        return open_teacher(name)
+    if os.path.exists(name) or ":" not in name:
+        try:
             return load_student(name)
-        teacher, _, checkpoint = name.partition(":")
-        check_teacher_name(teacher)
-        return create_teacher(teacher, checkpoint, **conversion)
+        except (ValueError, FileNotFoundError) as error:
+            raise user_error(error) from error
+    teacher, _, checkpoint = name.partition(":")
+    check_teacher_name(teacher)
+    return open_teacher(teacher, checkpoint)
+
+
+def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any) -> FrozenTeacher:
+    """A DPT by name whose weights decide what its output means, in every command alike; how is said in a line.
+
+    Args:
+        options: Fields of `DPTConfig`. Where scale, shift and invert are among them they count, and `invert=False`
+            says that the output is depth in metres.
+
+    Raises:
+        UserError: If its weights cannot be read or are another network's, or a scale would have no effect.
+    """
+    known = {} if options.get("invert") is False else published_conversion(name, checkpoint)
+    by_name = not options.keys() & set(CONVERSION)
+    options = known | options
+    some = [key for key in CONVERSION if key in options and options[key] is not False]
+    if some and len(some) < len(CONVERSION) and not DPT_CONFIGS[name].invert:
+        raise UserError(
+            f"the output of {name} cannot be converted by {' and '.join(some)} alone: depth = 1 / (scale * output + "
+            "shift) needs scale, shift and invert=true; leave out all three where it is not known"
+        )
+    try:
+        teacher = create_teacher(name, checkpoint, **options)
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
+    if options.get("invert") is False:
+        teacher.output = teacher.model.output = "metric"
+    elif teacher.output == "relative":
+        inform(f"{name}:{checkpoint}: {RELATIVE}, as the file has no name of DPT's published metric weights")
+    elif known and by_name:
+        scale, shift = (f"{options[key]:g}" for key in ("scale", "shift"))
+        inform(f"{name}:{checkpoint}: depth = 1 / ({scale} * output + {shift}) metres, DPT's conversion for its name")
+    return teacher
 
 
-def open_for(model: str, data: str) -> DepthModel:
-    """A model for the data set of this name; published DPT weights get the conversion to metres that belongs to it."""
-    teacher, colon, _ = model.partition(":")
-    published = colon and not Path(model).exists() and teacher not in SHIPPED  # those give metres themselves
-    if published and data in PUBLISHED_CONVERSION:
-        scale, shift = PUBLISHED_CONVERSION[data]
-        inform(f"{model}: depth = 1 / ({scale:g} * output + {shift:g}), DPT's conversion for {data}")
-        return open_model(model, scale=scale, shift=shift, invert=True)
-    return open_model(model)
-
-
-def published_data(model: str) -> str:
-    """The data set of DPT's published weights, which their files are called after; "" for others."""
-    checkpoint = Path(model.partition(":")[2]).name
-    return next((name for name in PUBLISHED_CONVERSION if name in checkpoint.lower()), "")
+def published_conversion(name: str, checkpoint: str | Path | None) -> dict[str, Any]:
+    """Scale, shift and invert of DPT's published weights, which the file's name tells; empty for any other."""
+    if DPT_CONFIGS[name].invert or checkpoint is None:  # these give metres themselves
+        return {}
+    words = [word for word in PUBLISHED_CONVERSION if word in Path(checkpoint).name.lower()]
+    return dict(zip(CONVERSION, (*PUBLISHED_CONVERSION[words[0]], True), strict=True)) if len(words) == 1 else {}
 
 
 def trained_size(model: str) -> tuple[int, int] | None:

@@ -124,7 +124,8 @@ class Method(nn.Module):
         """
         if teacher is None:
             return Guide()
-        wants_depth = self.needs_depth or not bool(valid.flatten(1).any(dim=1).all())
+        metric = teacher.output == "metric"  # what is relative stands for no truth
+        wants_depth = self.needs_depth or (metric and not bool(valid.flatten(1).any(dim=1).all()))
         if not (self.needs_features or wants_depth):
             return Guide()
         features = teacher.encode(image)

@@ -117,21 +117,6 @@ def test_all_protocols_of_nyu_are_one(evaluated, finished, tiny_nyu):
     assert result["per_image"][0]["pixels"] == (471 - 45) // 3 * 2 * (601 - 41)
 
 
-def test_published_weights_are_converted_to_metres_and_the_shipped_ones_are_metres(monkeypatch):
-    from distill.commands import evaluate as command
-
-    asked = []
-    monkeypatch.setattr("distill.inference.models.open_model", lambda name, **options: asked.append((name, options)))
-    command.open_for("dpt_hybrid:weights.pt", "kitti")
-    command.open_for("dpt_micro:weights.pt", "kitti")
-    command.open_for("dpt_hybrid:weights.pt", "scenes")
-    assert asked == [
-        ("dpt_hybrid:weights.pt", {"scale": 6.016e-5, "shift": 0.00579, "invert": True}),
-        ("dpt_micro:weights.pt", {}),
-        ("dpt_hybrid:weights.pt", {}),
-    ]
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,9 +14,8 @@ pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 from distill.deploy.graph import ODD, write_onnx
 from distill.deploy.runtime import Deviation
-from distill.deploy.subject import RELATIVE, Subject, facts_of, open_subject
+from distill.deploy.subject import RELATIVE, Subject, facts_of
 from distill.errors import UserError
-from distill.inference import models
 from distill.inference.exported import OnnxModel
 from teachers import create_dpt
 
@@ -178,10 +177,3 @@ def test_a_checkpoint_without_a_conversion_has_no_unit(invert, units):
     with torch.device("meta"):
         model = create_dpt("dpt_micro", None, invert=invert)
     assert facts_of(Subject("dpt_micro:any.pt", model, {"student": "dpt_micro"}, None), None, None)["units"] == units
-
-
-def test_published_weights_are_exported_in_metres(tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(models, "open_model", lambda name, **options: asked.update(options) or torch.nn.Identity())
-    open_subject(f"dpt_hybrid:{tmp_path}/dpt_hybrid_nyu-2ce69ec7.pt")
-    assert asked == {"scale": 3.05e-4, "shift": 0.1378, "invert": True}

@@ -232,3 +232,47 @@ def test_a_configuration_of_the_package_is_known_by_its_name_anywhere(tmp_path, 
 def test_a_runs_folder_stands_for_its_configuration(tmp_path):
     (tmp_path / "config.yaml").write_text("{data: {name: scenes}, seed: 7}")
     assert load_config(tmp_path).seed == 7
+
+
+# --------------------------------------------------------------------------------------- what belongs to the weights
+
+NYU = {"scale": 3.05e-4, "shift": 0.1378, "invert": True}
+OF_NYU = {
+    "data": {"name": "scenes"},
+    "teacher": {"name": "dpt_hybrid", "checkpoint": "weights/dpt_hybrid_nyu-2ce69ec7.pt", **NYU, "compile": True},
+}
+
+
+@pytest.mark.parametrize(
+    "override", ["teacher.name=dpt_micro", "teacher.checkpoint=mine.pt", "teacher.checkpoint=null"]
+)
+def test_a_conversion_does_not_survive_other_weights(load, capsys, override):
+    teacher = load(OF_NYU, override, "seed=3").teacher
+    assert (teacher.scale, teacher.shift, teacher.invert, teacher.compile) == (None, None, None, True)
+    load(OF_NYU, override)  # an ablation does this often, and it is said once
+    assert capsys.readouterr().err.count("teacher.scale, teacher.shift, teacher.invert: dropped") <= 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "scale"),
+    [
+        (["teacher.checkpoint=/elsewhere/dpt_hybrid_nyu-2ce69ec7.pt"], 3.05e-4),
+        (["teacher.name=dpt_hybrid", "optim.lr=1"], 3.05e-4),
+        (["teacher.checkpoint=mine.pt", "teacher.scale=2", "teacher.shift=0", "teacher.invert=true"], 2.0),
+        (["teacher={name: dpt_base, scale: 5.0}"], 5.0),
+    ],
+)
+def test_it_stays_with_the_same_weights_and_where_it_is_given_with_the_others(load, overrides, scale):
+    assert load(OF_NYU, *overrides).teacher.scale == scale
+
+
+def test_a_file_without_weights_is_for_any_of_its_network(load):
+    open_one = {"data": {"name": "scenes"}, "teacher": {"name": "dpt_hybrid", **NYU}}
+    assert load(open_one, "teacher.checkpoint=mine.pt").teacher.scale == 3.05e-4
+
+
+def test_a_students_conversion_belongs_to_its_parent(load, capsys):
+    pruned = {"backbone": "dpt_hybrid", "checkpoint": "dpt_hybrid_nyu.pt", **NYU}
+    student = load({"data": {"name": "scenes"}, "student": pruned}, "student.backbone=dpt_micro").student
+    assert (student.scale, student.invert) == (None, None)
+    assert "student.scale, student.shift, student.invert: dropped" in capsys.readouterr().err

@@ -37,7 +37,7 @@ from rich.table import Table
 
 from distill.assembly.datasets import build_data
 from distill.assembly.run import Run, assemble, make_accelerator
-from distill.config import Config, apply_override, parse_config, read_yaml
+from distill.config import Config, apply_overrides, parse_config, read_yaml
 from distill.data import Batch, Loader
 from distill.deploy.latency import environment
 from distill.engine.loop import fetch
@@ -223,8 +223,7 @@ def show(profile: Profile) -> None:
 def configuration(path: Path | None, overrides: list[str]) -> Config:
     """The usual one, or that of a file, with these overrides."""
     content = copy.deepcopy(USUAL) if path is None else read_yaml(path)
-    for override in overrides:
-        apply_override(content, override)
+    apply_overrides(content, overrides)
     return parse_config(content, str(path or "the usual configuration"))
 
 
