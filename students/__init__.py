@@ -94,6 +94,7 @@ def load_student(folder: str | Path) -> Student:
     if reasons := differences(shapes(student.state_dict()), shapes(weights)):
         raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(reasons)}")
     fill(student, weights, str(place / WEIGHTS))
+    student.output = config["output"]
     student.metadata = config["metadata"]
     return student.eval()
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from teachers.model import Output
 from teachers.weight_files import Json
 
 METHODS = {
@@ -37,12 +38,20 @@ def plain(text: object) -> str:
     return "" if text is None else re.sub(r"[^\w .,:;/@+=()-]", "?", str(text))
 
 
-def model_card(recipe: Json, metadata: Json) -> str:
+def depth_in_words(output: Output, near: float | None, far: float | None) -> str:
+    """What the values of a student are."""
+    if output == "relative":
+        return "relative: its inverse is known up to a scale and a shift, as by its loss; no metres"
+    return f"{near:g} to {far:g} m" if near is not None and far is not None else "metres"
+
+
+def model_card(recipe: Json, metadata: Json, output: Output = "metric") -> str:
     """The card of a student as Markdown, with the front matter that the Hub reads.
 
     Args:
         recipe: "student" and "options", as in `config.json`.
         metadata: What is known of its training, as a run writes it; what is missing is left out.
+        output: What its values mean.
     """
     licence, reason = licence_of(metadata)
     name, options = plain(recipe["student"]), recipe["options"]
@@ -54,7 +63,7 @@ def model_card(recipe: Json, metadata: Json) -> str:
         "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`",
         "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
         "steps": metadata.get("step"),
-        "depth": f"{near:g} to {far:g} m" if near is not None and far is not None else "metres",
+        "depth": depth_in_words(output, near, far),
         "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
     }
     lines = [f"| {fact} | {text} |" for fact, text in facts.items() if text]
@@ -69,6 +78,12 @@ training the one with the best abs_rel was kept: these figures are of the images
 |{"--:|" * len(metrics)}
 | {" | ".join(f"{value:.4g}" for value in metrics.values())} |
 """
+    relative = output == "relative"
+    title = f"{'Relative depth' if relative else 'Depth in metres'} from one image: {name}"
+    gives = "Gives the distance of every pixel of one RGB image."
+    if relative:
+        gives = "Tells what is nearer in one RGB image, and how much in proportion. It gives no metres."
+    unit = ", relative" if relative else " in metres"
     return f"""---
 library_name: distill
 pipeline_tag: depth-estimation
@@ -76,9 +91,9 @@ license: {licence}
 tags: [depth-estimation, knowledge-distillation, {json.dumps(name)}]
 ---
 
-# Depth in metres from one image: {name}
+# {title}
 
-Gives the distance of every pixel of one RGB image.
+{gives}
 
 | | |
 |---|---|
@@ -92,7 +107,7 @@ Needs PyTorch and timm beside the code of `distill`.
 import distill
 
 model = distill.load_model("THIS_FOLDER")  # a PyTorch module in eval mode
-depth = model(image)  # RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W) in metres
+depth = model(image)  # RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W){unit}
 ```
 
 From the Hub: `from students import Student; model = Student.from_pretrained("USER/NAME")`.

@@ -10,13 +10,13 @@ from types import NoneType, UnionType
 from typing import Union, cast, get_args, get_origin, get_type_hints
 
 from students.student import CONFIG, WEIGHTS
-from teachers.model import MIN_SIDE
+from teachers.model import MIN_SIDE, Output
 from teachers.weight_files import Json, read_json
 
 LARGEST_SIDE = 2**14  # pixels of an image that a student was trained on
 LARGEST = 1e30  # of a number, so that float32 holds it
 FORMAT = 1
-KEYS = ("format", "student", "options", "metadata")
+KEYS = ("format", "student", "options", "output", "metadata")
 METADATA: dict[str, object] = dict.fromkeys(("method", "teacher", "data", "protocol", "fingerprint"), str | None)
 METADATA |= {"input_size": tuple[int, int] | None, "metrics": dict | None, "step": int | None}
 WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "null"}
@@ -52,7 +52,7 @@ def read_config(folder: str | Path) -> tuple[Path, Json]:
         raise NotAStudent(f"{place / CONFIG} is not a student's configuration; write it again with save_student")
     if fault := fault_of(config):
         raise ValueError(f"{place / CONFIG}: {fault}")
-    return place, config | {"metadata": config.get("metadata") or {}}
+    return place, config | {"output": config.get("output", "metric"), "metadata": config.get("metadata") or {}}
 
 
 def fault_of(config: Json) -> str | None:
@@ -66,6 +66,8 @@ def fault_of(config: Json) -> str | None:
             return f"{repr(name)} is no name of timm's own, and a file's names are looked up nowhere else"
     if "checkpoint" in config["options"]:
         return "options.checkpoint names a file; a saved student needs no other than its own"
+    if (output := config.get("output", "metric")) not in get_args(Output):
+        return f"output must be one of {', '.join(get_args(Output))}, got {repr(output)}"
     metadata = config.get("metadata")
     if not isinstance(metadata, dict | None):
         return f"metadata must be values by name, got {repr(metadata)}"

@@ -12,6 +12,7 @@ from typing import Self
 
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from students.card import model_card
 from teachers.model import DepthModel, Output
@@ -63,6 +64,10 @@ class Student(ModelHubMixin, DepthModel):
             self.get_submodule(name).eval()
         return self
 
+    def inverse(self, output: Tensor) -> Tensor:
+        """Of a relative student too the reciprocal: losses without a scale compare that of what it gives."""
+        return output.reciprocal()
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save_student(self, save_directory, self.metadata)
 
@@ -93,7 +98,7 @@ class Student(ModelHubMixin, DepthModel):
 
     def generate_model_card(self, *args: object, **kwargs: object) -> ModelCard:
         """The same card as in the folder."""
-        return ModelCard(model_card(self.recipe, self.metadata or {}))
+        return ModelCard(model_card(self.recipe, self.metadata or {}, self.output))
 
 
 def save_student(student: Student, folder: str | Path, metadata: Json | None = None) -> None:
@@ -107,10 +112,13 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
     config = {"format": 1, **student.recipe, "metadata": metadata or {}}
+    if student.output != "metric":
+        config["output"] = student.output
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens
         part = Path(name)
         (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (part / CARD).write_text(model_card(student.recipe, config["metadata"]), encoding="utf-8")
+        card = model_card(student.recipe, config["metadata"], student.output)
+        (part / CARD).write_text(card, encoding="utf-8")
         for file in (WEIGHTS, CONFIG, CARD):
             os.replace(part / file, folder / file)

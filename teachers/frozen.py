@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from teachers.fast_cpu import use_fast_layers
-from teachers.model import DepthModel
+from teachers.model import DepthModel, relative_inverse
 from teachers.stem import fold_standardisation
 
 
@@ -64,6 +64,10 @@ class FrozenTeacher(DepthModel):
     def forward(self, image: Tensor) -> Tensor:
         """The model's depth (B, 1, H, W) of an image (B, 3, H, W) in [0, 1], without a graph."""
         return self.model(image)
+
+    def inverse(self, output: Tensor) -> Tensor:
+        """As the model's."""
+        return relative_inverse(self.model, output)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -38,7 +38,7 @@ class DepthModel(nn.Module):
     feature_channels: tuple[int, ...]
     min_depth: float | None
     max_depth: float | None
-    output: Output
+    output: Output = "metric"
     licence: str = ""
     encoder: nn.Module
     decoder: nn.Module
@@ -58,6 +58,20 @@ class DepthModel(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)."""
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+    def inverse(self, output: Tensor) -> Tensor:
+        """What `forward` gave as inverse depth, up to a scale and a shift of a relative model."""
+        return output if self.output == "relative" else output.reciprocal()
+
+
+def is_relative(model: object) -> bool:
+    """Whether a model says of itself that its output has no unit."""
+    return isinstance(model, DepthModel) and model.output == "relative"
+
+
+def relative_inverse(model: object, output: Tensor) -> Tensor:
+    """The output of a relative model as inverse depth, larger where it is nearer."""
+    return model.inverse(output) if isinstance(model, DepthModel) else output
 
 
 def take_image(image: Tensor, encoder: nn.Module) -> Tensor:

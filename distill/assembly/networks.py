@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.config import Config
-from distill.data import TrainingSet
 from distill.errors import UserError
 from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, user_error
-from distill.method import LOSSES, METHODS, FixedGhost, Method
+from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, FixedGhost, Method
 from students import create_student, load_student
 from teachers import SHIPPED, DepthModel, FrozenTeacher, list_teachers
-from teachers.model import RELATIVE
 
 
 def is_folder(teacher: str) -> bool:
@@ -71,20 +69,6 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
     return teacher
 
 
-def check_meaning(teacher: FrozenTeacher, config: Config, training: TrainingSet) -> None:
-    """Refuse a teacher without a unit where its depth would be a target, beside or in the place of measured metres."""
-    method, contents = config.method.name, training.dataset.contents
-    unlabelled = training.photographs or config.data.labelled or (contents and contents.images_only)
-    if teacher.output == "metric" or not (METHODS[method].needs_depth or unlabelled):
-        return
-    why = f"method.name={method} learns from it" if METHODS[method].needs_depth else "some images have no other depth"
-    raise UserError(
-        f"teacher {config.teacher.name} gives {RELATIVE}, and {why}: name a teacher that gives metres, or give "
-        "teacher.scale, teacher.shift and teacher.invert=true of its checkpoint, or learn from its features "
-        "(method.name=feature or disdepth) on images that have depth"
-    )
-
-
 def build_student(config: Config, max_depth: float) -> DepthModel:
     """The student of a run, with random, ImageNet or inherited weights."""
     wanted = config.student
@@ -96,6 +80,7 @@ def build_student(config: Config, max_depth: float) -> DepthModel:
     try:
         student = create_student(wanted.backbone, **options)
         student.freeze(wanted.frozen)
+        student.output = "relative" if config.method.loss in RELATIVE_LOSSES else "metric"
         return student
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error

@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from timm.layers import convert_sync_batchnorm
 
 from distill.assembly.datasets import RunData
-from distill.assembly.networks import build_method, build_student, build_teacher, check_meaning
+from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.preflight import check_norms
 from distill.assembly.validation import Validation
 from distill.config import Config
@@ -162,8 +162,6 @@ def make_networks(
     """The teacher in its place, and the method with its student."""
     warmup = config.warmup_steps(steps, per_epoch)  # refused before weights are read or fetched
     teacher = build_teacher(config)
-    if teacher is not None:
-        check_meaning(teacher, config, data.train)
     set_seed(config.seed)
     student = build_student(config, data.max_depth)
     if config.train.sync_batchnorm and accelerator.device.type != "cuda":

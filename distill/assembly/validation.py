@@ -16,7 +16,7 @@ from distill.engine.step import merge_statistics
 from distill.engine.tracking import Tracker
 from distill.evaluation import Evaluation, gather
 from distill.inference.evaluating import evaluate_shared
-from distill.inference.network import Network, eval_mode
+from distill.inference.network import Network, eval_mode, protocols_for
 from distill.inference.panels import method_panels
 from distill.method import Method
 from distill.report.pictures import panel_strip
@@ -55,8 +55,8 @@ class Validation:
     def evaluate(self, interrupted: Callable[[], bool]) -> Evaluation | None:
         """The student's results on the test half, by the run's protocol; None if interrupted."""
         assert self.data.test is not None
-        student, protocols = self.method.student, [self.data.protocol]
-        size = self.config.data.size
+        student = self.method.student
+        protocols, size = protocols_for(student, [self.data.protocol]), self.config.data.size
         network = Network(student, self.data.protocol, self.accelerator.device, size)
         with eval_mode(student):
             outcomes = evaluate_shared(network, self.data.test, protocols, self.accelerator, interrupted=interrupted)

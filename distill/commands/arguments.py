@@ -161,5 +161,5 @@ def check_folder(folder: Path, option: str, read: Iterable[Path], written: Itera
     if any(os.path.realpath(one) == os.path.realpath(folder) for one in read):
         raise UserError(f"{option} {folder} is a folder that is read; choose another, or a new one in it")
     for file in written:
-        if file.exists():
+        if os.path.exists(file):
             raise UserError(f"{option} {folder}: {file} is there already and no result of this command; choose another")

@@ -26,7 +26,7 @@ from distill.commands.arguments import (
     page_of,
 )
 from distill.config import DataConfig, parse_config
-from distill.console import inform, progress_bar
+from distill.console import inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.reading import INTEGER_SCALE
@@ -39,6 +39,7 @@ from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, holds_predictions
 from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
 from teachers import DepthModel
+from teachers.model import RELATIVE, is_relative
 
 PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre in a toolkit's 16-bit predictions
 
@@ -90,6 +91,11 @@ class Predictor:
     model: DepthModel | None = None
     size: tuple[int, int] | None = None
 
+    @property
+    def relative(self) -> bool:
+        """Whether what it predicts has no unit."""
+        return self.predict.relative if isinstance(self.predict, StoredPredictions) else is_relative(self.model)
+
 
 def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     """Evaluate as the command's options say, and return the results that were shown."""
@@ -100,6 +106,12 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     check_test(dataset, data.max_faults)
     protocols = choose_protocols(args, data, dataset)
     predictor = open_predictor(args, data, protocols[0], state)
+    if predictor.relative:
+        warn(
+            f"{args.model}: {RELATIVE}; each prediction gets the scale and shift that fit the truth best, so its "
+            "figures do not compare with those of models that give metres"
+        )
+        protocols = [protocol.with_(aligned=True) for protocol in protocols]
     predict = predictor.predict
     if args.save_predictions:
         predict = recorded(args, data, dataset, predictor, protocols[0], state)
@@ -184,6 +196,8 @@ def recorded(
     Raises:
         UserError: If one would be written into what is read, or over a file that is no saved prediction.
     """
+    if predictor.relative and args.save_as == "png":
+        raise UserError(f"--save-as png writes metres, and {args.model} gives {RELATIVE}: leave it out")
     scale = png_scale(data) if args.save_as == "png" else None
     recorder = Recorder(predictor.predict, args.save_predictions, protocol, scale)
     if state.is_main_process:
@@ -192,7 +206,8 @@ def recorded(
         read = {folder for file in files for folder in file.parents if args.root in (folder, *folder.parents)}
         written = () if recorder.described else (recorder.place(pair.name) for pair in pairs)
         check_folder(args.save_predictions, "--save-predictions", [*read, *model_folders(args.model)], written)
-        recorder.describe(model=args.model, data=data.name, input_size=predictor.size)
+        output = "relative" if predictor.relative else "metric"
+        recorder.describe(output=output, model=args.model, data=data.name, input_size=predictor.size)
     return recorder
 
 

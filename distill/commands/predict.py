@@ -12,15 +12,19 @@ import numpy as np
 import torch
 
 from distill.commands.arguments import FILE, MODEL, check_folder, factor, image_size, model_folders, positive
-from distill.console import StepProgress, inform
+from distill.console import StepProgress, inform, warn
 from distill.data import DecodeError
+from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
+from distill.files import write_json
 from distill.inference.models import input_size, open_model
 from distill.inference.network import Network
+from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
 from distill.predict.writing import USUAL_ANGLE, Predicted, Writer, colour_range
+from teachers.model import RELATIVE, is_relative
 
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}  # of one name
 
@@ -75,6 +79,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     student = open_network(args.model, args.size)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
+    settle_meaning(args, inputs, writer, student, teacher)
     broken: list[str] = []
     frames = readable_frames(inputs, args.frames, broken)
     started, done = time.perf_counter(), 0
@@ -115,6 +120,31 @@ def make_writer(args: argparse.Namespace) -> Writer:
     return Writer(args.output, args.npy, args.ply, bool(args.teacher or args.truth), camera)
 
 
+def settle_meaning(
+    args: argparse.Namespace, inputs: Sequence[Input], writer: Writer, student: Network, teacher: Network | None
+) -> None:
+    """Let the files say no more than the values: relative depth has no metres, and no folder holds both.
+
+    Raises:
+        UserError: If metres are needed or in the output already, or relative depth is.
+    """
+    relative = [args.model] if is_relative(student.model) else []
+    relative += [args.teacher] if teacher and is_relative(teacher.model) else []
+    if relative and writer.compare:
+        raise UserError(f"--teacher and --truth compare metres, and {relative[0]} gives {RELATIVE}: leave them out")
+    holds_relative = read_about(args.output).output == "relative"
+    metres = not holds_relative and any(is_written_depth(path) for path in find_maps(args.output).values())
+    if (relative and metres) or (holds_relative and not relative):
+        kind = "depth in metres" if metres else "relative depth"
+        raise UserError(f"{args.output} holds {kind} of an earlier call: choose another --output")
+    if relative:
+        writer.relative = True
+        check_output(args, inputs, writer)
+        write_json(args.output / ABOUT, {"output": "relative", "model": args.model})
+        without = "no 16-bit PNG in metres and no point cloud" if args.ply else "no 16-bit PNG in metres"
+        warn(f"{args.model}: {RELATIVE}; NAME.npy holds it, {without} can be written")
+
+
 def check_output(args: argparse.Namespace, inputs: Sequence[Input], writer: Writer) -> None:
     """Refuse a folder that cannot be written, or holds other things, before anything is loaded for it."""
     read = [*([args.truth] if args.truth else []), *model_folders(args.model), *model_folders(args.teacher)]
@@ -148,7 +178,7 @@ def predict(
             measured = truth.read(frame) if truth else None
         except DecodeError as error:
             skip(error, broken)
-        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured)
+        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured, is_relative(student.model))
 
 
 def write(writer: Writer, one: Predicted, broken: list[str]) -> bool:

@@ -24,13 +24,15 @@ from distill.errors import UserError
 from distill.inference.exported import ExportedModel
 from distill.inference.models import open_model
 from distill.inference.network import network_image
-from students import count_parameters, read_config
+from students import Student, count_parameters, read_config
 from students.card import licence_of
-from teachers import DPT, DepthModel, FrozenTeacher
+from teachers import DepthModel, FrozenTeacher
+from teachers.model import is_relative
 from teachers.weight_files import Json
 
 USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
 RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
+RELATIVE_DEPTH = "none: relative depth, whose inverse is known up to a scale and a shift"
 CHECKED = 4  # images
 
 
@@ -50,9 +52,10 @@ class Subject:
 
     @property
     def units(self) -> str:
-        """Of the output: only a checkpoint whose conversion is not known gives no metres."""
-        raw = isinstance(self.model, DPT) and not self.model.config.invert
-        return RELATIVE if raw and "metadata" not in self.recipe else "metres"
+        """Of the output: a checkpoint whose conversion is not known gives no metres, nor what a loss left without."""
+        if not is_relative(self.model):
+            return "metres"
+        return RELATIVE_DEPTH if isinstance(self.model, Student) else RELATIVE
 
 
 def open_subject(name: str) -> Subject:

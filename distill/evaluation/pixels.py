@@ -5,6 +5,7 @@ Every map stays where it lies: the truth is searched on the CPU, a GPU's predict
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -111,6 +112,22 @@ def median_ratio(pred: Values, target: Values) -> float:
     finite = pred[xp.isfinite(pred)]
     middle = float(xp.quantile(float64(finite), 0.5)) if len(finite) else 0.0
     return float(xp.quantile(float64(target), 0.5)) / middle if middle > 0 else 1.0
+
+
+def align(pred: Values, target: Values, max_depth: float) -> Values:
+    """Relative inverse depth (N,) as metres: 1 / (s * pred + t) with the s and t of least squares to 1 / target.
+
+    What would be beyond `max_depth` or negative is that; what is not finite stays so.
+    """
+    xp, x, y = library(pred), float64(pred), 1 / float64(target)
+    finite = xp.isfinite(x)
+    if not finite.any():
+        return pred
+    a, b = x[finite], y[finite]
+    spread = float(((a - a.mean()) ** 2).mean())
+    scale = float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 0 else 0.0
+    shift = float(b.mean()) - scale * float(a.mean())
+    return 1 / xp.clip(scale * x + shift, 1 / max_depth, math.inf)
 
 
 def as_size(shape: Iterable[int]) -> str:

@@ -21,6 +21,7 @@ from distill.evaluation.pixels import (
     KB_SIZE,
     Pixels,
     Window,
+    align,
     as_size,
     holds_kb,
     kb_window,
@@ -49,6 +50,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {  # what this code knows how to do; a 
     "align_corners": (False, True),
     "limits": ("strict", "inclusive"),
     "median_scaling": (False, True),
+    "aligned": (False, True),
 }
 
 
@@ -72,6 +74,7 @@ class Protocol:
         align_corners: How a prediction of another resolution is brought to the frame's, bilinearly.
         limits: "strict", or "inclusive": a truth on a limit counts (Depth-Anything-V2).
         median_scaling: Give each prediction the truth's median before it is cut to the limits (monodepth2).
+        aligned: Predictions are relative inverse depth: each gets the scale and the shift that fit the truth's (MiDaS).
 
     Raises:
         UserError: If an option is not among the known ones, or the limits make no range.
@@ -88,6 +91,7 @@ class Protocol:
     align_corners: bool = False
     limits: str = "strict"
     median_scaling: bool = False
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         for option, known in OPTIONS.items():
@@ -107,7 +111,10 @@ class Protocol:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides a number, by name."""
-        return asdict(self) | SAME
+        settings = asdict(self) | SAME
+        if not self.aligned:  # which the first fingerprints did not know
+            del settings["aligned"]
+        return settings
 
     @property
     def fingerprint(self) -> str:
@@ -218,6 +225,8 @@ class Protocol:
         t, where = beside(truth.ravel()[where], depth), beside(where, depth)
         p = take(depth, where, truth.shape)
         faults = ~library(p).isfinite(p) if broken is None else take(broken, where, truth.shape) != 0
+        if self.aligned:
+            p = align(p, t, self.max_depth)
         if self.median_scaling:
             p = p * median_ratio(p, t)
         return Pixels(repair(p, (self.min_depth, self.max_depth)), t, where, faults)
@@ -236,7 +245,9 @@ class Protocol:
         if mirrored is not None and mirrored.shape != raw.shape:
             sizes = f"{as_size(raw.shape)}, {as_size(mirrored.shape)}"
             raise ValueError(f"pred and flipped must be of one size, got {sizes}")
-        depth, broken = merge(raw, mirrored, self.tta, (self.min_depth, self.max_depth))
+        depth, broken = merge(
+            raw, mirrored, self.tta, (-math.inf, math.inf) if self.aligned else (self.min_depth, self.max_depth)
+        )
         if view is not None and depth.shape != view:  # at equal size 0 * inf would still turn inf into NaN
             broken = ~library(depth).isfinite(depth) if broken is None else broken
             depth, broken = (resize(x, view, self.align_corners) for x in (depth, broken))
@@ -248,6 +259,7 @@ class Protocol:
         frame = {"full": "the full frame", "kb": "the 352x1216 cut", "cut": "frames of 352x1216"}[self.frame]
         less = "<" if self.limits == "strict" else "<="
         scaled = ", median scaling" if self.median_scaling else ""
+        scaled += ", relative: scale and shift of each image's inverse depth fitted" if self.aligned else ""
         corners = "on" if self.align_corners else "off"
         return (
             f"{self.ground_truth}; {crop} of {frame}; {self.min_depth:g} {less} truth {less} {self.max_depth:g} m; "

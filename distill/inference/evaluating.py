@@ -14,7 +14,7 @@ from distill.data import DepthDataset, Sample, TrainingSet, collate, readable
 from distill.errors import UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, gather, interleave, score_samples
 from distill.evaluation.scores import Size
-from distill.inference.network import Model, Network, eval_mode
+from distill.inference.network import Model, Network, eval_mode, protocols_for
 from distill.method import DisDepth, Guide
 from teachers import DepthModel
 
@@ -54,7 +54,7 @@ def evaluate(
         UserError: If no sample has a score, a frame does not suit the protocol, or an image is too small.
         ValueError: If the model's output has another shape than promised.
     """
-    protocol = protocol if tta is None else protocol.with_(tta=tta)
+    (protocol,) = protocols_for(model, [protocol if tta is None else protocol.with_(tta=tta)])
     network = Network(model, protocol, torch.device(device), size, autocast)
     outcomes = []
     with eval_mode(model):

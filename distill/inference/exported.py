@@ -90,6 +90,10 @@ class ExportedModel(DepthModel):
         height, width = self.shape[2:]
         return (height, width) if height and width else None
 
+    def inverse(self, output: Tensor) -> Tensor:
+        """As of the model that it was made of: the units of a student without metres say relative depth."""
+        return output.reciprocal() if "relative depth" in (self.known.units or "") else super().inverse(output)
+
     def compute(self, image: Tensor) -> Tensor:
         """The depth of as many images as the file takes at once."""
         raise NotImplementedError

@@ -16,7 +16,7 @@ from distill.data import Sample, resize_image, to_tensor
 from distill.errors import UserError
 from distill.evaluation import Prediction, Protocol
 from distill.evaluation.scores import Size
-from teachers.model import MIN_SIDE, DepthModel
+from teachers.model import MIN_SIDE, DepthModel, is_relative, relative_inverse
 
 Model = Callable[[Tensor], Tensor]  # image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)
 
@@ -26,7 +26,8 @@ class Network:
     """Depth of samples and images by one model; the time spent in the model adds up in `seconds`.
 
     Attributes:
-        model: Image (B, 3, H, W) in [0, 1] -> depth in metres, (B, 1, H, W). B is 2 where the mirrored image counts.
+        model: Image (B, 3, H, W) in [0, 1] -> depth in metres, (B, 1, H, W). B is 2 where the mirrored image counts. Of
+            a relative model the depths are relative inverse depth instead, larger where it is nearer.
         protocol: Defines what the model is shown of a sample: KITTI's cut or all, and the mirrored image or not.
         device: Where the model is; images are taken there.
         size: (H, W) to which images are resized for the model; None leaves them as they are.
@@ -74,6 +75,8 @@ class Network:
         wait_for(self.device)
         self.seconds += time.perf_counter() - start
         expected = (len(batch), 1, *batch.shape[-2:])
+        if is_relative(self.model):
+            depth = relative_inverse(self.model, depth)
         if tuple(depth.shape) != expected:
             raise ValueError(f"the model made {tuple(depth.shape)} of {tuple(batch.shape)}, expected {expected}")
         return depth[:, 0].float()
@@ -90,6 +93,11 @@ class Network:
 def network_image(image: np.ndarray, size: Size | None) -> Tensor:
     """An image (H, W, 3) as a model sees it, (3, h, w) in [0, 1]: at the run's size, resized as in training."""
     return to_tensor(image if size is None else resize_image(image, size))
+
+
+def protocols_for(model: object, protocols: Sequence[Protocol]) -> list[Protocol]:
+    """The protocols as a model's output can be scored: what is relative is aligned with the truth first."""
+    return [protocol.with_(aligned=True) if is_relative(model) else protocol for protocol in protocols]
 
 
 def wait_for(device: torch.device) -> None:

@@ -26,6 +26,7 @@ from distill.report.pictures import (
     weight_scale,
 )
 from teachers import DepthModel
+from teachers.model import relative_inverse
 
 ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
 SPARSE = 0.3  # share of measured pixels below which they are drawn larger than they are
@@ -102,7 +103,7 @@ def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: 
     if teacher.output == "metric":
         return {"teacher": as_map(depth)}
     truth = torch.from_numpy(shown.depth)[None, None].to(depth)
-    made = convert(depth, truth, (truth > 0) & (truth < max_depth), max_depth)
+    made = convert(relative_inverse(teacher, depth), truth, (truth > 0) & (truth < max_depth), max_depth)
     return {"teacher, fitted to the truth": as_map(made.depth)} if made.good.all() else {}
 
 

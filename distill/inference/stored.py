@@ -12,13 +12,14 @@ import numpy as np
 from pydantic import BaseModel
 
 from distill.data import Sample
-from distill.data.files.png import encode_depth, encode_npy
+from distill.data.files.png import MOST, depth_scale, encode_depth, encode_npy
 from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import DecodeError, Units, read_depth
 from distill.errors import UserError
 from distill.evaluation import Predict, Prediction, Protocol
 from distill.evaluation.arrays import as_array
 from distill.files import write_atomically, write_json
+from teachers.model import Output
 
 ABOUT = "predictions.json"
 SUFFIXES = (".npy", ".png")  # of two files of one name, the first counts: it is exact
@@ -102,17 +103,45 @@ def find_maps(folder: Path) -> dict[str, Path]:
     for suffix in SUFFIXES:
         for path in (file for file in files if file.suffix.lower() == suffix):
             plain = path.with_name(re.sub(r"_(colour|compare)\.png$", ".png", path.name))
-            if path.name.startswith(".") or (plain != path and plain.exists()):
+            picture = plain != path and (plain.exists() or plain.with_suffix(".npy").exists())
+            if path.name.startswith(".") or picture:
                 continue
             maps.setdefault("_".join(parts_of(path.relative_to(folder).as_posix())), path)
     return maps
 
 
 class MapsInfo(BaseModel):
-    """What a folder may state of its maps: units per metre of PNGs, and the size of the images that a model saw."""
+    """What a folder may state of its maps: units per metre of PNGs, and the size of the images that a model saw.
 
+    `output` is what the values mean; those of a relative model are relative inverse depth.
+    """
+
+    output: Output = "metric"
     scale: float | None = None
     input_size: tuple[int, int] | None = None
+
+
+def read_about(folder: Path) -> MapsInfo:
+    """What a folder states of its maps, or what is usual."""
+    with suppress(OSError, ValueError):
+        return MapsInfo.model_validate_json((folder / ABOUT).read_bytes())
+    return MapsInfo()
+
+
+def twin_of(array: Path) -> Path:
+    """NAME.png beside NAME.npy."""
+    return array.with_name(array.name.removesuffix(SUFFIXES[0]) + SUFFIXES[1])
+
+
+def same_depth(array: Path, scale: float) -> bool | None:
+    """Whether NAME.npy and the NAME.png beside it hold one depth; None where there is nothing to compare."""
+    try:
+        shown = read_depth(twin_of(array), Units(usual=scale), saturated=True)
+        exact = read_depth(array)
+        units = depth_scale(twin_of(array).read_bytes()) or scale
+    except (DecodeError, UserError, OSError):  # a picture of depth, or two maps in one array
+        return None
+    return shown.shape == exact.shape and np.allclose(shown, exact.clip(0, MOST / units), rtol=0, atol=1.01 / units)
 
 
 class StoredPredictions:
@@ -131,10 +160,8 @@ class StoredPredictions:
     def __init__(self, folder: Path, scale: float, protocol: Protocol) -> None:
         self.folder, self.protocol = folder, protocol
         self.maps = find_maps(folder)
-        about = MapsInfo()
-        with suppress(OSError, ValueError):
-            about = MapsInfo.model_validate_json((folder / ABOUT).read_bytes())
-        self.scale, self.size = about.scale or scale, about.input_size
+        about = read_about(folder)
+        self.scale, self.size, self.relative = about.scale or scale, about.input_size, about.output == "relative"
         self.users: dict[Path, str] = {}
 
     def find(self, name: str) -> Path | None:
@@ -173,6 +200,10 @@ class StoredPredictions:
 
     def __call__(self, sample: Sample) -> Prediction:
         path = self._claim(sample.name)
+        if path.suffix == SUFFIXES[0] and same_depth(path, self.scale) is False:
+            raise UserError(
+                f"{path} and {twin_of(path).name} beside it hold different depth, of two models or calls: remove one"
+            )
         try:
             maps = (
                 self._arrays(path)

@@ -20,6 +20,7 @@ from distill.method.relative import ssi_loss, ssi_trim_loss
 __all__ = [
     "LOSSES",
     "METHODS",
+    "RELATIVE_LOSSES",
     "Alignment",
     "DisDepth",
     "FeatureAcclimation",
@@ -50,6 +51,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "ssi_trim": ssi_trim_loss,
     "midas": partial(ssi_trim_loss, gradient_weight=0.5),
 }
+
+RELATIVE_LOSSES = {"ssi", "ssi_trim", "midas"}
 
 METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.method.conversion import beyond_loss, column, convert, shape_loss
 from distill.method.losses import silog_loss
-from teachers.model import DepthModel
+from teachers.model import DepthModel, relative_inverse
 
 DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -124,8 +124,7 @@ class Method(nn.Module):
         """
         if teacher is None:
             return Guide()
-        metric = teacher.output == "metric"  # what is relative stands for no truth
-        wants_depth = self.needs_depth or (metric and not bool(valid.flatten(1).any(dim=1).all()))
+        wants_depth = self.needs_depth or not bool(valid.flatten(1).any(dim=1).all())
         if not (self.needs_features or wants_depth):
             return Guide()
         features = teacher.encode(image)
@@ -135,6 +134,7 @@ class Method(nn.Module):
         depth = teacher.decode(features, size_of(image))
         if teacher.output == "metric":
             return guide._replace(depth=depth.clamp(*self.limits))
+        depth = relative_inverse(teacher, depth)
         made = convert(depth, torch.zeros_like(depth) if truth is None else truth, valid, self.limits[1])
         return guide._replace(
             depth=made.depth.clamp(*self.limits),

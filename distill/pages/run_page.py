@@ -23,6 +23,7 @@ from distill.report.page import chart_section, origin_sections, pictures_section
 from distill.report.tables import short_text
 from students import DPTStudent, count_parameters, load_student
 from teachers import DepthModel
+from teachers.model import is_relative
 
 
 def report_inheritance(folder: Path, student: DepthModel) -> None:
@@ -67,7 +68,7 @@ def summarise(run: Run) -> list[ModelResult]:
             results.append(evaluate_model(name, run.teacher, *options, role="teacher"))
         student = load_student(run.folder.student).to(device)
         results.append(evaluate_model(f"student {config.student.backbone}", student, *options))
-        if isinstance(method, DisDepth) and run.teacher is not None:
+        if isinstance(method, DisDepth) and run.teacher is not None and not is_relative(method.student):
             # FAM and LAM of the last step belong to the decoder of the last step.
             ghost = GhostModel(method, run.teacher, training_images(data.train, config.train.batch_size, device))
             others["ghost"] = ghost

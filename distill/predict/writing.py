@@ -19,10 +19,12 @@ from distill.errors import UserError
 from distill.files import whole_or_absent, write_atomically
 from distill.inference.network import Model
 from distill.inference.panels import depth_panel
+from distill.inference.stored import read_about, same_depth
 from distill.predict.frames import Frame
 from distill.predict.inputs import VIDEO_OUT, Input
 from distill.report.pictures import colourise, depth_scale, encode_png, panel_strip, scale_bar
 from teachers import DepthModel
+from teachers.model import is_relative
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
@@ -36,17 +38,24 @@ Limits = tuple[float, float]  # metres between which colours span
 
 @dataclass(frozen=True)
 class Predicted:
-    """A frame with all that is known of its depth, maps in metres (H, W)."""
+    """A frame with all that is known of its depth, maps in metres (H, W); relative inverse depth where `relative`."""
 
     frame: Frame
     depth: np.ndarray
     limits: Limits
     teacher: np.ndarray | None = None
     truth: np.ndarray | None = None
+    relative: bool = False
 
 
 def colour_range(model: Model, depth: np.ndarray) -> Limits:
-    """The range that colours span: up to the model's own limit, or that of the picture where it has none."""
+    """The range that colours span: up to the model's own limit, or that of the picture where it has none.
+
+    Of relative inverse depth it is what most of the picture has.
+    """
+    if is_relative(model):
+        low, high = np.nanpercentile(np.where(np.isfinite(depth), depth, np.nan), (2, 98))
+        return float(low), float(max(high, low + 1e-12))
     high = model.max_depth if isinstance(model, DepthModel) else None
     if high is None:
         known = depth[np.isfinite(depth) & (depth > 0)]
@@ -55,7 +64,10 @@ def colour_range(model: Model, depth: np.ndarray) -> Limits:
 
 
 def colour_picture(one: Predicted) -> np.ndarray:
-    """The depth in colours, their scale in metres below."""
+    """The depth in colours, their scale in metres below; of relative depth the same colours without a scale."""
+    if one.relative:
+        low, high = one.limits
+        return colourise(np.exp(-((one.depth - low) / (high - low)).clip(0, 1)), math.exp(-1), 1.0)
     return scale_bar(colourise(one.depth, *one.limits), depth_scale(*one.limits))
 
 
@@ -75,6 +87,7 @@ class Writer:
         arrays: Write .npy as well.
         clouds: Write .ply as well, for `camera`; without one for the usual camera.
         compare: Write teacher and truth beside the student where there are any.
+        relative: The depth has no unit: arrays and colours are all that is written of it.
     """
 
     output: Path
@@ -82,17 +95,22 @@ class Writer:
     clouds: bool = False
     compare: bool = False
     camera: Camera | None = None
+    relative: bool = False
     film: Film | None = field(default=None, init=False)
 
     @property
     def suffixes(self) -> list[str]:
         """Of the files that an image may get."""
+        if self.relative:
+            return [COLOUR, ARRAY]
         chosen = {ARRAY: self.arrays, CLOUD: self.clouds, BESIDE: self.compare}
         return [DEPTH, COLOUR, *(suffix for suffix, wanted in chosen.items() if wanted)]
 
     def strangers(self, inputs: Sequence[Input]) -> Iterator[Path]:
         """Files that the inputs' results would replace, and that no earlier call wrote: its depth is marked."""
-        for source in inputs:
+        if read_about(self.output).output == "relative":  # all that is there is a call's, of relative depth
+            return
+        for source in (one for one in inputs if not one.fault):
             target = self.output / source.name
             first = target.with_name(f"{target.name}_{0:06d}{DEPTH}" if source.moving else target.name + DEPTH)
             suffixes = [VIDEO_OUT] if source.moving else self.suffixes
@@ -103,13 +121,27 @@ class Writer:
     def __call__(self, one: Predicted) -> None:
         frame = one.frame
         target = self.output / frame.source.name.with_name(frame.name)
-        for suffix, content in self._files(one).items():
+        files = self._files(one)
+        self._forget(target, set(files))
+        for suffix, content in files.items():
             write_atomically(target.with_name(target.name + suffix), content)
         if frame.number is not None:
             self._film(frame, one.limits).add(one)
 
+    def _forget(self, target: Path, written: set[str]) -> None:
+        """Remove what an earlier call left of a frame that this one makes untrue; what is not surely such stays."""
+        place = {suffix: target.with_name(target.name + suffix) for suffix in (DEPTH, ARRAY, CLOUD, BESIDE)}
+        if DEPTH not in written or not is_written_depth(place[DEPTH]):
+            return
+        for suffix in {ARRAY, CLOUD, BESIDE} - written:
+            if suffix != ARRAY or same_depth(place[ARRAY], PNG_SCALE):
+                place[suffix].unlink(missing_ok=True)
+
     def _files(self, one: Predicted) -> dict[str, bytes]:
         frame = one.frame
+        if self.relative:
+            pictures = {} if frame.number is not None else {COLOUR: encode_png(colour_picture(one))}
+            return {ARRAY: encode_npy(one.depth), **pictures}
         files = {DEPTH: encode_depth(one.depth, PNG_SCALE)}
         if frame.number is None:
             files[COLOUR] = encode_png(colour_picture(one))

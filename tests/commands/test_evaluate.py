@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from distill import load_model
 from distill.assembly.datasets import choose_protocol
 from distill.cli import main
 from distill.data import SceneDataset
 from distill.evaluation import METRICS, PROTOCOLS
+from students import save_student
 
 FOLDER = ["--data", "folder", "--depth-scale", 256]
 
@@ -428,3 +430,27 @@ def test_two_processes_evaluate_an_uneven_set_as_one_does(evaluated, finished, o
     names = [[image["name"] for image in one["per_image"]] for one in (shared, alone)]
     assert names[0] == names[1]
     assert shared["images"] == alone["images"] == 3
+
+
+def test_what_a_relative_model_gives_is_aligned_and_its_figures_are_of_another_protocol(
+    evaluated, finished, streets, tmp_path, capsys
+):
+    student = load_model(finished)
+    student.output = "relative"
+    save_student(student, tmp_path / "relative")
+    folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]
+    result = evaluated(tmp_path / "relative", *folder, "--save-predictions", tmp_path / "saved")
+    assert "relative inverse depth" in capsys.readouterr().err
+    assert result["fingerprint"] == PROTOCOLS["folder"].with_(aligned=True).fingerprint
+    assert result["fingerprint"] != PROTOCOLS["folder"].fingerprint
+    assert evaluated(tmp_path / "saved", *folder)["metrics"] == pytest.approx(result["metrics"])
+
+
+def test_predictions_that_contradict_each_other_are_refused(refused, finished, streets, tmp_path):
+    folder = ["--data", "folder", "--root", str(streets), "--depth-scale", "256"]
+    images = [str(streets / "image" / f"test{i}.png") for i in range(2)]
+    assert main(["predict", str(finished), *images, "--npy", "--output", str(tmp_path / "p")]) == 0
+    assert main(["evaluate", str(tmp_path / "p"), *folder]) == 0
+    np.save(tmp_path / "p" / "test1.npy", 2 * np.load(tmp_path / "p" / "test1.npy"))
+    message = refused("evaluate", tmp_path / "p", *folder)
+    assert f"{tmp_path / 'p' / 'test1.npy'} and test1.png beside it hold different depth" in message

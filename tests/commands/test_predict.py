@@ -14,10 +14,11 @@ from distill.cli import main
 from distill.commands.predict import open_network
 from distill.data import to_tensor
 from distill.data.files.png import encode_depth
-from distill.data.files.reading import read_depth
+from distill.data.files.reading import Units, read_depth
 from distill.errors import UserError
 from distill.inference.models import trained_size
 from distill.predict.inputs import check_names, find_inputs
+from students import save_student
 
 
 @pytest.fixture
@@ -94,8 +95,8 @@ def test_the_16_bit_png_says_its_scale_and_unit_and_is_read_by_them(predict, str
     assert (texts["depth_scale"], texts["depth_unit"]) == ("256", "metre")
     exact = np.load(folder / "test0.npy")
     assert (exact.dtype, exact.shape) == (np.float32, (32, 64))
-    for scale in (None, 1000.0):  # a wrong scale cannot be given
-        assert np.abs(read_depth(folder / "test0.png", scale) - exact).max() <= 0.5 / 256 + 1e-6
+    for units in (Units(), Units(usual=500.0)):  # what the file says counts
+        assert np.abs(read_depth(folder / "test0.png", units) - exact).max() <= 0.5 / 256 + 1e-6
 
 
 def test_a_broken_image_is_named_and_the_others_are_written(predict, streets, tmp_path, capsys):
@@ -384,3 +385,54 @@ def test_predict_refuses_in_one_line(refused, finished, streets, tmp_path, words
         "IMAGE/out": f"{image}/out",
     }
     assert message in refused("predict", *[places.get(word, word) for word in words])
+
+
+# --------------------------------------------------------------------------------------------------- what values mean
+
+ENDS = (".npy", ".ply", ".png", "_colour.png")
+
+
+@pytest.fixture(scope="session")
+def relative_student(finished, tmp_path_factory):
+    """The same student as if a loss without a scale had trained it."""
+    student = load_model(finished)
+    student.output = "relative"
+    folder = tmp_path_factory.mktemp("relative") / "student"
+    save_student(student, folder)
+    return folder
+
+
+def test_relative_depth_is_never_written_as_metres(relative_student, streets, tmp_path, capsys):
+    image, out = str(streets / "image" / "test0.png"), tmp_path / "out"
+    assert main(["predict", str(relative_student), image, "--ply", "--output", str(out)]) == 0
+    assert "relative inverse depth" in capsys.readouterr().err
+    assert names(out) == ["predictions.json", "test0.npy", "test0_colour.png"]
+    with torch.inference_mode():
+        depth = load_model(relative_student)(to_tensor(cv2.imread(image)[..., ::-1].copy())[None])[0, 0].numpy()
+    np.testing.assert_allclose(np.load(out / "test0.npy"), 1 / depth, rtol=1e-4)  # larger is nearer
+
+
+def test_relative_depth_and_metres_share_no_folder(refused, relative_student, finished, streets, tmp_path):
+    image, metres, relative = str(streets / "image" / "test0.png"), tmp_path / "metres", tmp_path / "relative"
+    assert main(["predict", str(finished), image, "--output", str(metres)]) == 0
+    assert main(["predict", str(relative_student), image, "--output", str(relative)]) == 0
+    message = refused("predict", relative_student, image, "--output", metres)
+    assert f"{metres} holds depth in metres of an earlier call" in message
+    assert f"{relative} holds relative depth" in refused("predict", finished, image, "--output", relative)
+    message = refused("predict", relative_student, image, "--teacher", finished, "--output", tmp_path / "other")
+    assert f"--teacher and --truth compare metres, and {relative_student} gives relative" in message
+
+
+def test_a_call_replaces_all_that_an_earlier_one_left_of_its_images(predict, streets, tmp_path):
+    out, image = tmp_path / "out", streets / "image" / "test0.png"
+    predict(image, streets / "image" / "test1.png", "--npy", "--ply", output=out)
+    predict(image, output=out)
+    assert names(out) == [f"test{i}{end}" for i, end in ((0, ".png"), (0, "_colour.png"), *((1, end) for end in ENDS))]
+
+
+def test_an_array_that_is_not_surely_its_own_stays(predict, streets, tmp_path):
+    out, image = tmp_path / "out", streets / "image" / "test0.png"
+    predict(image, output=out)
+    np.save(out / "test0.npy", np.full((32, 64), 7, np.float32))
+    predict(image, output=out)
+    assert (out / "test0.npy").exists()

@@ -269,3 +269,15 @@ def test_a_mistake_is_reported_with_what_would_have_worked(mistake, message):
     with pytest.raises(UserError, match=message):
         mistake()
     assert "missing" not in PROTOCOLS
+
+
+def test_relative_inverse_depth_is_scored_after_its_scale_and_shift_were_fitted():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(1, 60, (8, 9)).astype(np.float32)
+    protocol = PROTOCOLS["folder"].with_(aligned=True)
+    scores = protocol.score(40 / truth + 3, truth)
+    assert scores["abs_rel"] == pytest.approx(0, abs=1e-5)
+    far = protocol.score(np.where(truth > 20, np.nan, 40 / truth), truth)
+    assert far["repaired"] == (truth > 20).sum()
+    flat = protocol.score(np.full_like(truth, 5.0), truth)
+    assert flat["abs_rel"] == pytest.approx(np.mean(np.abs(1 / (1 / truth).mean() - truth) / truth), rel=1e-4)

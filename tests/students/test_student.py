@@ -416,3 +416,15 @@ def test_names_in_the_card_stay_text():
     metadata = {"teacher": "a`|<b>\n# x", "data": "[x](http://y)", "method": "<script>", "protocol": "`p`"}
     card = model_card({"student": "net]\nlicense: mit", "options": {}}, metadata)
     assert [part for part in ("<script>", "[x](", "<b>", "\n# x", "\nlicense: mit", "``p``") if part in card] == []
+
+
+def test_a_student_without_a_unit_says_so_in_its_folder_and_card_and_when_loaded(tmp_path):
+    student = create_student("test_resnet", pretrained=False, width=8, bins=8)
+    student.output = "relative"
+    save_student(student, tmp_path)
+    assert load_student(tmp_path).output == "relative"
+    card = (tmp_path / "README.md").read_text()
+    assert "Relative depth from one image" in card
+    assert "in metres" not in card
+    save_student(load_student(tmp_path), tmp_path / "again")
+    assert (tmp_path / "again" / "config.json").read_text() == (tmp_path / "config.json").read_text()

@@ -11,6 +11,7 @@ one above. The 352x1216 window of KITTI's frames lies at their bottom, so nothin
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -99,7 +100,7 @@ def depth_scale(raw: bytes) -> float | None:
 
 def is_written_depth(path: Path) -> bool:
     """Whether there is a file that `encode_depth` made."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # which Path.is_file does not answer of a name that is too long
         return False
     with path.open("rb") as file:
         head = file.read(HEADER + 1024)
