@@ -29,8 +29,10 @@ UNKNOWN = ("other", "it is not known what the weights were learnt from")
 
 
 def licence_of(metadata: Mapping[str, object]) -> tuple[str, str]:
-    """The licence of a student's weights as the Hub calls it, and its reason, by the data they were learnt from."""
-    return LICENCES.get(str(metadata.get("data")), UNKNOWN)
+    """The licence of a student's weights as the Hub calls it, and its reason: the data, and the teacher's licence."""
+    licence, reason = LICENCES.get(str(metadata.get("data")), UNKNOWN)
+    teacher = plain(metadata.get("teacher_licence"))
+    return licence, f"{reason}; the teacher's weights are under {teacher}" if teacher else reason
 
 
 def plain(text: object) -> str:

@@ -10,7 +10,7 @@ from distill.errors import UserError
 from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, user_error
 from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, FixedGhost, Method
 from students import create_student, load_student
-from teachers import SHIPPED, DepthModel, FrozenTeacher, list_teachers
+from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
 
 
 def is_folder(teacher: str) -> bool:
@@ -36,9 +36,14 @@ def check_teacher(config: Config) -> None:
     if not wanted.name:
         raise UserError(
             f"method.name={config.method.name} needs a teacher and there is none; name one with teacher.name "
-            f"({', '.join(list_teachers())}, or the folder of a trained model), or set method.name=supervised"
+            f"({', '.join(list_teachers())}, the folder of a trained model, hf:NAME-OR-FOLDER, module:factory), or set "
+            "method.name=supervised"
         )
     if is_folder(wanted.name):
+        return
+    if is_elsewhere(wanted.name):
+        if wanted.checkpoint is not None:
+            raise UserError(f"teacher.checkpoint: {wanted.name} brings its own weights; leave it out (null)")
         return
     check_teacher_name(wanted.name)
     if wanted.checkpoint is not None and not wanted.checkpoint.exists():
@@ -64,6 +69,9 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
     else:
         options = wanted.model_dump(include={*CONVERSION, "readout"}, exclude_none=True)
         teacher = open_teacher(wanted.name, wanted.checkpoint, **options)
+    if len(teacher.feature_channels) != 4:
+        raise UserError(f"{wanted.name} gives depth but no maps, so it cannot teach; predict and evaluate take it")
+    teacher.licence = wanted.licence or teacher.licence
     if wanted.compile:
         teacher.model.encoder.compile()  # a copy, of which operations are counted, is plain again
     return teacher

@@ -16,7 +16,7 @@ from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.preflight import check_norms
 from distill.assembly.validation import Validation
 from distill.config import Config
-from distill.console import warn
+from distill.console import inform, warn
 from distill.data import EpochBatches, TrainingSet
 from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
@@ -33,6 +33,7 @@ from distill.errors import UserError
 from distill.method import Method, symptoms
 from students import DPTStudent, load_student
 from teachers import FrozenTeacher
+from teachers.model import is_relative
 
 
 @dataclass
@@ -164,6 +165,10 @@ def make_networks(
     teacher = build_teacher(config)
     set_seed(config.seed)
     student = build_student(config, data.max_depth)
+    contents = data.train.dataset.contents
+    if is_relative(teacher) and contents is not None and contents.images_only:
+        inform(f"{config.teacher.name} is relative and no image has depth: the student will be relative too")
+        student.output = "relative"
     if config.train.sync_batchnorm and accelerator.device.type != "cuda":
         raise UserError(f"train.sync_batchnorm works on GPUs only, this is {accelerator.device.type}; leave it out")
     method = build_method(config, student, teacher, warmup)

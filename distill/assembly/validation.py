@@ -78,6 +78,8 @@ class Validation:
         metadata: dict[str, object] = {
             "method": config.method.name,
             "teacher": config.teacher.name if self.method.needs_teacher else None,
+            "teacher_licence": self.teacher.licence if self.teacher else None,
+            "teacher_fingerprint": self.teacher.fingerprint if self.teacher else None,
             "data": config.data.name,
             "step": self.state.step,
             "input_size": config.data.input_size,

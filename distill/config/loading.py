@@ -28,7 +28,7 @@ SHIPPED = tuple(folder / "configs" for folder in (Path(__file__).parents[2], Pat
 MOST_SHOWN = 100  # characters of a wrong value
 # Sections that name weights: by which key beside `checkpoint`, and the keys that say what those weights mean.
 OF_WEIGHTS = {
-    "teacher": ("name", ("scale", "shift", "invert", "readout")),
+    "teacher": ("name", ("checkpoint", "scale", "shift", "invert", "readout", "licence")),
     "student": ("backbone", ("scale", "shift", "invert")),
 }
 inform_once = functools.cache(inform)  # rows and seeds of an ablation drop the same

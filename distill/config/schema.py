@@ -124,7 +124,9 @@ class TeacherConfig(Section):
     """The frozen network that is distilled."""
 
     name: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
-        "dpt_hybrid", description="A DPT's name, or the folder of any trained model; null where there is none."
+        "dpt_hybrid",
+        description="A DPT's name, the folder of any trained model, hf:NAME-OR-FOLDER for a depth network of "
+        "transformers, or module:factory for a Python function of your own; null where there is none.",
     )
     checkpoint: Path | None = Field(None, description="Weights of a named DPT; dpt_micro ships its own.")
     scale: Number | None = Field(
@@ -133,6 +135,7 @@ class TeacherConfig(Section):
     shift: Number | None = None
     invert: bool | None = Field(None, description="Whether it is so converted; false: the output is metres.")
     readout: Annotated[str, one_of(READOUTS)] | None = Field(None, description="None keeps the network's own.")
+    licence: str | None = Field(None, description="Of its weights; None: as their publisher states it, where known.")
     compile: bool = Field(
         False, description="Let torch.compile translate its encoder: minutes once, then faster on some machines."
     )

@@ -21,6 +21,7 @@ from distill.data import Batch
 from distill.engine.processes import largest
 from distill.method import Method
 from teachers import DepthModel
+from teachers.model import is_relative
 
 
 @dataclass
@@ -142,7 +143,7 @@ def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
     method = learner.method
-    taught = learner.teacher is not None and learner.teacher.output == "metric"
+    taught = learner.teacher is not None and not is_relative(learner.teacher)
     masks = [method.limit(batch.depth, batch.valid) for batch in micro_batches]
     counts = torch.stack([method.counted(mask, taught).double() for mask in masks]).to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")

@@ -11,7 +11,7 @@ from distill.errors import UserError, did_you_mean
 from distill.evaluation.scores import Size
 from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
-from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, list_teachers
+from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
 from teachers.model import RELATIVE
 
 # depth = 1 / (scale * output + shift) of DPT's published metric weights, by a word of their file's name
@@ -28,11 +28,14 @@ def check_teacher_name(name: str) -> None:
     """Refuse the name of a teacher that nobody knows."""
     if name not in (known := list_teachers()):
         near = did_you_mean(name, known)
-        raise UserError(f"unknown teacher {name!r}{near} (known: {', '.join(known)}, or the folder of a trained model)")
+        raise UserError(
+            f"unknown teacher {name!r}{near} (known: {', '.join(known)}, the folder of a trained model, "
+            "hf:NAME-OR-FOLDER of a depth network, module:factory for a function of your own)"
+        )
 
 
 def open_model(name: str) -> DepthModel:
-    """A run folder, a `student/` folder, `teacher-name:checkpoint`, or an exported file.
+    """A run folder, a `student/` folder, `teacher-name:checkpoint`, an exported file, or what `is_elsewhere`.
 
     Raises:
         UserError: If there is no such model.
@@ -49,13 +52,15 @@ def open_model(name: str) -> DepthModel:
             return load_student(name)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
+    if is_elsewhere(name):
+        return open_teacher(name)
     teacher, _, checkpoint = name.partition(":")
     check_teacher_name(teacher)
     return open_teacher(teacher, checkpoint)
 
 
 def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any) -> FrozenTeacher:
-    """A DPT by name whose weights decide what its output means, in every command alike; how is said in a line.
+    """A teacher by name whose weights decide what its output means, in every command alike; how is said in a line.
 
     Args:
         options: Fields of `DPTConfig`. Where scale, shift and invert are among them they count, and `invert=False`
@@ -64,6 +69,11 @@ def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any
     Raises:
         UserError: If its weights cannot be read or are another network's, or a scale would have no effect.
     """
+    if is_elsewhere(name):
+        try:
+            return create_teacher(name, checkpoint, **options)
+        except (ValueError, FileNotFoundError) as error:
+            raise user_error(error) from error
     known = {} if options.get("invert") is False else published_conversion(name, checkpoint)
     by_name = not options.keys() & set(CONVERSION)
     options = known | options

@@ -26,7 +26,7 @@ from distill.report.pictures import (
     weight_scale,
 )
 from teachers import DepthModel
-from teachers.model import relative_inverse
+from teachers.model import is_relative, relative_inverse
 
 ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
 SPARSE = 0.3  # share of measured pixels below which they are drawn larger than they are
@@ -100,7 +100,7 @@ def method_panel(
 def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: float) -> dict[str, np.ndarray]:
     """The teacher's depth by its label; a relative one's in metres by the truth, and none where that is not enough."""
     depth = teacher(image)
-    if teacher.output == "metric":
+    if not is_relative(teacher):
         return {"teacher": as_map(depth)}
     truth = torch.from_numpy(shown.depth)[None, None].to(depth)
     made = convert(relative_inverse(teacher, depth), truth, (truth > 0) & (truth < max_depth), max_depth)

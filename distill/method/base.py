@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.method.conversion import beyond_loss, column, convert, shape_loss
 from distill.method.losses import silog_loss
-from teachers.model import DepthModel, relative_inverse
+from teachers.model import DepthModel, is_relative, relative_inverse
 
 DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -132,8 +132,9 @@ class Method(nn.Module):
         if not wants_depth:
             return guide
         depth = teacher.decode(features, size_of(image))
-        if teacher.output == "metric":
+        if not is_relative(teacher):
             return guide._replace(depth=depth.clamp(*self.limits))
+        depth = relative_inverse(teacher, depth)
         depth = relative_inverse(teacher, depth)
         made = convert(depth, torch.zeros_like(depth) if truth is None else truth, valid, self.limits[1])
         return guide._replace(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from distill.assembly.run import Run
 from distill.config import dump_config
-from distill.console import inform
+from distill.console import inform, warn
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import device_name, environment
 from distill.evaluation.results import NAME
@@ -24,6 +25,8 @@ from distill.report.tables import short_text
 from students import DPTStudent, count_parameters, load_student
 from teachers import DepthModel
 from teachers.model import is_relative
+
+NON_COMMERCIAL = {"nc", "amlr", "research"}  # words in the names of licences
 
 
 def report_inheritance(folder: Path, student: DepthModel) -> None:
@@ -41,6 +44,9 @@ def show_header(run: Run) -> None:
     student = run.method.student
     costs = f"{count_parameters(student) / 1e6:.2f} M parameters, {count_gflops(student, (height, width)):.3g} GFLOPs"
     teacher = f", teacher {Path(config.teacher.name).name}" if run.method.needs_teacher else ""
+    licence = run.teacher.licence if run.teacher else ""
+    if set(re.split(r"\W+", licence)) & NON_COMMERCIAL:
+        warn(f"the teacher's weights are under {licence}: not for commercial use, and so may be what they teach")
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"
     begins = f" from step {run.state.step}" if run.state.step else ""
@@ -63,7 +69,9 @@ def summarise(run: Run) -> list[ModelResult]:
     others: dict[str, Model] = {}
     if data.test is not None:
         options = config, data, device
-        if run.teacher is not None:
+        if run.teacher is not None and is_relative(run.teacher) != is_relative(method.student):
+            inform("the teacher is relative and the student is not: their errors do not compare, so it is not measured")
+        elif run.teacher is not None:
             name = f"teacher {Path(config.teacher.name).name}"
             results.append(evaluate_model(name, run.teacher, *options, role="teacher"))
         student = load_student(run.folder.student).to(device)

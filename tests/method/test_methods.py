@@ -195,8 +195,6 @@ def test_limits_are_those_of_the_student_or_open(student):
 class Counted(nn.Module):
     """A teacher that counts what it is asked for."""
 
-    output = "metric"
-
     def __init__(self, teacher):
         super().__init__()
         self.teacher, self.asked = teacher, []
@@ -514,8 +512,6 @@ def test_features_that_carry_a_graph_give_the_teacher_no_gradient(student, teach
 
 def test_the_teachers_depth_is_brought_within_the_students_limits(student):
     class FarSighted(nn.Module):
-        output = "metric"
-
         def encode(self, image):
             return [image]
 
