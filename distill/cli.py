@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from distill import __version__
-from distill.console import going_on_unheard, leave_output, printable
+from distill.console import going_on_unheard, is_output_unread, leave_output, printable
 from distill.engine.signals import ending_cleanly
-from distill.errors import MISTAKE, Interrupted, UserError, did_you_mean, explain, out_of_memory
+from distill.errors import MISTAKE, UNHEARD, Interrupted, UserError, did_you_mean, explain, out_of_memory
 
 RANK = os.environ.get("RANK", "0")  # of this process among those of one run, as a launcher sets it
 
@@ -113,12 +113,15 @@ def hint(words: Sequence[str], args: argparse.Namespace) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 the user's mistake, 130 or 143 after a signal."""
+    """Run one command and return its exit code: 0 done, 2 the user's mistake, 128 + its number after a signal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # of a name in any encoding, the error output does the same
     with going_on_unheard():
         try:
-            args = parse(sys.argv[1:] if arguments is None else arguments)
+            try:
+                args = parse(sys.argv[1:] if arguments is None else arguments)
+            finally:
+                print(end="", flush=True)  # help leaves by an exit of its own
             with ending_cleanly():
                 code: int = args.run(args)
                 print(end="", flush=True)  # a full disk is noticed here rather than behind the exit code
@@ -135,8 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if lack := out_of_memory(error):
                 complain(f"{lack} in distill {args.verb}: {LESS_MEMORY.get(args.verb, LESS_MEMORY[''])}")
             elif isinstance(error, OSError):
-                complain(explain(error))
+                unheard = isinstance(error, BrokenPipeError) and is_output_unread()
                 leave_output()
+                if unheard:
+                    return UNHEARD
+                complain(explain(error))
             else:
                 raise
             return MISTAKE

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterable
 
 DONE, FAILURE, MISTAKE = 0, 1, 2  # exit codes: done, a fault of ours, a mistake of the user's
+UNHEARD = 128 + 13  # nobody reads the output any more, as in `distill ... | head`: that of SIGPIPE, by any name
 # What allocators say: PyTorch's, NumPy's, OpenCV's, ONNX Runtime's, the C library's.
 NO_MEMORY = re.compile(
     "(can't|cannot|unable to|failed to) allocate|(not enough|out of|insufficient) (shared )?memory|bad_alloc"

@@ -1,4 +1,5 @@
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from distill.commands import benchmark
 from distill.console import going_on_unheard, inform, progress_bar
 from distill.errors import explain
 
+ABLATION = Path(__file__).parents[1] / "configs" / "ablations" / "weight.yaml"
 VERBS = ("demo", "train", "ablate", "evaluate", "compare", "predict", "benchmark")
 
 
@@ -194,6 +196,17 @@ def test_a_message_that_nobody_can_read_changes_no_exit_code(monkeypatch, stream
     with going_on_unheard(), progress_bar("looking", 3) as update:
         inform("here")
         update(advance=1)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["ablate", ABLATION, "--list"]])
+def test_a_reader_that_has_its_lines_ends_a_command_quietly(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "distill", *words]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert ended.returncode in (0, 141)  # argparse takes no notice where nothing is buffered
+    assert not ended.stderr
 
 
 # ------------------------------------------------------------------------------------------------- what the system says

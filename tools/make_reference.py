@@ -41,7 +41,8 @@ COMMANDS = f"""{MADE.format(source="distill/commands/")}
 and options in a shell; `zsh` and `tcsh` are known too.
 
 Exit codes: 0 is success, 1 a failure of ours, 2 a mistake in what was given, 130 the end by Ctrl-C, 143 the end by
-SIGTERM. A mistake is reported in one line: what was given, what was expected, and the fix.
+SIGTERM, 141 that nobody reads the output any more, as in `distill ... | head`. A mistake is reported in one line: what
+was given, what was expected, and the fix.
 """
 KINDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "object": "section"}
 BOUNDS = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}

@@ -8,8 +8,8 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     size = choose_size(subject, args.size)
     images, origin = images_of(subject, size, args.images, CHECKED)
     target = Path(os.path.realpath(args.output))
-    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder,
+        explaining_lack(folder, args.output),
+    ):
         part = Path(folder) / target.name
         exported = write(subject, args, size, part)
         measured = compare(exported, subject, images, args.dynamic)
@@ -88,6 +91,24 @@ def run(args: argparse.Namespace) -> int:
         os.replace(part, target)
     display(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
+
+
+@contextmanager
+def explaining_lack(folder: str, output: Path) -> Iterator[None]:
+    """Say that the disk is full, of which the libraries that write into the folder only tell that something failed."""
+    try:
+        try:
+            yield
+        except (OSError, UserError):
+            raise
+        except Exception:
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*"))
+            Path(folder, "room").write_bytes(bytes(2 * size))  # if there is none, this fails
+            raise
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(folder):
+            error.filename = str(output)
+        raise
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -164,6 +164,21 @@ def test_a_missing_package_names_the_extra(refused, finished, tmp_path, monkeypa
     assert "this needs onnxruntime: install it with pip install '.[export]'" in message
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("Serialization failed")])
+def test_a_full_disk_is_a_line_and_leaves_nothing(refused, finished, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("distill.commands.export.write", fail)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    message = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
+    assert message.startswith(f"{tmp_path / 'x.onnx'}: No space left on device; make room")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_images_that_are_named_check_the_file(finished, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), pixels)

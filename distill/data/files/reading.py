@@ -39,7 +39,7 @@ class DecodeError(Exception):
 
 
 class NotDepth(DecodeError):
-    """One file that can be read and is no depth map, or not that of its image."""
+    """One file that can be read and is no depth map, not that of its image, or no frame of its data set."""
 
     def __str__(self) -> str:
         return f"{self.path} {self.why}"

@@ -18,8 +18,8 @@ import numpy as np
 from distill.data.files.disk import names_in
 from distill.data.files.known_lists import name_list
 from distill.data.files.list_files import LIST_NAMES, Part
-from distill.data.files.pairs import Contents, Pair, name_under
-from distill.data.files.reading import DecodeError
+from distill.data.files.pairs import Contents, Pair, check_size, name_under
+from distill.data.files.reading import DecodeError, NotDepth
 from distill.errors import UserError
 from distill.files import write_atomically
 
@@ -119,7 +119,7 @@ def find_labelled(path: Path, part: Part, depth: LabelledDepth = "raw") -> Conte
     if lacking:
         raise UserError(f"{path} has no {' and no '.join(lacking)}, expected NYU's labelled file: get it again")
     try:
-        count = len(inner_array(file, "images", 4, 1))
+        count = len(inner_colours(file, "images", 4))
         inner_array(file, DEPTHS[depth], 3, 1)
     except ValueError as error:
         raise UserError(f"{path}: {error}, expected NYU's labelled file: get it again") from None
@@ -174,6 +174,14 @@ def inner_array(file: ArrayFile, name: str, axes: int, first: int = 0) -> np.nda
         raise ValueError(f"{name} lies in another file, or is no array")
     if array.ndim != axes or max(math.prod(array.shape[first:]), math.prod(array.chunks or ())) > LARGEST:
         raise ValueError(f"{name} has the shape {array.shape}")
+    return array
+
+
+def inner_colours(file: ArrayFile, name: str, axes: int) -> np.ndarray:
+    """An array as `inner_array` gives it, of images of bytes with their colours first."""
+    array = inner_array(file, name, axes, axes - 3)
+    if array.dtype != np.uint8 or array.shape[-3] != 3:
+        raise ValueError(f"{name} is {array.dtype} of the shape {array.shape}, expected uint8 with 3 colours first")
     return array
 
 
@@ -277,7 +285,11 @@ def read_h5(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """The image and depth of one of fast-depth's files."""
     try:
         with extra("h5py").File(pair.image, "r") as file:
-            image = np.ascontiguousarray(np.asarray(inner_array(file, "rgb", 3)).transpose(1, 2, 0))
-            return image, np.asarray(inner_array(file, "depth", 2), dtype=np.float32)
-    except (OSError, KeyError, ValueError, AttributeError) as error:
+            image = np.ascontiguousarray(np.asarray(inner_colours(file, "rgb", 3)).transpose(1, 2, 0))
+            depth = np.asarray(inner_array(file, "depth", 2), dtype=np.float32)
+    except ValueError as error:
+        raise NotDepth(pair.image, f"is no frame as fast-depth stores it: {error}") from None
+    except (OSError, KeyError, AttributeError) as error:
         raise DecodeError(pair.image, " ".join(str(error).split())) from None
+    check_size(pair.image, depth, pair.image, image)
+    return image, depth

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from distill.data.files.pairs import Pair
 from distill.data.files.reading import DecodeError
 from distill.data.nyu.halves import NyuDataset, find_nyu, usual_nyu_split
 from distill.data.nyu.labelled import extra, read_h5
+from distill.data.survey import survey
 from distill.errors import UserError
 
 h5py = pytest.importorskip("h5py")
@@ -132,6 +135,35 @@ def test_a_damaged_file_is_named(fast_depth):
     (fast_depth / "train/kitchen_0004/00001.h5").write_bytes(b"")
     with pytest.raises(DecodeError, match=r"cannot read .*00001.h5"):
         dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("rgb", "said"),
+    [
+        (
+            np.zeros((32, 40, 3), np.uint8),
+            r"rgb is uint8 of the shape \(32, 40, 3\), expected uint8 with 3 colours first",
+        ),
+        (np.zeros((3, 32, 40), np.float32), "rgb is float32"),
+        (np.zeros((3, 32, 41), np.uint8), "expected one size"),
+    ],
+)
+def test_frames_of_another_layout_are_refused_before_training(fast_depth, rgb, said):
+    path = fast_depth / "train/kitchen_0004/00001.h5"
+    with h5py.File(path, "w") as file:
+        file["rgb"], file["depth"] = rgb, np.ones((32, 40), np.float32)
+    contents = NyuDataset(fast_depth, "train").contents
+    (wrong,) = survey(contents).wrong
+    assert re.search(rf"00001.h5.* {said}", wrong)
+
+
+@pytest.mark.parametrize("shape_type", [((COUNT, 4, 6, 3), "u1"), ((COUNT, 3, 6, 4), "f4")])
+def test_a_labelled_file_of_other_images_is_refused(labelled, shape_type):
+    with h5py.File(labelled / "nyu_depth_v2_labeled.mat", "a") as file:
+        del file["images"]
+        file.create_dataset("images", *shape_type)
+    with pytest.raises(UserError, match=r"images is .*expected uint8 with 3 colours first"):
+        NyuDataset(labelled, "test")
 
 
 def test_a_missing_library_is_named_with_the_extra_that_brings_it():
