@@ -29,6 +29,7 @@ from distill.config import DataConfig, parse_config
 from distill.console import inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files.known_lists import UNKNOWN
+from distill.data.files.png import depth_scale
 from distill.data.files.reading import INTEGER_SCALE
 from distill.errors import DONE, UserError
 from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
@@ -36,7 +37,7 @@ from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
 from distill.inference.models import input_size, open_model
 from distill.inference.network import Network, eval_mode
-from distill.inference.stored import Recorder, StoredPredictions, holds_predictions
+from distill.inference.stored import Recorder, StoredPredictions, find_maps, holds_predictions, read_about
 from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
 from teachers import DepthModel
 from teachers.model import RELATIVE, is_relative
@@ -169,13 +170,27 @@ def png_scale(data: DataConfig) -> float:
     return PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE)
 
 
+def check_scale(folder: Path, scale: float) -> None:
+    """Refuse a scale of predictions that state another themselves, or that are arrays of metres."""
+    pictures = [path for path in find_maps(folder).values() if path.suffix.lower() == ".png"]
+    if not pictures:
+        raise UserError(f"{folder} holds arrays, whose depth is in metres: leave --prediction-scale out")
+    stated = read_about(folder).scale or depth_scale(pictures[0].read_bytes())
+    if stated and stated != scale:
+        raise UserError(f"{folder} states {stated:g} units per metre itself: leave --prediction-scale {scale:g} out")
+
+
 def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protocol, state: PartialState) -> Predictor:
     """The model, or the folder of predictions, that the command names."""
     if holds_predictions(args.model):
         if args.size:
             raise UserError(f"--size is for models, and {args.model} holds predictions: leave it out")
+        if args.prediction_scale:
+            check_scale(Path(args.model), args.prediction_scale)
         stored = StoredPredictions(Path(args.model), args.prediction_scale or png_scale(data), protocol)
         return Predictor(stored, None, stored.size)
+    if args.prediction_scale:
+        raise UserError(f"--prediction-scale is for folders of predictions, and {args.model} is a model: leave it out")
     model = open_model(args.model).to(state.device)
     size = input_size(args.model, model, args.size)
     if size:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from distill.console import inform
 from distill.data.files.disk import walk, what_is
-from distill.data.files.probing import IMAGE_SUFFIXES
+from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, holds_depth, probe_all
 from distill.errors import UserError
 
 # Beside those of data sets, what OpenCV reads.
@@ -69,7 +69,7 @@ def find_inputs(words: Sequence[str], output: Path) -> list[Input]:
 
     Folders keep their inner structure, and globs that below their first folder without a wildcard. Links are followed;
     hidden files and folders are left out, and so is what an earlier call wrote into an `output` inside of them. Files
-    of other kinds are counted in a line.
+    of other kinds and depth maps are counted in a line each.
 
     Raises:
         UserError: If one does not exist, or a folder or glob holds none.
@@ -106,13 +106,22 @@ def _inside(root: Path, files: Sequence[Path], odd: Mapping[Path, str], output: 
     written = set() if root.resolve() == output.resolve() else set(output.rglob("*"))
     entries = sorted({*files, *odd} - written)
     folders = {path for path in odd if not path.suffix or path.is_dir()}  # that cannot be entered
-    chosen = [path for path in entries if path.suffix.lower() in KNOWN or path in folders]
+    known = [path for path in entries if path.suffix.lower() in KNOWN or path in folders]
+    facts = probe_all(str(path) for path in known if path.suffix.lower() in DEPTH_SUFFIXES and path not in odd)
+    depth = {path for path in known if str(path) in facts and holds_depth(_below(path, root), facts[str(path)])}
+    chosen = [path for path in known if path not in depth]
     if not chosen:
-        raise UserError(f"{otherwise}; known are {' '.join(sorted(KNOWN))}")
-    if others := Counter(path.suffix.lower() or "no suffix" for path in entries if path not in chosen):
+        raise UserError(f"{otherwise}, {len(depth)} depth maps left out; known are {' '.join(sorted(KNOWN))}")
+    if depth:
+        inform(f"{len(depth)} depth maps left out of {root}, such as {min(depth)}; name a file to predict it")
+    if others := Counter(path.suffix.lower() or "no suffix" for path in entries if path not in known):
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         inform(f"{others.total()} files of other kinds left out of {root}: {kinds}")
-    return [Input(path, Path(os.path.relpath(path, root)).with_suffix(""), odd.get(path)) for path in chosen]
+    return [Input(path, Path(_below(path, root)).with_suffix(""), odd.get(path)) for path in chosen]
+
+
+def _below(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root)
 
 
 def check_names(sources: Sequence[Input], output: Path, suffixes: Sequence[str]) -> None:

@@ -347,6 +347,17 @@ def test_pngs_of_another_toolkit_are_scored_with_the_data_sets_scale(evaluated, 
     assert half["metrics"]["rmse"] == 6
 
 
+def test_a_scale_that_would_not_count_is_refused(refused, finished, tiny_kitti, tmp_path):
+    words = ["--data", "kitti", "--root", tiny_kitti, "--prediction-scale", 512]
+    assert "is a model" in refused("evaluate", finished, *words)
+    folder = write_predictions(tmp_path / "theirs", ["0000000005.png"])
+    (folder / "predictions.json").write_text('{"scale": 256}')
+    assert "states 256 units per metre" in refused("evaluate", folder, *words)
+    (folder / "0000000005.png").unlink()
+    np.save(folder / "0000000005.npy", np.ones((375, 1242), np.float32))
+    assert "holds arrays" in refused("evaluate", folder, *words)
+
+
 def test_what_predict_writes_can_be_evaluated(evaluated, finished, streets, tmp_path):
     assert main(["predict", str(finished), str(streets / "image"), "--output", str(tmp_path / "out")]) == 0
     folder = ["--data", "folder", "--root", streets, "--depth-scale", 256]

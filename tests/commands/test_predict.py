@@ -170,6 +170,17 @@ def test_files_of_other_kinds_are_counted_and_what_opencv_reads_is_taken(tmp_pat
     assert f"4 files of other kinds left out of {tmp_path}: 1 .heic, 2 .txt, 1 no suffix" in capsys.readouterr().err
 
 
+def test_depth_maps_of_a_folder_are_counted_and_no_photographs(tmp_path, capsys):
+    write_image(tmp_path / "in/rgb/1.png")
+    (tmp_path / "in/gt").mkdir()
+    cv2.imwrite(str(tmp_path / "in/gt/1.png"), np.full((40, 50), 1000, np.uint16))
+    sources = find_inputs([str(tmp_path / "in")], tmp_path / "out")
+    assert [source.name.as_posix() for source in sources] == ["rgb/1"]
+    assert "1 depth maps left out of" in capsys.readouterr().err
+    with pytest.raises(UserError, match="1 depth maps left out"):
+        find_inputs([str(tmp_path / "in/gt")], tmp_path / "out")
+
+
 def test_what_is_given_by_name_and_no_known_kind_says_what_would_be(predict, tmp_path, capsys):
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
     (tmp_path / "other.raw").write_bytes(b"raw")

@@ -22,6 +22,7 @@ from distill.data.files.reading import (
     decode,
     is_complete,
     jpeg_pixels,
+    map_array,
     read_file,
     reason,
     stand_in,
@@ -92,7 +93,7 @@ def probe_all(paths: Iterable[str], progress: Progress | None = None) -> dict[st
 def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
     """Size, bits and channels of a picture or array that is whole; nothing of other files, such as a lidar's."""
     if head.startswith(ARRAY_START):
-        return _look_at_array(path)
+        return _facts_of(map_array(path))
     if head.startswith((png.START, JPEG_START)):
         return _look_at_headers(path, head, tail)
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES | DEPTH_SUFFIXES:
@@ -113,14 +114,6 @@ def _look_at_headers(path: str | os.PathLike[str], head: bytes, tail: bytes) -> 
         raise DecodeError(path, "the file is cut short")
     bits, channels = (16, 1) if picture.mode.startswith("I") else (8, len(picture.getbands()))
     return Facts(size=(height, width), bits=bits, channels=channels)
-
-
-def _look_at_array(path: str | os.PathLike[str]) -> Facts:
-    """The facts of a NumPy file, by its header and length."""
-    try:
-        return _facts_of(np.load(path, mmap_mode="r", allow_pickle=False).squeeze())
-    except (ValueError, EOFError):
-        raise DecodeError(path, "not a NumPy array, or cut short") from None
 
 
 def _facts_of(array: np.ndarray) -> Facts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ STAND_INS = {  # what lies where a file should be, by its first bytes
     b"<!doctype": "a web page: get the file anew",
     b"<html": "a web page: get the file anew",
     b"<?xml": "XML: get the file anew",
+    b"pk\x03\x04": "an archive (.zip or .npz): unpack it, and save an array as .npy",
 }
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a `DecodeError` says what there is to say
@@ -137,10 +137,16 @@ def read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]
     if not content.startswith(ARRAY_START):
         raw = decode(content, path, png.GREY16)
         return (raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw), png.depth_scale(content)
+    return np.array(map_array(path)), None
+
+
+def map_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """A NumPy file without axes of length 1, mapped: it is no larger than its file, whatever its header claims."""
     try:
-        return np.load(io.BytesIO(content), allow_pickle=False).squeeze(), None  # a pickle would be code
-    except (ValueError, EOFError):
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle would be code
+    except (ValueError, EOFError, OverflowError, OSError):
         raise DecodeError(path, "not a NumPy array, or cut short") from None
+    return values.squeeze()
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

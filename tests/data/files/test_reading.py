@@ -237,3 +237,16 @@ def test_arrays_that_are_no_depth_are_refused(tmp_path, values):
     with pytest.raises(NotDepth, match=r"a\.npy is a .* expected a 16-bit single-channel depth map"):
         read_depth(tmp_path / "a.npy")
     assert saturated_share(tmp_path / "a.npy") == 0
+
+
+def test_an_array_is_no_larger_than_its_file_whatever_its_header_claims(tmp_path):
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**20, 2**21)})
+        file.write(bytes(64))
+    with pytest.raises(DecodeError, match="cut short"):
+        read_depth(path)
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones((2, 3)))
+    with pytest.raises(DecodeError, match="an archive"):
+        read_depth(path)
