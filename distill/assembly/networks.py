@@ -12,6 +12,11 @@ from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, FixedGhost, Method
 from students import create_student, load_student
 from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
 
+WHERE = (
+    "DPT's weights are published at https://github.com/isl-org/DPT (docs/reference/checkpoints.md); "
+    "teacher.name=dpt_micro brings its own, teacher.name=hf:Intel/dpt-hybrid-midas is fetched"
+)
+
 
 def is_folder(teacher: str) -> bool:
     """Whether a teacher is a trained model's folder; a folder that is called like a DPT is not meant."""
@@ -47,9 +52,9 @@ def check_teacher(config: Config) -> None:
         return
     check_teacher_name(wanted.name)
     if wanted.checkpoint is not None and not wanted.checkpoint.exists():
-        raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give the path of the teacher's weights")
+        raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give its path. {WHERE}")
     if wanted.checkpoint is None and wanted.name not in SHIPPED:
-        raise UserError(f"teacher.checkpoint is needed for {wanted.name}: a teacher without weights teaches nothing")
+        raise UserError(f"teacher.checkpoint is needed for {wanted.name}: without weights it teaches nothing. {WHERE}")
 
 
 def build_teacher(config: Config) -> FrozenTeacher | None:
