@@ -286,7 +286,7 @@ def test_a_checkpoint_that_is_a_text_file_is_refused(refused_run, tmp_path, suff
             ["teacher=null"],
             "method.name=disdepth needs a teacher and there is none; name one with teacher.name (dpt_base",
         ),
-        (["teacher.name=null"], "module:factory), or set method.name=supervised"),
+        (["teacher.name=null", "teacher.checkpoint=null"], "module:factory), or set method.name=supervised"),
         (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: no file at absent.pt"),
         (["teacher.readout=add"], "does not fit: the file has readout=project, asked was add"),
         (["teacher.name=dpt_hybrid", "teacher.checkpoint=MICRO"], "this file is a dpt_micro, give that name"),
