@@ -78,7 +78,7 @@ def ablate(
         inform(f"{reuse(runs, reused)} of {len(runs)} runs were taken over")
     launcher = Launcher(runs, jobs)
     if jobs:
-        begun = any(run.config_file.exists() or run.folder.exists() for run in runs)
+        begun = any(runs[0].output.glob("*/seed_*"))  # with whatever rows and seeds
         check_folder(runs[0].output, "--output", [], [] if begun else [runs[0].output / name for name in FILES])
         check_networks(runs)
         launcher.launch()

@@ -76,6 +76,12 @@ def test_a_damaged_run_is_left_out_and_named(stage, capsys, refused, name, conte
     assert "plain, seed 0 is left out" in refused("ablate", stage.write(), "--jobs", 0, "--output", stage.output)
 
 
+def test_another_row_and_seed_may_join_what_an_ablation_left(stage):
+    assert stage.ablate() == 0
+    assert stage.ablate(rows={"later": {"method.name": "supervised"}}, seeds=[1]) == 0
+    assert [run for run, _ in stage.started()][2:] == ["later/seed_1"]
+
+
 @pytest.mark.parametrize("name", ["results.md", "results.csv", "report.html"])
 def test_tables_that_no_ablation_wrote_are_not_replaced(stage, refused, name):
     stage.output.mkdir(parents=True)
