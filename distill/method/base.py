@@ -135,7 +135,6 @@ class Method(nn.Module):
         if not is_relative(teacher):
             return guide._replace(depth=depth.clamp(*self.limits))
         depth = relative_inverse(teacher, depth)
-        depth = relative_inverse(teacher, depth)
         made = convert(depth, torch.zeros_like(depth) if truth is None else truth, valid, self.limits[1])
         return guide._replace(
             depth=made.depth.clamp(*self.limits),

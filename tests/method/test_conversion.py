@@ -126,3 +126,22 @@ def test_a_map_of_the_wrong_order_is_dropped_and_counted(student, batch) -> None
     result = method(image, 34 - depth, valid, guide, 0)
     assert not guide.known.any()
     assert result.logs["guides_dropped"] == 1
+
+
+class DepthWithoutUnit(Exact):
+    """A relative teacher whose output is depth in place of its inverse, as a student's of a relative loss is."""
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        return 5 * self.depth
+
+    def inverse(self, output: Tensor) -> Tensor:
+        return output.reciprocal()
+
+
+def test_depth_without_a_unit_is_inverted_once(student, batch, monkeypatch) -> None:
+    monkeypatch.setattr("distill.method.base.is_relative", lambda model: model.output == "relative")
+    monkeypatch.setattr("distill.method.base.relative_inverse", lambda model, output: model.inverse(output))
+    image, depth, valid = batch
+    guide = METHODS["output"](student).consult(DepthWithoutUnit("relative"), image, valid, depth)
+    assert guide.known.all()
+    torch.testing.assert_close(guide.depth, depth.clamp(max=40.0), rtol=1e-3, atol=1e-3)
