@@ -69,10 +69,9 @@ def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | Non
     """Look at every file of a half, with a bar that tells how far it is."""
     with progress_bar(f"looking at the {half} files") as update:
         survey = check_files(dataset, max_faults, lambda done, total: update(completed=done, total=total))
-    for remark in (
-        (*dataset.contents.remarks, *unit_remarks(survey, dataset.max_depth)) if dataset.contents and survey else ()
-    ):
-        warn(f"{half}: {remark}")
+    if dataset.contents and survey:
+        for remark in (*dataset.contents.remarks, *unit_remarks(survey, dataset.max_depth)):
+            warn(f"{half}: {remark}")
     if survey and survey.faults:
         some = "; ".join(f"{path} ({why})" for path, why in sorted(survey.faults.items())[:FEW])
         warn(f"{len(survey.faults)} of {survey.files} {half} files cannot be read and are passed over: {some}")

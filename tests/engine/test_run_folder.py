@@ -127,6 +127,7 @@ def test_other_files_are_never_mixed_with_a_run(folder, resume):
 def test_a_run_that_was_killed_before_its_configuration_was_written_may_begin_again(folder, name):
     write_atomically(folder.path / name, "")
     folder.claim(resume=True)
+    assert (folder.path / "run.lock").is_file()
 
 
 def test_a_run_whose_configuration_was_lost_goes_on_from_its_checkpoints(folder):
@@ -138,6 +139,7 @@ def test_a_run_whose_configuration_was_lost_goes_on_from_its_checkpoints(folder)
 def test_a_log_that_a_scheduler_began_there_is_no_reason_not_to_start(folder):
     write_atomically(folder.path / "slurm-1.out", "")
     folder.claim(resume=True)
+    assert (folder.path / "run.lock").is_file()
 
 
 def test_a_file_in_the_folders_place_is_refused(folder):
