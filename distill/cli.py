@@ -100,6 +100,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def hint(words: Sequence[str], args: argparse.Namespace) -> str:
     """What an unknown option may have meant: a key of the configuration, where the verb takes those, or an option."""
     option, _, value = words[0].partition("=")
+    same = f"--{option.rpartition('.')[2].replace('_', '-')}"
+    if not hasattr(args, "overrides") and value and same in args.known:  # a key of the configuration
+        return f", did you mean {same} {value}?"
     near = did_you_mean(option, args.known)
     if not hasattr(args, "overrides") or not option.startswith("-"):
         return near

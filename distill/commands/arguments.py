@@ -22,7 +22,7 @@ TRUTHS = ("annotated", "velodyne", "raw", "filled")
 
 def image_size(text: str) -> tuple[int, int]:
     """'352x1216' as (352, 1216)."""
-    from teachers.model import MIN_SIDE
+    from teachers.model import MAX_SIDE, MIN_SIDE
 
     try:
         height, width = (int(part) for part in text.lower().split("x"))
@@ -30,6 +30,8 @@ def image_size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 352x1216, got {text!r}") from None
     if min(height, width) < MIN_SIDE:
         raise argparse.ArgumentTypeError(f"expected at least {MIN_SIDE}x{MIN_SIDE}, got {text}")
+    if max(height, width) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(f"expected at most {MAX_SIDE}x{MAX_SIDE}, got {text}")
     return height, width
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
@@ -15,6 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
@@ -84,6 +87,12 @@ Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixel
 
 
 class Section(BaseModel):
-    """Base of all sections: constant, and no key that is not declared."""
+    """Base of all sections: constant, and no key that is not declared; ~ in a path is one's home, as in a shell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def find_home(cls, value: object) -> object:
+        """Put one's home in place of ~, which no shell does behind an equals sign."""
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value

@@ -135,5 +135,6 @@ def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
     if results and state.best_step:
         kept = f"step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
     else:
-        kept = f"the last step, {state.step}, as nothing was validated"
+        why = "no validation gave a finite abs_rel" if results else "nothing was validated"
+        kept = f"the last step, {state.step}, as {why}"
     inform(f"kept: the student of {kept}")

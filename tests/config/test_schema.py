@@ -1,7 +1,17 @@
+from pathlib import Path
+
 import pytest
 
 from distill.config import parse_config
 from distill.errors import UserError
+
+
+def test_a_tilde_in_a_path_is_ones_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    data = {"name": "kitti", "root": "~/kitti", "split": "~/train.txt"}
+    config = parse_config({"data": data, "output": "~/runs/a"}, "test")
+    assert (config.data.root, config.data.split.train) == (Path("/home/ann/kitti"), Path("/home/ann/train.txt"))
+    assert config.output == Path("/home/ann/runs/a")
 
 
 @pytest.mark.parametrize(
