@@ -14,6 +14,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -118,9 +119,15 @@ def encode_depth(depth: np.ndarray, scale: float) -> bytes:
     known = np.nan_to_num(depth, nan=0.0, posinf=np.inf, neginf=0.0)
     stored = np.where(known > 0, np.rint(known * scale).clip(1, MOST), 0).astype(np.uint16)
     raw = cv2.imencode(".png", stored)[1].tobytes()
-    meaning = f"depth in metres = value / {scale:g}; 0: none".encode()
-    texts = {SCALE: f"{scale:g}".encode(), UNIT: b"metre", b"Description": meaning, SOFTWARE: b"distill"}
-    return raw[:HEADER] + b"".join(chunk(b"tEXt", key + b"\0" + text) for key, text in texts.items()) + raw[HEADER:]
+    meaning = f"depth in metres = value / {scale:g}; 0: none"
+    return with_texts(raw, {SCALE: f"{scale:g}", UNIT: "metre", b"Description": meaning})
+
+
+def with_texts(raw: bytes, texts: Mapping[bytes, str]) -> bytes:
+    """A PNG file with text chunks by their keywords, and one that names this program."""
+    pairs = [(key, text.encode("latin-1", "replace")) for key, text in texts.items()]
+    chunks = (chunk(b"tEXt", key + b"\0" + text) for key, text in [*pairs, (SOFTWARE, b"distill")])
+    return raw[:HEADER] + b"".join(chunks) + raw[HEADER:]
 
 
 def encode_npy(depth: np.ndarray) -> bytes:
