@@ -15,6 +15,7 @@ from timm.models import FeatureInfo
 from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
+from students.efficientnet_names import to_timm
 from students.lg_conv import wrap_lg_conv
 from teachers.checkpoints import check_values
 from teachers.model import replace_modules
@@ -116,10 +117,18 @@ def check_maps(net: nn.Module, name: str, levels: list[int], channels: tuple[int
 
 
 def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
-    """Load weights of the whole network, as timm saves them, into an extractor of its maps; the classifier is left out.
+    """Load weights of the whole network, as timm or EfficientNet-PyTorch saves them, into an extractor of its maps.
 
-    Extractors write `stages_0` for `stages.0`, so names are compared without regard to which sign it is.
+    What lies behind the maps is left out. Extractors write `stages_0` for `stages.0`, so names are compared without
+    regard to which sign it is.
+
+    Raises:
+        ValueError: If a tensor is missing, has another shape or no finite values, or is none of this network's.
     """
+    try:
+        state = to_timm(state, net)
+    except ValueError as error:
+        raise ValueError(f"{source} does not fit timm's {name}: {error}") from error
     wanted = net.state_dict()
     ours = {key.replace("_", "."): key for key in wanted}
     weights = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # old files lack it
@@ -130,8 +139,23 @@ def load_plain(net: nn.Module, state: Mapping[str, Tensor], source: str, name: s
             f"{source} is no checkpoint of timm's {name}: {len(unfit)} of {len(wanted)} tensors are missing or of "
             f"another shape, such as {unfit[0]} (it holds {next(iter(state))}); give the backbone that it is of"
         )
+    known = whole_names(name)
+    if stray := [key for key in state if key.endswith((".weight", ".bias")) and key not in known]:
+        raise ValueError(
+            f"{source} is no checkpoint of timm's {name}: it holds {len(stray)} weights more, such as {stray[0]}; give "
+            "the backbone that it is of"
+        )
     check_values(weights, wanted, source)
     net.load_state_dict(weights)
+
+
+def whole_names(name: str) -> set[str]:
+    """The tensors of timm's whole network."""
+    try:
+        with torch.device("meta"):
+            return set(timm.create_model(name, pretrained=False).state_dict())
+    except RuntimeError:  # some plan their depth by the values of tensors
+        return set(timm.create_model(name, pretrained=False).state_dict())
 
 
 class Backbone(nn.Module):
@@ -140,7 +164,7 @@ class Backbone(nn.Module):
     Args:
         name: A timm model with feature maps at these four strides.
         pretrained: Load timm's ImageNet weights.
-        weights: A file of the whole network's, as timm saves them.
+        weights: A file of the whole network's, as timm or EfficientNet-PyTorch saves them.
         lg_conv: Wrap convolutions of its stages (after the weights are loaded).
         lg_scope: Which; see `wrap_lg_conv`.
 

@@ -179,7 +179,7 @@ class StudentConfig(Section):
     checkpoint: Path | None = Field(
         None,
         description="Weights to start from. Of a DPT: a file of a DPT or a ViT, a trained DPT's folder, or dpt_micro; "
-        "of a CNN: timm's file of the backbone, or a trained student's folder.",
+        "of a CNN: a file of the backbone, timm's or EfficientNet-PyTorch's, or a trained student's folder.",
     )
     frozen: tuple[str, ...] = Field(
         (),

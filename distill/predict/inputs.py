@@ -111,7 +111,8 @@ def _inside(root: Path, files: Sequence[Path], odd: Mapping[Path, str], output: 
     depth = {path for path in known if str(path) in facts and holds_depth(_below(path, root), facts[str(path)])}
     chosen = [path for path in known if path not in depth]
     if not chosen:
-        raise UserError(f"{otherwise}, {len(depth)} depth maps left out; known are {' '.join(sorted(KNOWN))}")
+        left_out = f", {len(depth)} depth maps left out" if depth else ""
+        raise UserError(f"{otherwise}{left_out}; known are {' '.join(sorted(KNOWN))}")
     if depth:
         inform(f"{len(depth)} depth maps left out of {root}, such as {min(depth)}; name a file to predict it")
     if others := Counter(path.suffix.lower() or "no suffix" for path in entries if path not in known):

@@ -58,6 +58,14 @@ def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
         load_plain(net, dict(list(whole.state_dict().items())[1:]), "a file", name)
 
 
+def test_a_deeper_networks_file_is_none_of_this_one_though_all_that_it_needs_is_there():
+    with torch.device("meta"):
+        deeper = timm.create_model("resnet34", pretrained=False).state_dict()
+        net = Backbone("resnet18", pretrained=False, lg_conv=False).net
+    with pytest.raises(ValueError, match=r"timm's resnet18: it holds \d+ weights more, such as layer1.2.conv1.weight"):
+        load_plain(net, deeper, "a file", "resnet18")
+
+
 # ---------------------------------------------------------------------------------------------------- with real weights
 
 
