@@ -109,7 +109,8 @@ def create_teacher(name: str, checkpoint: Source | None = None, **options: objec
             raise ValueError(f"{name} brings its weights and what they mean; leave {extra} out")
         model = open_hub_model(name) if name.startswith(PREFIX) else open_factory(name)
         teacher = FrozenTeacher(model)
-        teacher.licence = model.licence if isinstance(model, DepthModel) else ""
+        if isinstance(model, DepthModel):
+            teacher.licence, teacher.revision = model.licence, model.revision
         return teacher
     if "encoder_checkpoint" in options:
         raise ValueError("a teacher takes no encoder_checkpoint: a random decoder teaches nothing; give checkpoint")

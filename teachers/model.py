@@ -31,6 +31,7 @@ class DepthModel(nn.Module):
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
         licence: Of the weights, as their publisher names it; "" where that is not known.
+        revision: Of the weights on the Hub that they were fetched from; "" of all others.
         encoder: What `encode` calls: the part that is compiled, divided among processes or has a learning rate.
         decoder: What `decode` calls, a module of four maps and a size: the ghost runs it with constant weights.
     """
@@ -40,6 +41,7 @@ class DepthModel(nn.Module):
     max_depth: float | None
     output: Output = "metric"
     licence: str = ""
+    revision: str = ""
     encoder: nn.Module
     decoder: nn.Module
 

@@ -127,6 +127,7 @@ def open_hub_model(name: str) -> DepthModel:
     else:
         model = cut(network, kind, described, processor, processor_facts)
     model.licence = licence_of(name, folder)
+    model.revision = folder.name if folder.parent.name == "snapshots" else ""  # of the Hub's cache
     return model
 
 
