@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "score a model by a named protocol",
     "compare": "two results of one protocol, paired, with an interval",
     "predict": "depth of images, folders, videos and cameras: 16-bit PNG, in colour, as points",
+    "label": "a teacher's depth of many images as a data set, to train from often",
     "benchmark": "parameters, FLOPs and latency, beside the paper's figures",
     "export": "write a model as ONNX (float or int8) or as a PyTorch program",
     "data": "what is on disk, what is missing, what to do",
@@ -34,6 +35,7 @@ VERBS = {
 LESS_MEMORY = {  # what to lower where memory runs out, by verb
     "train": "lower data.size, data.crop or student.width, train.micro_batch, or data.workers",
     "benchmark": "give a smaller --size, or a smaller model",
+    "label": "lower --batch, or give a smaller --size, smaller images, or a smaller model",
     "": "give a smaller --size, smaller images, or a smaller model",
 }
 CONFIGURATION = (".yaml", ".yml")

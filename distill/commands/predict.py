@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,10 +22,8 @@ from distill.inference.network import Network
 from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
-from distill.predict.writing import USUAL_ANGLE, Predicted, Writer, colour_range
+from distill.predict.writing import OWN_FAULTS, USUAL_ANGLE, Predicted, Writer, colour_range
 from teachers.model import RELATIVE, is_relative
-
-OWN_FAULTS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}  # of one name
 
 
 def options(parser: argparse.ArgumentParser) -> None:

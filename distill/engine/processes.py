@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -40,7 +40,7 @@ def averages(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, f
     return dict(zip(values, accelerator.reduce(stacked, "mean").tolist(), strict=True))
 
 
-def on_main(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
+def on_main(accelerator: Accelerator | PartialState, action: Callable[[], Answer]) -> Answer:
     """What `action` returns on the main process, given to every one; a `UserError` is raised on every one as well.
 
     Only the main process need see the run's folder, and no other waits for one that has refused.

@@ -45,7 +45,7 @@ class SignalWatch:
         elif self.received is None:
             self.received, self.since = number, time.monotonic()
         elif time.monotonic() - self.since > ECHO:
-            raise Interrupted(number, state="at once, the last checkpoint stays")
+            raise Interrupted(number, state="at once, what was saved before stays")
 
 
 @contextmanager

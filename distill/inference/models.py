@@ -9,9 +9,11 @@ from typing import Any
 from distill.console import inform
 from distill.errors import UserError, did_you_mean
 from distill.evaluation.scores import Size
+from distill.files import checksum
 from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
 from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
+from teachers.frozen import fingerprint
 from teachers.model import RELATIVE
 
 # depth = 1 / (scale * output + shift) of DPT's published metric weights, by a word of their file's name
@@ -105,12 +107,24 @@ def published_conversion(name: str, checkpoint: str | Path | None) -> dict[str, 
     return dict(zip(CONVERSION, (*PUBLISHED_CONVERSION[words[0]], True), strict=True)) if len(words) == 1 else {}
 
 
+def fingerprint_of(model: DepthModel) -> str:
+    """A short digest of a model's weights; of an exported file it is that of its bytes."""
+    if isinstance(model, ExportedModel):
+        return checksum(model.path)[:16]
+    return model.fingerprint if isinstance(model, FrozenTeacher) else fingerprint(model)
+
+
+def metadata_of(model: str) -> dict[str, Any]:
+    """What a student's folder says of its training; nothing for any other MODEL."""
+    try:
+        return read_config(model)[1]["metadata"]
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def trained_size(model: str) -> tuple[int, int] | None:
     """The size that a student saw its images at while training, None where it saw them as they are."""
-    try:
-        saved = read_config(model)[1]["metadata"].get("input_size")
-    except (FileNotFoundError, ValueError):
-        return None
+    saved = metadata_of(model).get("input_size")
     return (int(saved[0]), int(saved[1])) if saved else None
 
 

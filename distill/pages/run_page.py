@@ -36,6 +36,12 @@ def report_inheritance(folder: Path, student: DepthModel) -> None:
         write_json(folder / "inheritance.json", asdict(student.inheritance))
 
 
+def warn_of_licence(licence: str) -> None:
+    """Say it where a teacher's weights are not for commercial use."""
+    if set(re.split(r"\W+", licence)) & NON_COMMERCIAL:
+        warn(f"the teacher's weights are under {licence}: not for commercial use, and so may be what they teach")
+
+
 def show_header(run: Run) -> None:
     """Where the run computes, what it trains on which images, for how long, and where it writes."""
     config, accelerator = run.config, run.accelerator
@@ -44,9 +50,7 @@ def show_header(run: Run) -> None:
     student = run.method.student
     costs = f"{count_parameters(student) / 1e6:.2f} M parameters, {count_gflops(student, (height, width)):.3g} GFLOPs"
     teacher = f", teacher {Path(config.teacher.name).name}" if run.method.needs_teacher else ""
-    licence = run.teacher.licence if run.teacher else ""
-    if set(re.split(r"\W+", licence)) & NON_COMMERCIAL:
-        warn(f"the teacher's weights are under {licence}: not for commercial use, and so may be what they teach")
+    warn_of_licence(run.teacher.licence if run.teacher else "")
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"
     begins = f" from step {run.state.step}" if run.state.step else ""

@@ -29,6 +29,8 @@ from teachers.model import is_relative
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
 
+OWN_FAULTS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}  # of one name
+
 LONGEST_STILL = 600.0  # seconds for which a film repeats a frame; more would be a fault of the video's clock
 USUAL_ANGLE = 60.0  # degrees from the left edge to the right one, of a camera of which nothing is known
 POINT = np.dtype([(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")])
@@ -63,12 +65,18 @@ def colour_range(model: Model, depth: np.ndarray) -> Limits:
     return max(high / 80, min(0.1, high / 2)), high
 
 
+def coloured(depth: np.ndarray, limits: Limits, relative: bool) -> np.ndarray:
+    """Depth in colours; of relative inverse depth the same colours."""
+    if not relative:
+        return colourise(depth, *limits)
+    low, high = limits
+    return colourise(np.exp(-((depth - low) / (high - low)).clip(0, 1)), math.exp(-1), 1.0)
+
+
 def colour_picture(one: Predicted) -> np.ndarray:
-    """The depth in colours, their scale in metres below; of relative depth the same colours without a scale."""
-    if one.relative:
-        low, high = one.limits
-        return colourise(np.exp(-((one.depth - low) / (high - low)).clip(0, 1)), math.exp(-1), 1.0)
-    return scale_bar(colourise(one.depth, *one.limits), depth_scale(*one.limits))
+    """The depth in colours, their scale in metres below, which relative depth has not."""
+    picture = coloured(one.depth, one.limits, one.relative)
+    return picture if one.relative else scale_bar(picture, depth_scale(*one.limits))
 
 
 def beside(one: Predicted) -> np.ndarray:

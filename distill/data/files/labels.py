@@ -44,6 +44,7 @@ class Label(BaseModel):
     """A line of a manifest: whose depth of which image lies where, and what its values mean.
 
     `image` is relative to the folder, or absolute; `sha256` is of its bytes. `low` and `high` are of the quantity.
+    `source` is the film or camera that an image is a frame of; for the teacher it was resized to `input_size`.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -63,6 +64,8 @@ class Label(BaseModel):
     low: FiniteFloat
     high: FiniteFloat
     seconds: float = Field(ge=0)
+    source: str | None = None
+    input_size: tuple[int, int] | None = None
 
     def line(self) -> str:
         """What is appended to a manifest, its end included."""
