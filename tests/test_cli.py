@@ -100,7 +100,7 @@ def test_overrides_stand_anywhere_among_the_options(words):
         (["train", "c.yaml", "--resume", "stray"], "unrecognized arguments: stray"),
         (["predict", "m", "i", "--sise=1"], "unrecognized arguments: --sise=1, did you mean --size?"),
         (["evaluate", "m", "--data", "nyu", "data.root=x"], "data.root=x, did you mean --root x?"),
-        (["evaluate", "m"], "the following arguments are required: --data"),
+        (["evaluate"], "the following arguments are required: MODEL"),
         (["evaluate", "m", "--data", "kiti"], "argument --data: invalid choice: 'kiti'"),
         (["evaluate", "m", "--data", "scenes", "--size", "big"], "expected HEIGHTxWIDTH such as 352x1216, got 'big'"),
         (["evaluate", "m", "--data", "scenes", "--size", "16x64"], "expected at least 32x32, got 16x64"),

@@ -25,7 +25,7 @@ from distill.commands.arguments import (
     model_folders,
     page_of,
 )
-from distill.config import DataConfig, parse_config
+from distill.config import Config, Content, DataConfig, parse_config, run_of
 from distill.console import inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files.known_lists import UNKNOWN
@@ -48,7 +48,9 @@ PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, {FILE}, or a folder of predicted depth maps")
-    parser.add_argument("--data", required=True, choices=DATA_SETS, help="which data set; folder is one of your own")
+    parser.add_argument(
+        "--data", choices=DATA_SETS, help="which data set; folder is one of your own (default: that of the model's run)"
+    )
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
     parser.add_argument("--truth", choices=TRUTHS, help="which depth, where there are several")
@@ -64,7 +66,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=image_size, metavar="HxW", help="resize images for the model (default: as it was trained)"
     )
-    parser.add_argument("--scenes", choices=["road", "room"], default="road", help="kind of embedded scenes")
+    parser.add_argument("--scenes", choices=["road", "room"], help="kind of embedded scenes (default: road)")
     parser.add_argument("--max-depth", type=float, help="cap in metres (default: the protocol's)")
     parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
@@ -100,7 +102,11 @@ class Predictor:
 
 def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     """Evaluate as the command's options say, and return the results that were shown."""
-    data = data_config(args)
+    run = None if args.data else run_of(args.model)
+    if run is not None:
+        args.tta = args.tta or run.eval.tta
+        args.protocol = args.protocol or (None if args.all_protocols else run.eval.protocol)
+    data = data_config(args, run)
     check_outputs(args, json=json_with("model", "per_image"), report=page_of("evaluate"))
     state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
     dataset = open_dataset(data, "test", split=args.split)
@@ -128,19 +134,26 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     return results
 
 
-def data_config(args: argparse.Namespace) -> DataConfig:
-    """The data section that the options of the command stand for."""
-    data: dict[str, object] = {
+def data_config(args: argparse.Namespace, run: Config | None) -> DataConfig:
+    """The data section that the options of the command stand for, beside or in place of the model's own run's."""
+    if args.data is None and run is None:
+        raise UserError(f"--data is needed: {args.model} is no run's folder, which would say on what to evaluate it")
+    if args.data not in (None, "scenes") and args.root is None:
+        raise UserError(f"--root is needed for --data {args.data}: the folder of the data set")
+    own: Content = run.data.model_dump(mode="json", exclude_none=True) if run else {"name": args.data}
+    if args.scenes and (args.data or own["name"]) != "scenes":
+        raise UserError(f"--scenes {args.scenes} is for --data scenes: leave it out")
+    named = {
         "name": args.data,
         "root": str(args.root) if args.root else None,
-        "scenes": {"kind": args.scenes},
+        "scenes": own.get("scenes", {}) | {"kind": args.scenes} if args.scenes else None,
         "truth": args.truth,
         "depth_scale": args.depth_scale,
         "max_depth": args.max_depth,
     }
-    if args.data != "scenes" and args.root is None:
-        raise UserError(f"--root is needed for --data {args.data}: the folder of the data set")
-    return parse_config({"data": data}, "options").data
+    return parse_config(
+        {"data": own | {key: value for key, value in named.items() if value is not None}}, "options"
+    ).data
 
 
 def choose_protocols(args: argparse.Namespace, data: DataConfig, dataset: DepthDataset) -> list[Protocol]:
@@ -218,7 +231,7 @@ def recorded(
     if state.is_main_process:
         pairs = dataset.contents.pairs if dataset.contents else ()
         files = {Path(file) for pair in pairs for file in (pair.image, pair.depth) if file}
-        read = {folder for file in files for folder in file.parents if args.root in (folder, *folder.parents)}
+        read = {folder for file in files for folder in file.parents if data.root in (folder, *folder.parents)}
         written = () if recorder.described else (recorder.place(pair.name) for pair in pairs)
         check_folder(args.save_predictions, "--save-predictions", [*read, *model_folders(args.model)], written)
         output = "relative" if predictor.relative else "metric"

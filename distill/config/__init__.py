@@ -10,6 +10,7 @@ from distill.config.loading import (
     parse_config,
     parse_section,
     read_yaml,
+    run_of,
     set_values,
 )
 from distill.config.schema import Config, DataConfig, OptimConfig, StudentConfig, TrainConfig
@@ -29,5 +30,6 @@ __all__ = [
     "parse_config",
     "parse_section",
     "read_yaml",
+    "run_of",
     "set_values",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 import types
 import typing
 from pathlib import Path
@@ -49,9 +50,18 @@ def find_config(path: Path) -> Path:
     """A configuration by its path, by that of the run's folder that it lies in, or by its name in the package."""
     if (path / RUN_CONFIG).is_file():
         return path / RUN_CONFIG
+    if path.exists():
+        return path
     name = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
-    name = name if name.suffix else name.with_suffix(".yaml")
-    return path if path.exists() else next((one / name for one in SHIPPED if (one / name).is_file()), path)
+    name = name if name.suffix else Path(f"{name}.yaml")
+    return next((one / name for one in SHIPPED if (one / name).is_file()), path)
+
+
+def run_of(model: str | Path) -> Config | None:
+    """The configuration of the run whose folder, or whose student/ folder, a model is named by; None for others."""
+    folders = (Path(model), Path(os.path.abspath(model)).parent)
+    written = next((one / RUN_CONFIG for one in folders if (one / RUN_CONFIG).is_file()), None)
+    return load_config(written) if written else None
 
 
 def read_yaml(path: Path) -> Content:
@@ -159,6 +169,8 @@ def explain(error: ErrorDetails, kind: type[Section]) -> str:
         message = (
             f"expected a section, such as {place}: {{{next(iter(section_at(kind, error['loc']).model_fields))}: ...}}"
         )
+    if error["type"] == "tuple_type":
+        message = f"expected a list in brackets, such as {place}=[a, b]"
     value = repr(error["input"])
     return f"{place}={value if len(value) <= MOST_SHOWN else value[:MOST_SHOWN] + '...'}: {message}"
 

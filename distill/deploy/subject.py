@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill import __version__
 from distill.assembly.datasets import build_data
-from distill.config import Config, load_config
+from distill.config import Config, run_of
 from distill.console import warn
 from distill.data import DecodeError, SceneDataset, find_photographs
 from distill.data.files.probing import IMAGE_SUFFIXES
@@ -72,8 +72,7 @@ def open_subject(name: str) -> Subject:
         place, recipe = read_config(name)
     except (FileNotFoundError, ValueError):
         return Subject(name, plain, {"student": name.partition(":")[0]}, None)
-    written = place.parent / "config.yaml"
-    return Subject(name, plain, recipe, load_config(written) if written.is_file() else None)
+    return Subject(name, plain, recipe, run_of(place))
 
 
 def choose_size(subject: Subject, options: tuple[int, int] | None) -> tuple[int, int]:

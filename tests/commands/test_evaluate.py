@@ -87,6 +87,21 @@ def test_evaluate_agrees_with_the_run_for_student_and_teacher(evaluated, finishe
         assert evaluated(model, *folder)["metrics"] == pytest.approx(expected["metrics"], rel=1e-5)
 
 
+@pytest.mark.parametrize("place", ["", "student"])
+def test_a_runs_folder_knows_its_data_and_protocol(evaluated, finished, streets, place):
+    again, student = evaluated(finished / place), json.loads((finished / "results.json").read_text())[1]
+    assert again["fingerprint"] == student["fingerprint"]
+    assert again["metrics"] == pytest.approx(student["metrics"], rel=1e-5)
+    elsewhere = evaluated(finished / place, "--root", streets, "--max-depth", 30)
+    assert elsewhere["settings"]["max_depth"] == 30
+
+
+def test_what_is_no_run_is_told_to_name_its_data(refused, tmp_path):
+    line = refused("evaluate", "dpt_micro")
+    assert "--data is needed: dpt_micro is no run's folder" in line
+    assert "leave it out" in refused("evaluate", "dpt_micro", "--data", "nyu", "--root", tmp_path, "--scenes", "road")
+
+
 def test_the_cap_and_the_list_of_a_folder_are_options(evaluated, finished, streets, tmp_path):
     (tmp_path / "one.txt").write_text("image/train3.png depth/train3.png\n")
     result = evaluated(

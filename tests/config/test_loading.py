@@ -118,6 +118,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("size=[64, 96]", "did you mean data.size or data.scenes.size?"),
         ("bacbone=resnet18", "did you mean student.backbone?"),
         ("seeds=1", "did you mean seed?"),
+        ("data.size=64x96", "data.size='64x96': expected a list in brackets, such as data.size=[a, b]"),
         ("train=5", "train=5: expected a section, such as train: {epochs: ...}"),
         ("train.steps=true", "train.steps=True: expected a number, not true or false"),
         ("data.crop=[true, 64]", "data.crop.0=True: expected a number"),
@@ -177,6 +178,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load_config(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match=r"is a folder without config.yaml; give a YAML file"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".", "/", "configs"])
+def test_a_folder_without_a_configuration_is_refused_whatever_its_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no configuration at configs;|is a folder without config.yaml"):
+        load_config(name)
 
 
 def test_what_may_never_end_is_no_configuration(tmp_path):
