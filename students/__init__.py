@@ -37,7 +37,7 @@ KINDS: dict[str, type[Student]] = {"CNN": CNNStudent, "DPT": DPTStudent}
 
 def list_students() -> list[str]:
     """What can be a student: DPTs by name, and timm's networks as a backbone."""
-    return [*sorted(DPT_CONFIGS), *timm.list_models()]
+    return [*sorted(name for name in DPT_CONFIGS if not DPT_CONFIGS[name].classes), *timm.list_models()]
 
 
 def create_student(name: str, **options: object) -> Student:

@@ -89,6 +89,8 @@ def read_parent(name: str, checkpoint: Source) -> Parent:
         output = {key: options[key] for key in OUTPUT} if OUTPUT[0] in options else None
     if held.weights and held.unknown:
         raise ValueError(f"{source} is no {name}: a DPT has no place for its {held.unknown[0]}")
+    if "decoder.fuse.head.norm1.weight" in held.weights:
+        raise ValueError(f"{source} is no {name}: it is a segmentation network's, and its decoder is for classes")
     whole = not held.encoder_only
     return Parent(source, name, held.weights, heads, hooks, output if whole else None, whole)
 

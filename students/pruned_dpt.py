@@ -66,7 +66,7 @@ class DPTStudent(DPT, Student):
     """A trainable DPT, named by its parent, that `save_student` can write and `load_student` can rebuild.
 
     Args:
-        name: The parent, one of `teachers.list_teachers()`.
+        name: The parent, a DPT of `list_students()`.
         heads: Attention heads; the width must be divisible by them. None keeps the parent's.
         hooks: Tapped blocks, counted from 0; no block after the last one exists. None keeps the parent's.
         attention: "standard", or "performer": the same weights, estimated by random features in linear time.
@@ -171,6 +171,8 @@ class DPTStudent(DPT, Student):
 
 def student_config(name: str, encoder: str | None, changes: Json) -> DPTConfig:
     """The parent's configuration with what is not None changed, if its weights have a place for that."""
+    if DPT_CONFIGS[name].classes:
+        raise ValueError(f"{name} gives classes, and a student depth; name {name.partition('_ade20k')[0]}")
     own = DPT_CONFIGS[name] if encoder is None else as_encoder(DPT_CONFIGS[name], encoder)
     config = replace(own, **{key: value for key, value in changes.items() if value is not None})
     if config.hooks[-1] > own.hooks[-1]:

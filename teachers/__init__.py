@@ -1,4 +1,7 @@
-"""Frozen depth networks with one calling convention: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres."""
+"""Frozen networks with one calling convention: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) in metres.
+
+Two of them give logits of classes instead.
+"""
 
 from __future__ import annotations
 
@@ -88,10 +91,11 @@ def create_dpt(
 
 
 def create_teacher(name: str, checkpoint: Source | None = None, **options: object) -> FrozenTeacher:
-    """A frozen depth model by name.
+    """A frozen depth model by name, or one for segmentation, whose `output` is "classes".
 
     Args:
-        name: A DPT ("dpt_hybrid", "dpt_large", "dpt_base", "dpt_micro"), `hf:FOLDER` or `hf:NAME` of the Hub for a
+        name: A DPT ("dpt_hybrid", "dpt_large", "dpt_base", "dpt_micro"), one that gives logits (B, 150, H, W) of
+            `ADE20K`'s classes ("dpt_hybrid_ade20k", "dpt_large_ade20k"), `hf:FOLDER` or `hf:NAME` of the Hub for a
             depth class of `transformers`, or `module:factory` for a function of one's own that gives a `DepthModel`.
             `dpt_micro` without a checkpoint has its shipped weights, the other DPTs random ones.
         checkpoint: A file, a folder or a state dict of a whole DPT, in any naming of `teachers.key_maps`.

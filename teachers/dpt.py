@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from teachers.fusion import FusionDecoder
+from teachers.class_names import ADE20K
+from teachers.fusion import ClassHead, FusionDecoder, Head
 from teachers.model import MIN_SIDE, DepthModel, pad_to_stride, take_image
 from teachers.stem import ResNetStem, StemConfig
 from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
@@ -21,7 +23,8 @@ class DPTConfig:
 
     `hooks` are the tapped blocks, counted from 0: four without a stem, two with one (the stem gives strides 4 and 8).
     `channels` are those of the four reassembled maps. The raw output y becomes 1 / max(scale * y + shift, 1e-8) metres
-    where `invert`, and stays y otherwise; `min_depth` and `max_depth` then clamp it, None means no limit.
+    where `invert`, and stays y otherwise; `min_depth` and `max_depth` then clamp it, None means no limit. With the
+    names of `classes` the output is not depth but one logit for each of them, and the decoder has norms.
     """
 
     width: int = 768
@@ -40,6 +43,7 @@ class DPTConfig:
     min_depth: float | None = None
     max_depth: float | None = None
     resolution_scale: float = 1.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         wanted = 4 if self.stem is None else 2
@@ -49,6 +53,8 @@ class DPTConfig:
             raise ValueError(f"heads={self.heads} does not divide the width {self.width}; choose a divisor such as 1")
         if self.invert and self.scale == 0:
             raise ValueError("scale must not be 0 where the output is inverted: one depth would be everywhere")
+        if self.classes and (self.invert or self.min_depth is not None or self.max_depth is not None):
+            raise ValueError("classes are no depth: leave out invert, min_depth and max_depth")
         if not 0 < self.resolution_scale <= 1:
             raise ValueError(f"resolution_scale must lie in (0, 1], got {self.resolution_scale}")
         if self.resolution_scale * self.grid < 1:
@@ -81,13 +87,20 @@ class DPTEncoder(nn.Module):
         return maps[:-1] + [part(tokens, size) for part, tokens in zip(self.reassemble, taps, strict=True)]
 
 
+HEADS: dict[str, Callable[[DPTConfig], Head | ClassHead]] = {
+    "depth": lambda config: Head(config.features, config.head_hidden, config.non_negative),
+    "classes": lambda config: ClassHead(config.features, len(config.classes)),
+}
+
+
 class DPTDecoder(nn.Module):
-    """Four maps -> depth (B, 1, H, W) in metres, clamped to the limits, at the size of the image."""
+    """Four maps -> depth (B, 1, H, W) in metres, clamped to the limits, or logits of classes, at the image's size."""
 
     def __init__(self, config: DPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.fuse = FusionDecoder(config.channels, config.features, config.head_hidden, config.non_negative)
+        head = HEADS["classes" if config.classes else "depth"](config)
+        self.fuse = FusionDecoder(config.channels, config.features, head, norm=bool(config.classes))
 
     def to_depth(self, raw: Tensor) -> Tensor:
         """The raw output as depth in metres (at least float32 where inverted: half precision cannot hold 1e-8)."""
@@ -100,7 +113,7 @@ class DPTDecoder(nn.Module):
         return raw
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Four maps -> depth (B, 1, *size)."""
+        """Four maps -> depth (B, 1, *size), or logits (B, classes, *size)."""
         inner = inner_size(size, self.config.resolution_scale)
         depth = self.to_depth(self.fuse(features)[..., : inner[0], : inner[1]])
         return depth if inner == tuple(size) else F.interpolate(depth, size=size, mode="bilinear", align_corners=False)
@@ -157,7 +170,9 @@ class DPT(DepthModel):
         self.decoder = DPTDecoder(config)
         self.feature_channels = tuple(config.channels)
         self.min_depth, self.max_depth = config.min_depth, config.max_depth
-        self.output = "metric" if config.invert else "relative"  # the raw output has no known unit
+        self.classes = config.classes
+        # Without a conversion the raw output has no known unit.
+        self.output = "classes" if config.classes else "metric" if config.invert else "relative"
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Four maps at strides 4, 8, 16, 32 of the image the encoder works on."""
@@ -189,6 +204,9 @@ DPT_CONFIGS: dict[str, DPTConfig] = {
         max_depth=80.0,
     ),
 }
+DPT_CONFIGS |= {
+    f"{name}_ade20k": replace(DPT_CONFIGS[name], classes=ADE20K) for name in ("dpt_hybrid", "dpt_large")
+}  # after those of depth, to which an encoder alone is said to belong
 
 
 def init_output(model: DPT, depth: float) -> None:

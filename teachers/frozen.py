@@ -32,6 +32,7 @@ class FrozenTeacher(DepthModel):
         self.model = model.requires_grad_(False).to(memory_format=torch.channels_last)
         self.feature_channels = tuple(model.feature_channels)
         self.min_depth, self.max_depth, self.output = model.min_depth, model.max_depth, model.output
+        self.classes = model.classes if isinstance(model, DepthModel) else ()
         super().train(False)
 
     def train(self, mode: bool = True) -> FrozenTeacher:

@@ -1,4 +1,4 @@
-"""DPT's convolutional decoder: four maps are fused from coarse to fine and read out as depth."""
+"""DPT's convolutional decoder: four maps are fused from coarse to fine and read out, as depth or as classes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ def upsample2(x: Tensor) -> Tensor:
 
 
 class ResidualUnit(nn.Module):
-    """Two rectified 3x3 convolutions added to the un-rectified input."""
+    """Two rectified 3x3 convolutions, each with a norm where there are norms, added to the un-rectified input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=not norm)
+        self.norm1 = nn.BatchNorm2d(width) if norm else nn.Identity()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=not norm)
+        self.norm2 = nn.BatchNorm2d(width) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> the same shape."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
+        return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(F.relu(x))), inplace=True)))
 
 
 class Fusion(nn.Module):
     """One RefineNet block: add the finer map, refine, double the size. The coarsest has nothing to add."""
 
-    def __init__(self, width: int, *, coarsest: bool = False) -> None:
+    def __init__(self, width: int, norm: bool, *, coarsest: bool = False) -> None:
         super().__init__()
-        self.skip_unit = None if coarsest else ResidualUnit(width)
-        self.unit = ResidualUnit(width)
+        self.skip_unit = None if coarsest else ResidualUnit(width, norm)
+        self.unit = ResidualUnit(width, norm)
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
@@ -61,17 +63,32 @@ class Head(nn.Module):
         return F.relu(x, inplace=True) if self.non_negative else x
 
 
-class FusionDecoder(nn.Module):
-    """Maps at strides 4, 8, 16, 32 -> one raw value per pixel of the padded image."""
+class ClassHead(nn.Module):
+    """Fused map at stride 2 -> logits of classes. `conv3` is called as the depth head's last."""
 
-    def __init__(self, channels: tuple[int, ...], width: int, hidden: int, non_negative: bool) -> None:
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(0.1)
+        self.conv3 = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> (B, classes, 2 H, 2 W)."""
+        return upsample2(self.conv3(self.dropout(F.relu(self.norm1(self.conv1(x)), inplace=True))))
+
+
+class FusionDecoder(nn.Module):
+    """Maps at strides 4, 8, 16, 32 -> what `head` reads out, at every pixel of the padded image."""
+
+    def __init__(self, channels: tuple[int, ...], width: int, head: Head | ClassHead, norm: bool) -> None:
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=False) for c in channels)
-        self.fusion = nn.ModuleList(Fusion(width, coarsest=i == len(channels) - 1) for i in range(len(channels)))
-        self.head = Head(width, hidden, non_negative)
+        self.fusion = nn.ModuleList(Fusion(width, norm, coarsest=i == len(channels) - 1) for i in range(len(channels)))
+        self.head = head
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """The four maps -> (B, 1, H, W)."""
+        """The four maps -> (B, 1, H, W), or as many channels as there are classes."""
         maps = [project(x) for project, x in zip(self.project, features, strict=True)]
         x = self.fusion[-1](maps[-1])
         for fusion, skip in zip(reversed(self.fusion[:-1]), reversed(maps[:-1]), strict=True):

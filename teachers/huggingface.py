@@ -108,6 +108,8 @@ def impossible(config: DPTConfig) -> str | None:
     """Why transformers has no network of this shape; None where it has."""
     if config.readout not in READOUTS:
         return f"its read-out is {config.readout}, and weights do not tell which"
+    if config.classes:
+        return "it gives logits of classes, and only networks of depth are written"
     if config.head_hidden != HEAD_HIDDEN:
         return f"its head has {HEAD_HIDDEN} hidden channels, this one {config.head_hidden}"
     if not config.non_negative:

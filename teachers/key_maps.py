@@ -1,8 +1,8 @@
 """How others name the tensors of a DPT: one table per naming, read in both directions.
 
 A rule is a pair of names, ours and theirs. `*` is a number that both share; a name that ends in `.` or `_` is followed
-by `weight` or `bias`. A network with a convolutional stem (DPT-Hybrid) taps its transformer for the last two of the
-four maps only, so that namings which count all four maps start at the third.
+by `weight`, `bias` or another of `LEAVES`. A network with a convolutional stem (DPT-Hybrid) taps its transformer for
+the last two of the four maps only, so that namings which count all four maps start at the third.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Rules = list[tuple[str, str]]
 ENCODER = ("encoder.stem.", "encoder.vit.")
 LEVELS = range(4)  # the four maps, finest first
 BLOCK = ("norm1.", "attn.qkv.", "attn.proj.", "norm2.", "mlp.fc1.", "mlp.fc2.")
+HEAD = {"conv1": 0, "norm1": 1, "conv2": 2, "conv3": 4}  # of depth without norm1, of classes without conv2
+LEAVES = "weight|bias|running_mean|running_var|num_batches_tracked"
 BOTTLENECK = ("conv1.", "norm1.", "conv2.", "norm2.", "conv3.", "norm3.", "downsample.conv.", "downsample.norm.")
 
 
@@ -63,11 +65,12 @@ def original(stem: bool) -> Rules:
         rules += [(f"decoder.fuse.project.{i}.", f"scratch.layer{i + 1}_rn."), (f"{ours}out.", f"{theirs}out_conv.")]
         units = (("skip_unit", "resConfUnit1"), ("unit", "resConfUnit2"))[i == 3 :]  # the coarsest map skips nothing
         rules += [(f"{ours}{a}.conv{n}.", f"{theirs}{b}.conv{n}.") for a, b in units for n in (1, 2)]
-    return rules + [(f"decoder.fuse.head.conv{n}.", f"scratch.output_conv.{2 * n - 2}.") for n in (1, 2, 3)]
+        rules += [(f"{ours}{a}.norm{n}.", f"{theirs}{b}.bn{n}.") for a, b in units for n in (1, 2)]
+    return rules + [(f"decoder.fuse.head.{part}.", f"scratch.output_conv.{i}.") for part, i in HEAD.items()]
 
 
 def huggingface(stem: bool) -> Rules:
-    """DPTForDepthEstimation of transformers; its query, key and value are joined before and split after."""
+    """DPT of transformers, for either task; its query, key and value are joined before and split after."""
     parts = (
         "layernorm_before.",
         "attention.attention.qkv.",
@@ -91,7 +94,8 @@ def huggingface(stem: bool) -> Rules:
         rules += [(f"decoder.fuse.project.{i}.", f"neck.convs.{i}."), (f"{ours}out.", f"{theirs}projection.")]
         units = (("skip_unit", "residual_layer1"), ("unit", "residual_layer2"))[i == 3 :]
         rules += [(f"{ours}{a}.conv{n}.", f"{theirs}{b}.convolution{n}.") for a, b in units for n in (1, 2)]
-    return rules + [(f"decoder.fuse.head.conv{n}.", f"head.head.{2 * n - 2}.") for n in (1, 2, 3)]
+        rules += [(f"{ours}{a}.norm{n}.", f"{theirs}{b}.batch_norm{n}.") for a, b in units for n in (1, 2)]
+    return rules + [(f"decoder.fuse.head.{part}.", f"head.head.{i}.") for part, i in HEAD.items()]
 
 
 def mmseg(stem: bool, prefix: str = "") -> Rules:
@@ -167,7 +171,7 @@ def rule_in_regex(source: str, target: str) -> tuple[re.Pattern[str], str]:
     if source[-1] not in "._":
         return re.compile(pattern), target
     group = count(1)
-    return re.compile(f"{pattern}(weight|bias)"), re.sub(r"\*|$", lambda _: f"\\{next(group)}", target)
+    return re.compile(f"{pattern}({LEAVES})"), re.sub(r"\*|$", lambda _: f"\\{next(group)}", target)
 
 
 @dataclass(frozen=True)

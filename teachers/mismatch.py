@@ -50,12 +50,13 @@ def identify(held: Shapes) -> tuple[str, DPTConfig] | None:
 
     Weights do not tell the read-outs "add" and "ignore" apart; "ignore" stands for both.
     """
-    candidates = {}
+    candidates: dict[object, tuple[str, DPTConfig]] = {}
     for name, config in DPT_CONFIGS.items():
+        family = named_sizes(replace(config, classes=()))  # one encoder, whatever is read out of it
         for readout in ("ignore", "project"):  # the smaller set of tensors first
-            if name not in candidates and held.items() <= shapes_of(replace(config, readout=readout)).items():
-                candidates[name] = replace(config, readout=readout)
-    return next(iter(candidates.items())) if held and len(candidates) == 1 else None
+            if family not in candidates and held.items() <= shapes_of(replace(config, readout=readout)).items():
+                candidates[family] = name, replace(config, readout=readout)
+    return next(iter(candidates.values())) if held and len(candidates) == 1 else None
 
 
 def block_of(key: str) -> int | None:
@@ -134,7 +135,8 @@ def advise(config: DPTConfig, wanted: Shapes, held: Shapes) -> str | None:
 
 def named_sizes(config: DPTConfig) -> tuple[object, ...]:
     """What tells the named networks apart, beside options of one of them."""
-    return config.width, config.stem, tuple(config.channels), config.features, config.head_hidden
+    head = len(config.classes) or config.head_hidden
+    return config.width, config.stem, tuple(config.channels), config.features, bool(config.classes), head
 
 
 def parts(keys: list[str]) -> str:

@@ -15,8 +15,8 @@ MIN_SIDE = 32  # pixels of an image both ways, the smallest that any model takes
 OVERSHOOT = 0.5  # of bicubic resizing at an edge; normalised images go beyond
 MAX_SIDE = 8192  # the largest that is asked for: a mistake is met before it fills the memory
 
-# What depth values mean: metres, or inverse depth up to a scale and a shift that nobody knows.
-Output = Literal["metric", "relative"]
+# What values mean: metres, inverse depth up to a scale and a shift that nobody knows, or logits of classes.
+Output = Literal["metric", "relative", "classes"]
 RELATIVE = "relative inverse depth, larger where it is nearer, without a unit"
 
 
@@ -30,6 +30,7 @@ class DepthModel(nn.Module):
         feature_channels: Of the four maps that `encode` gives.
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
+        classes: Where `output` is "classes", their names: `forward` and `decode` give logits (B, classes, H, W).
         licence: Of the weights, as their publisher names it; "" where that is not known.
         revision: Of the weights on the Hub that they were fetched from; "" of all others.
         encoder: What `encode` calls: the part that is compiled, divided among processes or has a learning rate.
@@ -40,6 +41,7 @@ class DepthModel(nn.Module):
     min_depth: float | None
     max_depth: float | None
     output: Output = "metric"
+    classes: tuple[str, ...] = ()
     licence: str = ""
     revision: str = ""
     encoder: nn.Module

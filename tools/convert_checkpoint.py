@@ -97,6 +97,8 @@ def whole(source: Path, translated: Translation, to: str) -> tuple[str, DPTConfi
     if translated.encoder_only:
         raise ValueError(f"{source} holds an encoder alone; add --encoder-only")
     name, config = trained_config(source) or known_config(source, translated)
+    if config.classes and to != "ours":
+        raise ValueError(f"{source} is a {name}: other programs want its auxiliary head, which is read nowhere here")
     shaped = config if config.readout == "project" else replace(config, readout="ignore")
     if difference := explain(shaped, shapes_of(shaped), shapes(translated.weights), translated.unknown):
         raise ValueError(f"{source} is no complete {name}: {difference}")

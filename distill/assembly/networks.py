@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.config import Config
 from distill.errors import UserError
-from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, user_error
+from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, refuse_classes, user_error
 from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, FixedGhost, Method
 from students import create_student, load_student
 from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
@@ -51,6 +51,7 @@ def check_teacher(config: Config) -> None:
             raise UserError(f"teacher.checkpoint: {wanted.name} brings its own weights; leave it out (null)")
         return
     check_teacher_name(wanted.name)
+    refuse_classes(wanted.name)
     if wanted.checkpoint is not None and not wanted.checkpoint.exists():
         raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give its path. {WHERE}")
     if wanted.checkpoint is None and wanted.name not in SHIPPED:

@@ -166,7 +166,7 @@ def open_for_cost(name: str) -> DepthModel:
         config = load_config(name)
         student = config.student.model_copy(update={"pretrained": False})
         return build_student(config.model_copy(update={"student": student}), config.data.max_depth or 80.0).eval()
-    return create_teacher(name) if name in list_teachers() else open_model(name)
+    return create_teacher(name) if name in list_teachers() else open_model(name, classes=True)
 
 
 def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], device: torch.device) -> list[Measured]:

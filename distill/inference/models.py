@@ -36,12 +36,27 @@ def check_teacher_name(name: str) -> None:
         )
 
 
-def open_model(name: str) -> DepthModel:
+def refuse_classes(name: str) -> None:
+    """Refuse a teacher for segmentation, by its name, where only depth will do."""
+    config = DPT_CONFIGS.get(name.partition(":")[0])
+    if config is not None and config.classes:
+        raise UserError(
+            f"{name} gives classes, and depth is wanted here; predict, evaluate --data segmentation and benchmark take "
+            "it, for depth name another model"
+        )
+
+
+def open_model(name: str, *, classes: bool = False) -> DepthModel:
     """A run folder, a `student/` folder, `teacher-name:checkpoint`, an exported file, or what `is_elsewhere`.
+
+    Args:
+        classes: Whether a model will do that gives classes instead of depth.
 
     Raises:
         UserError: If there is no such model.
     """
+    if not classes:
+        refuse_classes(name)
     path = Path(name)
     if path.suffix in SUFFIXES and not path.is_dir() and (path.exists() or ":" not in name):
         return open_exported(path)
@@ -76,6 +91,8 @@ def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any
             return create_teacher(name, checkpoint, **options)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
+    if DPT_CONFIGS[name].classes and options.keys() & set(CONVERSION):
+        raise UserError(f"{name} gives classes; scale, shift and invert are for depth: leave them out")
     known = {} if options.get("invert") is False else published_conversion(name, checkpoint)
     by_name = not options.keys() & set(CONVERSION)
     options = known | options
@@ -101,7 +118,8 @@ def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any
 
 def published_conversion(name: str, checkpoint: str | Path | None) -> dict[str, Any]:
     """Scale, shift and invert of DPT's published weights, which the file's name tells; empty for any other."""
-    if DPT_CONFIGS[name].invert or checkpoint is None:  # these give metres themselves
+    own = DPT_CONFIGS[name]
+    if own.invert or own.classes or checkpoint is None:  # the first give metres themselves
         return {}
     words = [word for word in PUBLISHED_CONVERSION if word in Path(checkpoint).name.lower()]
     return dict(zip(CONVERSION, (*PUBLISHED_CONVERSION[words[0]], True), strict=True)) if len(words) == 1 else {}

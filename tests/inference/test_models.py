@@ -60,3 +60,21 @@ def test_weights_of_a_network_that_gives_metres_keep_its_conversion(opened):
 def test_half_a_conversion_is_refused(part):
     with pytest.raises(UserError, match="needs scale, shift and invert=true"):
         models.open_teacher("dpt_base", "mine.pt", **part)
+
+
+@pytest.mark.parametrize("name", ["dpt_hybrid_ade20k", "dpt_large_ade20k:dpt_large-ade20k-b12dca68.pt"])
+def test_a_model_of_classes_is_refused_where_depth_is_wanted_before_its_file_is_read(name):
+    with pytest.raises(UserError, match="gives classes, and depth is wanted here"):
+        models.open_model(name)
+
+
+def test_the_name_of_weights_never_turns_classes_into_metres(opened, capsys):
+    options, teacher = opened("dpt_hybrid_ade20k", "kitti/dpt_hybrid-ade20k-on-kitti.pt")
+    assert (options, teacher.output) == ({}, "classes")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("option", [{"invert": False}, {"invert": True, "scale": 1.0, "shift": 0.0}])
+def test_classes_take_no_conversion(option):
+    with pytest.raises(UserError, match="scale, shift and invert are for depth"):
+        models.open_teacher("dpt_hybrid_ade20k", "a.pt", **option)

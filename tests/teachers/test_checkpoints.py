@@ -129,7 +129,7 @@ def test_a_missing_tensor_is_named(state):
 
 
 @pytest.mark.parametrize(
-    ("naming", "key"), [("ours", "encoder.vit.extra"), ("original", "scratch.refinenet1.resConfUnit1.bn1.weight")]
+    ("naming", "key"), [("ours", "encoder.vit.extra"), ("original", "scratch.refinenet1.resConfUnit1.bn3.weight")]
 )
 def test_an_unknown_tensor_is_named(state, naming, key):
     message = refusal(from_ours(state, naming) | {key: torch.ones(1)})

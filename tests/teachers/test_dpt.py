@@ -277,7 +277,7 @@ def test_every_listed_teacher_has_the_four_strides(name):
 
 
 def test_an_unknown_teacher_is_refused_with_the_known_ones():
-    known = r"dpt_base, dpt_hybrid, dpt_large, dpt_micro, or a trained model's folder"
+    known = ", ".join([*sorted(DPT_CONFIGS), "or a trained model's folder"])
     with pytest.raises(ValueError, match=rf"unknown teacher 'dpt_hybird' \(known: {known}\)"):
         create_teacher("dpt_hybird")
 
