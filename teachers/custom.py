@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from torch import nn
@@ -23,7 +24,7 @@ def open_factory(name: str) -> DepthModel:
     """What the function gives. Its module is looked for in the working directory too, and its code is run.
 
     Raises:
-        ValueError: If there is no such function, or it gives no depth model: what that lacks, by name.
+        ValueError: If there is no such function, it fails, or gives no depth model: what that lacks, by name.
     """
     module, _, factory = name.partition(":")
     here = str(Path.cwd())
@@ -35,12 +36,25 @@ def open_factory(name: str) -> DepthModel:
         raise ValueError(f"{name}: no module {module} in {here} or among those installed ({error})") from error
     except AttributeError:
         raise ValueError(f"{name}: the module {module} has no {factory}; name a function of it") from None
+    except Exception as error:
+        raise ValueError(f"{name}: its module fails: {own_fault(error)}") from error
     finally:
         for path in added:
             sys.path.remove(path)
     if not callable(function):
         raise ValueError(f"{name} is no function; name one without arguments that returns a depth model")
-    return checked(function(), name)
+    try:
+        model = function()
+    except Exception as error:
+        raise ValueError(f"{name} fails: {own_fault(error)}") from error
+    return checked(model, name)
+
+
+def own_fault(error: Exception) -> str:
+    """What went wrong in a person's own code, and in which line of it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
+    return f"{type(error).__name__}: {error} ({place})"
 
 
 def checked(model: object, name: str) -> DepthModel:

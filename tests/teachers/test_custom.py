@@ -48,6 +48,14 @@ def words():
     return "words"
 
 
+def needy(size):
+    return Flat()
+
+
+def broken():
+    return 1 / 0
+
+
 number = 3
 """
 
@@ -96,3 +104,24 @@ def test_what_is_no_depth_model_is_refused_with_what_it_lacks(own: str, factory:
 def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(own: str) -> None:
     with pytest.raises(ValueError, match="no module not_there_at_all"):
         create_teacher("not_there_at_all:flat")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken", r":broken fails: ZeroDivisionError: division by zero \(.*own_teacher_of_a_test.py:\d+\)"),
+        ("needy", r":needy fails: TypeError: needy\(\) missing 1 required positional argument: 'size'"),
+    ],
+)
+def test_a_fault_of_ones_own_code_is_named_with_its_line(own: str, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_teacher(f"{own}:{name}")
+
+
+def test_a_module_that_python_cannot_read_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unreadable_module_of_a_test.py").write_text("x = 1\ndef f(:\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"its module fails: SyntaxError: .*unreadable_module_of_a_test.py:2\)"):
+        create_teacher("unreadable_module_of_a_test:f")
