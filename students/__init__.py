@@ -1,4 +1,4 @@
-"""Depth networks that can be trained: any timm backbone with a light decoder, and DPTs, whole or pruned."""
+"""Depth networks that can be trained: any timm backbone with a decoder, and DPTs, whole or pruned."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def create_student(name: str, **options: object) -> Student:
 
     Args:
         name: A timm network with feature maps at strides 4, 8, 16 and 32, or a DPT.
-        options: Those of `CNNStudent` (lg_conv, pretrained, min_depth, max_depth in metres, width, bins) or of
+        options: Those of `CNNStudent` (lg_conv, decoder, pretrained, min_depth, max_depth in metres, width, bins) or of
             `DPTStudent` (heads, hooks, attention, random_features, stem, resolution_scale, checkpoint, pretrained,
             min_depth, max_depth, scale, shift, invert).
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Format
 from timm.models import FeatureInfo
+from timm.models._efficientnet_blocks import ConvBnAct
+from timm.models.mobilenetv3 import MobileNetV3Features
 from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
@@ -92,6 +94,16 @@ def fetch(name: str, pretrained: bool, **options: bool | int) -> nn.Module:
         raise ValueError(f"timm has no ImageNet weights for {name!r}; use pretrained=false") from error
 
 
+def drop_expansion(net: nn.Module, info: FeatureInfo) -> None:
+    """Take the classifier's 1x1 convolution out of a network, where it alone is the last stage (MobileNetV3 and V4)."""
+    if not isinstance(net, MobileNetV3Features):
+        return
+    *_, last = net.blocks
+    if isinstance(last, nn.Sequential) and len(last) == 1 and isinstance(last[0], ConvBnAct):
+        net.blocks[-1] = nn.Identity()
+        info.info[-1]["num_chs"] = last[0].conv.in_channels
+
+
 def check_maps(net: nn.Module, name: str, levels: list[int], channels: tuple[int, ...]) -> None:
     """Raise ValueError unless the maps at these levels are what the network says of them, by trying.
 
@@ -164,6 +176,7 @@ class Backbone(nn.Module):
     Args:
         name: A timm model with feature maps at these four strides.
         pretrained: Load timm's ImageNet weights.
+        expanded: Keep the 1x1 convolution with which some networks widen their last map for the classifier.
         weights: A file of the whole network's, as timm or EfficientNet-PyTorch saves them.
         lg_conv: Wrap convolutions of its stages (after the weights are loaded).
         lg_scope: Which; see `wrap_lg_conv`.
@@ -178,12 +191,21 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, name: str, *, pretrained: bool, lg_conv: bool, lg_scope: str = "3x3", weights: Path | None = None
+        self,
+        name: str,
+        *,
+        pretrained: bool,
+        lg_conv: bool,
+        lg_scope: str = "3x3",
+        expanded: bool = True,
+        weights: Path | None = None,
     ) -> None:
         super().__init__()
         self.net = create_timm(name, pretrained)
         info = self.net.feature_info
         assert isinstance(info, FeatureInfo)
+        if not expanded:
+            drop_expansion(self.net, info)
         reductions, channels = info.reduction(), info.channels()
         if missing := [s for s in STRIDES if s not in reductions]:
             raise ValueError(

@@ -57,10 +57,11 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric") -> str:
     """
     licence, reason = licence_of(metadata)
     name, options = plain(recipe["student"]), recipe["options"]
+    decoder = f", {plain(options['decoder'])} decoder" if "decoder" in options else ""
     near, far = options.get("min_depth"), options.get("max_depth")
     size, metrics = metadata.get("input_size"), metadata.get("metrics") or {}
     facts = {
-        "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}",
+        "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}{decoder}",
         "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
         "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`",
         "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),

@@ -68,6 +68,8 @@ def fault_of(config: Json) -> str | None:
         return "options.checkpoint names a file; a saved student needs no other than its own"
     if (output := config.get("output", "metric")) not in get_args(Output):
         return f"output must be one of {', '.join(get_args(Output))}, got {repr(output)}"
+    if fault := misfit(config["options"], {"width": int, "bins": int}):  # which a caller may leave to the decoder
+        return f"options.{fault}"
     metadata = config.get("metadata")
     if not isinstance(metadata, dict | None):
         return f"metadata must be values by name, got {repr(metadata)}"

@@ -28,6 +28,7 @@ from distill.errors import UserError
 from distill.evaluation.protocols import TTA
 from distill.method import LOSSES, METHODS
 from students import options_for
+from students.decoders import DECODERS
 from students.lg_conv import SCOPES
 from students.pruned_dpt import ATTENTIONS, STEMS
 from teachers import DPT_CONFIGS
@@ -160,8 +161,15 @@ class StudentConfig(Section):
     )
     min_depth: PositiveFloat = 1e-3
     max_depth: PositiveFloat | None = Field(None, description="Largest depth in metres; by default the data set's cap.")
-    width: Annotated[Amount, OrNull] = Field(128, description="Of a CNN: channels of the decoder's last map.")
-    bins: Annotated[Amount, OrNull] = Field(256, description="Of a CNN: depth bins.")
+    decoder: Annotated[str, one_of(DECODERS), OrNull] = Field(
+        "paper", description="Of a CNN: paper (DisDepth's), or light, for devices."
+    )
+    width: Annotated[Amount, OrNull] = Field(
+        128, description="Of a CNN: channels of the decoder's last map; of the light one's every map, by default 64."
+    )
+    bins: Annotated[Amount, OrNull] = Field(
+        256, description="Of a CNN: depth bins; by default 64 of the light decoder."
+    )
     heads: Amount | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")
     attention: Annotated[str, one_of(ATTENTIONS), OrNull] = Field(
@@ -192,11 +200,14 @@ class StudentConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def imagenet_is_for_cnns(cls, content: object) -> object:
-        """Resolve the default of `pretrained`, which depends on the kind of student."""
-        if isinstance(content, dict) and content.get("pretrained") is None:
-            return {**content, "pretrained": content.get("backbone") not in DPT_CONFIGS}
-        return content
+    def defaults_of_the_kind(cls, content: object) -> object:
+        """Resolve defaults that depend on another key: `pretrained` on the kind of student, sizes on the decoder."""
+        if not isinstance(content, dict):
+            return content
+        defaults: dict[str, object] = {"pretrained": content.get("backbone") not in DPT_CONFIGS}
+        if decoder := DECODERS.get(str(content.get("decoder"))):
+            defaults |= {"width": decoder.WIDTH, "bins": decoder.BINS}
+        return defaults | {key: value for key, value in content.items() if value is not None or key not in defaults}
 
     @model_validator(mode="after")
     def align_has_what_it_needs(self) -> StudentConfig:

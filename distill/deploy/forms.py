@@ -11,7 +11,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from students.cnn import AdaptiveBins
+from students.decoders import AdaptiveBins
 from students.lg_conv import LGConv
 from teachers.model import replace_modules
 from teachers.stem import fold_standardisation

@@ -1,7 +1,7 @@
 """The figures of DisDepth (arXiv 2404.16386) for its students, beside those of the rule that reproduces them.
 
-`fitted` is what the rule in `students.cnn` gives with the global mean inside LG-Conv's attention, which the paper has
-and this code leaves out because it cancels in the softmax. GFLOPs are 2 x multiply-accumulates.
+`fitted` is what the paper decoder of `students.decoders` gives with the global mean inside LG-Conv's attention, which
+the paper has and this code leaves out because it cancels in the softmax. GFLOPs are 2 x multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ PAPER_ROWS = (
 
 def paper_row(recipe: Json, size: Size) -> PaperRow | None:
     """The paper's row for a student's recipe at this size, None where it has none."""
-    options = {"lg_conv": False, "width": 128, "bins": 256, **recipe["options"]}
-    wanted = (recipe["student"], options["lg_conv"], tuple(size), options["width"], options["bins"])
-    return next((row for row in PAPER_ROWS if (row.backbone, row.lg_conv, row.size, 128, 256) == wanted), None)
+    options = {"lg_conv": False, "decoder": "paper", "width": 128, "bins": 256, **recipe["options"]}
+    if [options[key] for key in ("decoder", "width", "bins")] != ["paper", 128, 256]:
+        return None
+    wanted = (recipe["student"], options["lg_conv"], tuple(size))
+    return next((row for row in PAPER_ROWS if (row.backbone, row.lg_conv, row.size) == wanted), None)

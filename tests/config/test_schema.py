@@ -28,6 +28,25 @@ def test_the_warm_up_is_counted_in_epochs_or_is_a_share_of_a_run_set_by_steps(me
     assert config.warmup_steps(config.total_steps(37), 37) == waiting
 
 
+@pytest.mark.parametrize(
+    ("student", "expected"),
+    [
+        ({}, ("paper", 128, 256)),
+        ({"decoder": "light"}, ("light", 64, 64)),
+        ({"decoder": "light", "width": 32, "bins": None}, ("light", 32, 64)),
+        ({"decoder": None, "width": None}, ("paper", 128, 256)),
+    ],
+)
+def test_width_and_bins_follow_the_decoder(student, expected):
+    config = parse_config({"data": {"name": "scenes"}, "student": student}, "test").student
+    assert (config.decoder, config.width, config.bins) == expected
+
+
+def test_an_unknown_decoder_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="expected one of paper, light, did you mean light"):
+        parse_config({"data": {"name": "scenes"}, "student": {"decoder": "lite"}}, "test")
+
+
 def test_a_warm_up_as_long_as_the_training_is_refused():
     config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
     with pytest.raises(UserError, match=r"the warm-up of 25 epochs is as long as the whole training of 25:"):

@@ -77,9 +77,9 @@ def make_student(kind):
     torch.manual_seed(1)
     if kind == "toy":
         return ToyModel((6, 8, 10, 12))
-    if kind == "cnn":
+    if kind in ("cnn", "light"):
         options = {"pretrained": False, "lg_conv": True, "width": 8, "bins": 8, "min_depth": 0.5, "max_depth": 60.0}
-        return create_student("test_resnet", **options)
+        return create_student("test_resnet", decoder="paper" if kind == "cnn" else kind, **options)
     if kind == "performer":
         model = DPT(replace(TINY_DPT, resolution_scale=0.5), attention=partial(PerformerAttention, features=8))
         init_output(model, depth=10.0)
@@ -87,12 +87,12 @@ def make_student(kind):
     return DPT(TINY_DPT)
 
 
-STUDENTS = {kind: make_student(kind) for kind in ("toy", "cnn", "dpt", "performer")}
+STUDENTS = {kind: make_student(kind) for kind in ("toy", "cnn", "light", "dpt", "performer")}
 
 
 @pytest.fixture(params=STUDENTS)
 def any_student(request):
-    """Every kind of student in turn: a toy, a CNN with LG-Conv, a DPT, one on half the image. In training mode."""
+    """Every kind of student in turn: a toy, CNNs with LG-Conv, a DPT, one on half the image. In training mode."""
     return copy.deepcopy(STUDENTS[request.param]).train()
 
 

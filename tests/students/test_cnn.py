@@ -8,7 +8,8 @@ from torch.testing import assert_close
 import students.backbone
 from students import LGConv, create_student
 from students.backbone import Backbone
-from students.cnn import AdaptiveBins, CNNStudent
+from students.cnn import CNNStudent
+from students.decoders import AdaptiveBins
 
 
 def test_an_odd_image_is_the_padded_one_cut_back(make_student, images):

@@ -12,6 +12,8 @@ STUDENTS = {
     "resnet": ("test_resnet", {"bins": 8}),
     "efficientnet_lg": ("test_efficientnet", {"lg_conv": True, "bins": 8}),
     "mobilenet_lg": ("mobilenetv3_small_050", {"lg_conv": True, "bins": 8}),
+    "light": ("test_efficientnet", {"decoder": "light", "bins": 8}),
+    "light_mobilenet": ("mobilenetv4_conv_small_035", {"decoder": "light", "width": 8, "bins": 8}),
     "convnext": ("test_convnext", {"bins": 8}),
     "dpt": ("dpt_micro", {"heads": 1, "hooks": (0, 1)}),
     "dpt_performer": ("dpt_micro", {"hooks": (0, 1), "attention": "performer", "random_features": 32}),

@@ -53,7 +53,8 @@ def test_the_configuration_is_readable(folder):
     assert config == {
         "format": 1,
         "student": "test_resnet",
-        "options": {"lg_conv": True, "lg_scope": "3x3", "min_depth": 0.5, "max_depth": 10.0, "width": 16, "bins": 8},
+        "options": {"lg_conv": True, "lg_scope": "3x3", "min_depth": 0.5, "max_depth": 10.0}
+        | {"decoder": "paper", "width": 16, "bins": 8},
         "metadata": {"trained_on": "scenes"},
     }
 
