@@ -38,6 +38,8 @@ from distill.data.kitti.drives import SELECTED
 from distill.data.opening import USUAL, Truth
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
+from distill.evaluation.named import ALL
+from distill.evaluation.protocols import AFFINE
 from distill.method import METHODS
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
@@ -112,7 +114,7 @@ def own_protocols(data: DataConfig, dataset: DepthDataset | None = None) -> list
     contents = dataset.contents if dataset else None
     if data.name == "kitti" and contents and contents.pairs and SELECTED.search(contents.pairs[0].image):
         return ["kitti_selection"]
-    return [name for name, one in PROTOCOLS.items() if one.dataset == data.name and name != "kitti_selection"]
+    return [one.name for one in ALL if one.dataset == data.name and one.name != "kitti_selection"]
 
 
 def choose_protocol(
@@ -126,7 +128,7 @@ def choose_protocol(
     own, contents = own_protocols(data, dataset), dataset.contents if dataset else None
     usual = DEFAULT_PROTOCOL.get(data.name, own[0])
     protocol = PROTOCOLS[name or (usual if usual in own else own[0])]
-    if data.name != "folder" and protocol.name not in own:
+    if data.name != "folder" and protocol.name.removesuffix(AFFINE) not in own:
         what = "KITTI's depth_selection" if own == ["kitti_selection"] else data.name
         raise UserError(f"protocol {protocol.name} does not score {what}, expected one of {', '.join(own)}")
     truth = kind_of_truth(protocol.dataset, contents) if contents else "depth maps"

@@ -32,7 +32,7 @@ from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.png import depth_scale
 from distill.data.files.reading import INTEGER_SCALE
 from distill.errors import DONE, UserError
-from distill.evaluation import Evaluation, Outcome, Predict, Protocol, SizeError, gather
+from distill.evaluation import ALIGNMENTS, Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
 from distill.inference.models import input_size, open_model
@@ -62,7 +62,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         choices=["none", "flip", "flip-edge", "flip-plain"],
         help="average with the mirrored image as AdaBins (flip), NeWCRFs (flip-edge) or MDE-Toolbox (flip-plain) does",
     )
-    parser.add_argument("--median-scaling", action="store_true", help="give each prediction the truth's median first")
+    aligning = parser.add_mutually_exclusive_group()
+    aligning.add_argument(
+        "--alignment", choices=list(ALIGNMENTS), help="bring each prediction closest to its truth first (default: none)"
+    )
+    aligning.add_argument("--median-scaling", action="store_true", help="the same as --alignment median")
     parser.add_argument(
         "--size", type=image_size, metavar="HxW", help="resize images for the model (default: as it was trained)"
     )
@@ -118,7 +122,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
             f"{args.model}: {RELATIVE}; each prediction gets the scale and shift that fit the truth best, so its "
             "figures do not compare with those of models that give metres"
         )
-        protocols = [protocol.with_(aligned=True) for protocol in protocols]
+        protocols = [protocol.affine() for protocol in protocols]
     predict = predictor.predict
     if args.save_predictions:
         predict = recorded(args, data, dataset, predictor, protocols[0], state)
@@ -163,8 +167,8 @@ def choose_protocols(args: argparse.Namespace, data: DataConfig, dataset: DepthD
     chosen = [choose_protocol(data, name, args.tta, cap, dataset) for name in names]
     if args.max_depth is not None:
         chosen = [protocol.with_(max_depth=args.max_depth) for protocol in chosen]
-    if args.median_scaling:
-        chosen = [protocol.with_(median_scaling=True) for protocol in chosen]
+    if alignment := "median" if args.median_scaling else args.alignment:
+        chosen = [protocol.with_(alignment=alignment) for protocol in chosen]
     suitable = [protocol for protocol in chosen if takes(protocol, dataset)] if args.all_protocols else chosen
     return suitable or chosen
 

@@ -2,9 +2,11 @@
 
 from importlib import import_module
 
+from distill.evaluation.aligning import ALIGNMENTS
 from distill.evaluation.breakdown import error_bounds
 from distill.evaluation.metrics import LOWER_IS_BETTER, MEASURES, METRICS, depth_metrics, mean_absolute_error
-from distill.evaluation.protocols import PROTOCOLS, Protocol, SizeError
+from distill.evaluation.named import PROTOCOLS
+from distill.evaluation.protocols import Protocol, SizeError
 from distill.evaluation.results import (
     Results,
     common_images,
@@ -17,6 +19,7 @@ from distill.evaluation.scores import Evaluation, ImageScore
 from distill.evaluation.scoring import Outcome, Predict, Prediction, gather, interleave, score_samples
 
 __all__ = [
+    "ALIGNMENTS",
     "LOWER_IS_BETTER",
     "MEASURES",
     "METRICS",

@@ -5,7 +5,6 @@ Every map stays where it lies: the truth is searched on the CPU, a GPU's predict
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,11 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.evaluation.arrays import Values, beside, float64, library
+from distill.evaluation.arrays import Values, beside, library
 
 Window = tuple[slice, slice]
 
-INTERPOLATION = "bilinear"  # of a prediction of another resolution
+INTERPOLATIONS: dict[str, tuple[str, bool]] = {  # of a prediction of another resolution: PyTorch's mode, antialiased
+    "bilinear": ("bilinear", False),
+    "antialiased": ("bilinear", True),  # Marigold, Lotus, and plumbline's Pillow
+    "bicubic": ("bicubic", False),
+    "nearest": ("nearest", False),
+    "nearest-exact": ("nearest-exact", False),
+}
 KB_SIZE = (352, 1216)  # the frame of the KITTI benchmark: bottom aligned, horizontally centred
 
 
@@ -79,11 +84,16 @@ def merge(pred: Values, flipped: Values, tta: str, limits: tuple[float, float]) 
         return left * other + right * pred + (1 - left - right) * 0.5 * (pred + other), broken
 
 
-def resize(depth: Values, size: tuple[int, int], align_corners: bool) -> Values:
-    """A map (h, w) at another resolution, (H, W), float32."""
+def resize(
+    depth: Values, size: tuple[int, int], align_corners: bool = False, interpolation: str = "bilinear"
+) -> Values:
+    """A map (h, w) at another resolution, (H, W), float32, or float64 as it is."""
     tensor = depth if isinstance(depth, Tensor) else torch.from_numpy(np.ascontiguousarray(depth))
-    larger = F.interpolate(tensor.float()[None, None], size=size, mode=INTERPOLATION, align_corners=align_corners)[0, 0]
-    return beside(larger, depth)
+    mode, antialias = INTERPOLATIONS[interpolation]
+    corners = None if mode.startswith("nearest") else align_corners
+    tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
+    resized = F.interpolate(tensor[None, None], size, mode=mode, align_corners=corners, antialias=antialias)
+    return beside(resized[0, 0], depth)
 
 
 def take(depth: Values, places: Values, frame: tuple[int, int]) -> Values:
@@ -104,30 +114,6 @@ def repair(values: Values, limits: tuple[float, float]) -> Values:
     repaired = library(values).clip(values, *limits)
     repaired[repaired != repaired] = limits[0]  # faster than nan_to_num
     return repaired
-
-
-def median_ratio(pred: Values, target: Values) -> float:
-    """The factor that gives predictions (N,) the truth's median (monodepth2); 1 where they have no positive one."""
-    xp = library(pred)
-    finite = pred[xp.isfinite(pred)]
-    middle = float(xp.quantile(float64(finite), 0.5)) if len(finite) else 0.0
-    return float(xp.quantile(float64(target), 0.5)) / middle if middle > 0 else 1.0
-
-
-def align(pred: Values, target: Values, max_depth: float) -> Values:
-    """Relative inverse depth (N,) as metres: 1 / (s * pred + t) with the s and t of least squares to 1 / target.
-
-    What would be beyond `max_depth` or negative is that; what is not finite stays so.
-    """
-    xp, x, y = library(pred), float64(pred), 1 / float64(target)
-    finite = xp.isfinite(x)
-    if not finite.any():
-        return pred
-    a, b = x[finite], y[finite]
-    spread = float(((a - a.mean()) ** 2).mean())
-    scale = float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 0 else 0.0
-    shift = float(b.mean()) - scale * float(a.mean())
-    return 1 / xp.clip(scale * x + shift, 1 / max_depth, math.inf)
 
 
 def as_size(shape: Iterable[int]) -> str:

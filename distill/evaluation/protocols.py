@@ -1,4 +1,4 @@
-"""The rules by which a depth map is scored, each set with a name and a fingerprint.
+"""The rules by which a depth map is scored, each set of them with a name and a fingerprint.
 
 Two numbers can be compared only where the same pixels were scored in the same way. A `Protocol` holds everything that
 decides this, and `score` carries it out for one image. Everything happens in the coordinates of the full frame: the
@@ -14,18 +14,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 
 from distill.errors import UserError, did_you_mean
-from distill.evaluation.arrays import Array, Values, as_map, beside, library
+from distill.evaluation.aligning import ALIGNMENTS, FEWEST, TINY, Aligner
+from distill.evaluation.arrays import Array, Values, as_map, beside, float64, library
 from distill.evaluation.metrics import measure
 from distill.evaluation.pixels import (
-    INTERPOLATION,
+    INTERPOLATIONS,
     KB_SIZE,
     Pixels,
     Window,
-    align,
     as_size,
     holds_kb,
     kb_window,
-    median_ratio,
     merge,
     repair,
     resize,
@@ -34,7 +33,9 @@ from distill.evaluation.pixels import (
 
 NUMBERS = "limits in float32, metrics in float64"
 # What is the same in every protocol, and was an option when the first fingerprints were published.
-SAME = {"interpolation": INTERPOLATION, "averaging": "mean of images"}
+SAME = {"averaging": "mean of images"}
+# Options of the first fingerprints that are values of one option now.
+FORMER = {"median_scaling": "median", "aligned": "disparity"}
 NYU_SIZE = (480, 640)
 NYU_EIGEN: Window = (slice(45, 471), slice(41, 601))
 FRACTIONS = {  # of height, height, width, width
@@ -49,9 +50,13 @@ OPTIONS: dict[str, tuple[object, ...]] = {  # what this code knows how to do; a 
     "tta": TTA,
     "align_corners": (False, True),
     "limits": ("strict", "inclusive"),
-    "median_scaling": (False, True),
-    "aligned": (False, True),
+    "interpolation": tuple(INTERPOLATIONS),
+    "alignment": tuple(ALIGNMENTS),
 }
+
+
+AFFINE = "_affine"  # ends the name of a protocol's form for relative models
+INVERSE = [name for name, aligner in ALIGNMENTS.items() if aligner.inverse]
 
 
 class SizeError(UserError, ValueError):
@@ -71,10 +76,12 @@ class Protocol:
             "cut": the frames themselves are such cuts, and no others are taken.
         min_depth: Least depth in metres. The truth counts where min_depth < truth < max_depth, compared in float32.
         tta: What is made of a second prediction, for the mirrored image: `pixels.merge` tells the kinds apart.
-        align_corners: How a prediction of another resolution is brought to the frame's, bilinearly.
+        align_corners: Whether the corners of the two are the same points then.
         limits: "strict", or "inclusive": a truth on a limit counts (Depth-Anything-V2).
-        median_scaling: Give each prediction the truth's median before it is cut to the limits (monodepth2).
-        aligned: Predictions are relative inverse depth: each gets the scale and the shift that fit the truth's (MiDaS).
+        alignment: How each prediction is brought closest to its truth before it is cut to the limits, of `ALIGNMENTS`:
+            "none"; "median" (monodepth2) and other scales; "affine", scale and shift in depth; "disparity", scale and
+            shift in inverse depth, which relative models give (MiDaS) and others are turned into.
+        interpolation: How a prediction of another resolution is brought to the frame's, of `INTERPOLATIONS`.
 
     Raises:
         UserError: If an option is not among the known ones, or the limits make no range.
@@ -90,13 +97,13 @@ class Protocol:
     tta: str = "none"
     align_corners: bool = False
     limits: str = "strict"
-    median_scaling: bool = False
-    aligned: bool = False
+    alignment: str = "none"
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         for option, known in OPTIONS.items():
             if (value := getattr(self, option)) not in known:
-                raise _unknown(option, value, known)
+                raise unknown(option, value, known)
         for limit in ("min_depth", "max_depth"):
             object.__setattr__(self, limit, float(getattr(self, limit)))  # 80 and 80.0 share a fingerprint
         if not 0 < self.min_depth < self.max_depth < math.inf:
@@ -111,9 +118,11 @@ class Protocol:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides a number, by name."""
-        settings = asdict(self) | SAME
-        if not self.aligned:  # which the first fingerprints did not know
-            del settings["aligned"]
+        settings = asdict(self) | SAME | {"median_scaling": self.alignment == FORMER["median_scaling"]}
+        if self.alignment == FORMER["aligned"]:
+            settings["aligned"] = True
+        if self.alignment in ("none", *FORMER.values()):  # as the first fingerprints name it
+            del settings["alignment"]
         return settings
 
     @property
@@ -126,11 +135,41 @@ class Protocol:
 
     def with_(self, **options: object) -> Protocol:
         """This protocol with some fields changed, and so with another fingerprint."""
+        for name, alignment in FORMER.items():
+            if (value := options.pop(name, False)) not in (False, True):
+                raise unknown(name, value, (False, True))
+            if value:
+                options["alignment"] = alignment
         known = [field.name for field in fields(self)]
         for name in options:
             if name not in known:
-                raise _unknown("protocol option", name, known)
+                raise unknown("protocol option", name, known)
         return replace(self, **options)  # type: ignore[arg-type]
+
+    @property
+    def aligner(self) -> Aligner:
+        """How predictions are aligned."""
+        return ALIGNMENTS[self.alignment]
+
+    @property
+    def fewest(self) -> int:
+        """How many pixels an image must have to be scored: enough for what is fitted to them."""
+        return 1 if self.alignment in ("none", "median") else FEWEST
+
+    def affine(self) -> Protocol:
+        """This protocol for relative inverse depth: itself, or its form NAME_affine that fits scale and shift.
+
+        Raises:
+            UserError: If it aligns depth, and not inverse depth.
+        """
+        if self.aligner.inverse:
+            return self
+        if self.alignment != "none":
+            raise UserError(
+                f"{self.name} with the alignment {self.alignment} is for depth, and the model gives relative inverse "
+                f"depth: leave the alignment out, or name one of {', '.join(INVERSE)}"
+            )
+        return self.with_(alignment="disparity", name=self.name + AFFINE)
 
     def input_window(self, height: int, width: int) -> Window:
         """The part of an image that a model is shown: KITTI's 352x1216 cut where it fits, else all of it."""
@@ -164,7 +203,7 @@ class Protocol:
         return rows, slice(left + int(c0 * width), left + int(c1 * width))
 
     def places(self, target: Array) -> Values:
-        """Where the pixels are that count, (N,): indices of the flattened map (H, W).
+        """Where the pixels are that count, (N,): indices of the flattened map (H, W); none where these are too few.
 
         They lie inside the window, and within the limits as float32 decides: 1/1000 is not above 0.001 there, but would
         be in float64.
@@ -178,10 +217,17 @@ class Protocol:
             inside = (band >= self.min_depth) & (band <= self.max_depth)
         inside[:, : cols.start] = False
         inside[:, cols.stop :] = False
-        return library(inside).argwhere(inside.ravel())[:, 0] + rows.start * width
+        places = library(inside).argwhere(inside.ravel())[:, 0] + rows.start * width
+        return places if len(places) >= self.fewest else places[:0]
 
     def score(
-        self, pred: Array, target: Array, flipped: Array | None = None, *, view: tuple[int, int] | None = None
+        self,
+        pred: Array,
+        target: Array,
+        flipped: Array | None = None,
+        *,
+        view: tuple[int, int] | None = None,
+        relative: bool | None = None,
     ) -> dict[str, float]:
         """The metrics of the prediction of one image.
 
@@ -194,6 +240,7 @@ class Protocol:
             flipped: What the model returned for the mirrored image, still mirrored, of the same size as `pred`. A
                 protocol without TTA then averages as "flip" does.
             view: Size of what the model was shown, where its prediction has another: it is resized to this.
+            relative: Whether `pred` is relative inverse depth; None: where the protocol aligns inverse depth.
 
         Returns:
             The nine metrics, "mae" in metres, "pixels" (how many counted) and "repaired" (how many of these were NaN or
@@ -202,7 +249,7 @@ class Protocol:
         Raises:
             ValueError: If a shape does not fit, or the protocol's TTA lacks `flipped`.
         """
-        pixels = self.pixels(pred, target, flipped, view=view)
+        pixels = self.pixels(pred, target, flipped, view=view, relative=relative)
         counts = {"pixels": len(pixels.target), "repaired": pixels.repaired}
         return measure(pixels.pred, pixels.target) | counts
 
@@ -214,9 +261,13 @@ class Protocol:
         *,
         view: tuple[int, int] | None = None,
         places: Array | None = None,
+        relative: bool | None = None,
     ) -> Pixels:
         """The pixels of one image that count, as `score` takes them; `places` spares the search for them."""
-        (depth, broken), truth = self.combined(pred, flipped, view), as_map(target, "target")
+        relative = self.aligner.inverse if relative is None else relative
+        if relative and not self.aligner.inverse:
+            raise ValueError(f"{self.name} scores metres, and pred is relative inverse depth: use its affine() form")
+        (depth, broken), truth = self.combined(pred, flipped, view, relative), as_map(target, "target")
         cut = self.dataset == "kitti" and holds_kb(*truth.shape)
         if depth.shape != truth.shape and not (cut and depth.shape == KB_SIZE):
             sizes = f"pred is {as_size(depth.shape)}, but the frame is {as_size(truth.shape)}"
@@ -225,14 +276,27 @@ class Protocol:
         t, where = beside(truth.ravel()[where], depth), beside(where, depth)
         p = take(depth, where, truth.shape)
         faults = ~library(p).isfinite(p) if broken is None else take(broken, where, truth.shape) != 0
-        if self.aligned:
-            p = align(p, t, self.max_depth)
-        if self.median_scaling:
-            p = p * median_ratio(p, t)
-        return Pixels(repair(p, (self.min_depth, self.max_depth)), t, where, faults)
+        p, lost = self.aligned(p, t, relative)
+        farthest = self.max_depth if self.aligner.floored else 1 / TINY
+        return Pixels(repair(p, (self.min_depth, farthest)), t, where, faults if lost is None else faults | lost)
+
+    def aligned(self, pred: Values, target: Values, relative: bool) -> tuple[Values, Values]:
+        """Predictions (N,) aligned as metres; and, without a floor, which of them are none: bool, else None."""
+        if self.alignment == "none":
+            return pred, None
+        if self.aligner.inverse and not relative:
+            pred = 1 / float64(library(pred).where(pred > 0, pred, math.nan))
+        depth, _ = self.aligner(pred, target, 1 / self.max_depth if self.aligner.floored else TINY)
+        lost = None if self.aligner.floored else ~(depth < 1 / TINY)
+        depth = depth if lost is None else library(depth).where(lost, 1 / TINY, depth)
+        return library(depth).asarray(depth, dtype=library(depth).float32), lost
 
     def combined(
-        self, pred: Array, flipped: Array | None = None, view: tuple[int, int] | None = None
+        self,
+        pred: Array,
+        flipped: Array | None = None,
+        view: tuple[int, int] | None = None,
+        relative: bool = False,
     ) -> tuple[Values, Values]:
         """One depth map (H, W) in metres of what a model gave, and where it gave anything that was not finite.
 
@@ -246,11 +310,11 @@ class Protocol:
             sizes = f"{as_size(raw.shape)}, {as_size(mirrored.shape)}"
             raise ValueError(f"pred and flipped must be of one size, got {sizes}")
         depth, broken = merge(
-            raw, mirrored, self.tta, (-math.inf, math.inf) if self.aligned else (self.min_depth, self.max_depth)
+            raw, mirrored, self.tta, (-math.inf, math.inf) if relative else (self.min_depth, self.max_depth)
         )
         if view is not None and depth.shape != view:  # at equal size 0 * inf would still turn inf into NaN
             broken = ~library(depth).isfinite(depth) if broken is None else broken
-            depth, broken = (resize(x, view, self.align_corners) for x in (depth, broken))
+            depth, broken = (resize(x, view, self.align_corners, self.interpolation) for x in (depth, broken))
         return depth, broken
 
     def describe(self) -> str:
@@ -258,42 +322,14 @@ class Protocol:
         crop = f"{self.crop.capitalize()} crop" if self.crop else "no crop"
         frame = {"full": "the full frame", "kb": "the 352x1216 cut", "cut": "frames of 352x1216"}[self.frame]
         less = "<" if self.limits == "strict" else "<="
-        scaled = ", median scaling" if self.median_scaling else ""
-        scaled += ", relative: scale and shift of each image's inverse depth fitted" if self.aligned else ""
+        scaled = "" if self.alignment == "none" else f", {self.aligner.words}"
         corners = "on" if self.align_corners else "off"
         return (
             f"{self.ground_truth}; {crop} of {frame}; {self.min_depth:g} {less} truth {less} {self.max_depth:g} m; "
-            f"TTA {self.tta}{scaled}; {SAME['interpolation']}, align_corners {corners}; {SAME['averaging']}; {NUMBERS}"
+            f"TTA {self.tta}{scaled}; {self.interpolation}, align_corners {corners}; {SAME['averaging']}; {NUMBERS}"
         )
 
 
-class Protocols(dict[str, Protocol]):
-    """Protocols by name. Asking for one that is not there says which are."""
-
-    def __missing__(self, name: str) -> Protocol:
-        raise _unknown("protocol", name, self)
-
-
-_LIDAR = "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, Eigen test split"
-_SELECTION = (
-    "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, 1000 validation crops of depth_selection"
-)
-_KINECT = "Kinect depth as measured, with holes, metres = PNG / 1000, Eigen test split"
-
-ALL = (
-    Protocol("kitti_eigen_garg_full", "kitti", _LIDAR, 80, crop="garg"),
-    Protocol("kitti_eigen_garg_kb", "kitti", _LIDAR, 80, crop="garg", frame="kb"),
-    Protocol("kitti_eigen_crop_full", "kitti", _LIDAR, 80, crop="eigen"),
-    Protocol("kitti_eigen_crop_kb", "kitti", _LIDAR, 80, crop="eigen", frame="kb"),
-    Protocol("kitti_selection", "kitti", _SELECTION, 80, frame="cut"),
-    Protocol("nyu_eigen", "nyu", _KINECT, 10, crop="eigen"),
-    Protocol("scenes_road", "scenes", "rendered, exact", 80),
-    Protocol("scenes_room", "scenes", "rendered, exact", 10),
-    Protocol("folder", "folder", "as given", 80),
-)
-PROTOCOLS = Protocols({protocol.name: protocol for protocol in ALL})
-
-
-def _unknown(what: str, value: object, known: Iterable[object]) -> UserError:
+def unknown(what: str, value: object, known: Iterable[object]) -> UserError:
     names = [str(name) for name in known]
     return UserError(f"unknown {what} {value!r}{did_you_mean(value, names)} (known: {', '.join(names)})")

@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of one image, in metres, as `Protocol.score` takes it.
+    """What is predicted of one image, as `Protocol.score` takes it.
 
-    `depth` is (h, w); `flipped` that of the mirrored image, still mirrored, where there is one; `view` is the size of
-    what the model was shown, to which a depth of another size is resized.
+    `depth` is (h, w), in metres or, where it is `relative`, inverse depth without a unit; `flipped` that of the
+    mirrored image, still mirrored, where there is one; `view` is the size of what the model was shown, to which a depth
+    of another size is resized.
     """
 
     depth: Array
     flipped: Array | None = None
     view: Size | None = None
+    relative: bool = False
 
 
 Predict = Callable[["Sample"], Prediction]
@@ -74,7 +76,8 @@ def _score(
     """One image's score by one protocol; None where none of its pixels counts."""
     if not len(places):
         return None
-    pixels = protocol.pixels(prediction.depth, sample.depth, prediction.flipped, view=prediction.view, places=places)
+    how = {"view": prediction.view, "places": places, "relative": prediction.relative}
+    pixels = protocol.pixels(prediction.depth, sample.depth, prediction.flipped, **how)
     masks = part_masks(pixels, edges, protocol.max_depth)
     (count, metrics), *measured = measure_parts(pixels.pred, pixels.target, masks)
     named = zip(part_names(protocol.max_depth), measured, strict=True)

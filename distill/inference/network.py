@@ -57,7 +57,8 @@ class Network:
             seen = f"{sample.name} is {height}x{width} (height x width)"
             raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge images by an input size")
         depths = self.depth([shown], mirrored=self.protocol.tta != "none")
-        return Prediction(depths[0], depths[1] if len(depths) > 1 else None, (height, width))
+        flipped = depths[1] if len(depths) > 1 else None
+        return Prediction(depths[0], flipped, (height, width), is_relative(self.model))
 
     @torch.inference_mode()
     def depth(self, images: Sequence[np.ndarray], *, mirrored: bool = False) -> Tensor:
@@ -97,7 +98,7 @@ def network_image(image: np.ndarray, size: Size | None) -> Tensor:
 
 def protocols_for(model: object, protocols: Sequence[Protocol]) -> list[Protocol]:
     """The protocols as a model's output can be scored: what is relative is aligned with the truth first."""
-    return [protocol.with_(aligned=True) if is_relative(model) else protocol for protocol in protocols]
+    return [protocol.affine() for protocol in protocols] if is_relative(model) else list(protocols)
 
 
 def wait_for(device: torch.device) -> None:

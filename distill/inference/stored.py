@@ -225,7 +225,7 @@ class StoredPredictions:
                 "--tta out, or save predictions with it"
             )
         flipped = maps[1] if self.protocol.tta != "none" else None
-        return Prediction(maps[0], flipped, view if maps.shape[1:] != frame else None)
+        return Prediction(maps[0], flipped, view if maps.shape[1:] != frame else None, self.relative)
 
     def _arrays(self, path: Path) -> np.ndarray:
         """Depth in metres, float32 (1, h, w), or (2, h, w) with that of the mirrored image."""

@@ -66,7 +66,7 @@ def test_a_frame_too_small_for_the_cut_is_refused_naming_the_other_protocol():
 
 
 def test_a_protocol_holds_what_its_name_says():
-    caps = {name: protocol.max_depth for name, protocol in PROTOCOLS.items()}
+    caps = {name: protocol.max_depth for name, protocol in PROTOCOLS.items() if protocol.alignment == "none"}
     assert caps == {
         "kitti_eigen_garg_full": 80,
         "kitti_eigen_garg_kb": 80,
@@ -78,6 +78,7 @@ def test_a_protocol_holds_what_its_name_says():
         "scenes_room": 10,
         "folder": 80,
     }
+    assert {name + end for name in caps for end in ("", "_affine")} == {*PROTOCOLS}
     assert all(name == protocol.name and protocol.tta == "none" for name, protocol in PROTOCOLS.items())
     assert PROTOCOLS["folder"].with_(max_depth=3).max_depth == 3
 

@@ -1,0 +1,32 @@
+"""The protocols by name: what of each data set counts, as published results of it do."""
+
+from __future__ import annotations
+
+from distill.evaluation.protocols import Protocol, unknown
+
+
+class Protocols(dict[str, Protocol]):
+    """Protocols by name. Asking for one that is not there says which are."""
+
+    def __missing__(self, name: str) -> Protocol:
+        raise unknown("protocol", name, self)
+
+
+_LIDAR = "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, Eigen test split"
+_SELECTION = (
+    "improved KITTI depth maps (accumulated lidar), metres = PNG / 256, 1000 validation crops of depth_selection"
+)
+_KINECT = "Kinect depth as measured, with holes, metres = PNG / 1000, Eigen test split"
+
+ALL = (
+    Protocol("kitti_eigen_garg_full", "kitti", _LIDAR, 80, crop="garg"),
+    Protocol("kitti_eigen_garg_kb", "kitti", _LIDAR, 80, crop="garg", frame="kb"),
+    Protocol("kitti_eigen_crop_full", "kitti", _LIDAR, 80, crop="eigen"),
+    Protocol("kitti_eigen_crop_kb", "kitti", _LIDAR, 80, crop="eigen", frame="kb"),
+    Protocol("kitti_selection", "kitti", _SELECTION, 80, frame="cut"),
+    Protocol("nyu_eigen", "nyu", _KINECT, 10, crop="eigen"),
+    Protocol("scenes_road", "scenes", "rendered, exact", 80),
+    Protocol("scenes_room", "scenes", "rendered, exact", 10),
+    Protocol("folder", "folder", "as given", 80),
+)
+PROTOCOLS = Protocols({protocol.name: protocol for form in ALL for protocol in (form, form.affine())})
