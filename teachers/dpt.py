@@ -16,6 +16,8 @@ from teachers.model import MIN_SIDE, DepthModel, pad_to_stride, take_image
 from teachers.stem import ResNetStem, StemConfig
 from teachers.vit import Attention, AttentionFactory, Reassemble, ViT
 
+MOST_CLASSES = 255  # in 8 bits, beside "none"
+
 
 @dataclass(frozen=True)
 class DPTConfig:
@@ -55,6 +57,8 @@ class DPTConfig:
             raise ValueError("scale must not be 0 where the output is inverted: one depth would be everywhere")
         if self.classes and (self.invert or self.min_depth is not None or self.max_depth is not None):
             raise ValueError("classes are no depth: leave out invert, min_depth and max_depth")
+        if len(self.classes) > MOST_CLASSES:
+            raise ValueError(f"{len(self.classes)} classes are more than the {MOST_CLASSES} that a picture can number")
         if not 0 < self.resolution_scale <= 1:
             raise ValueError(f"resolution_scale must lie in (0, 1], got {self.resolution_scale}")
         if self.resolution_scale * self.grid < 1:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from teachers.fast_cpu import use_fast_layers
-from teachers.model import DepthModel, relative_inverse
+from teachers.model import DepthModel, classes_of, relative_inverse
 from teachers.stem import fold_standardisation
 
 
@@ -32,7 +32,7 @@ class FrozenTeacher(DepthModel):
         self.model = model.requires_grad_(False).to(memory_format=torch.channels_last)
         self.feature_channels = tuple(model.feature_channels)
         self.min_depth, self.max_depth, self.output = model.min_depth, model.max_depth, model.output
-        self.classes = model.classes if isinstance(model, DepthModel) else ()
+        self.classes = classes_of(model)
         super().train(False)
 
     def train(self, mode: bool = True) -> FrozenTeacher:

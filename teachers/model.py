@@ -73,6 +73,11 @@ def is_relative(model: object) -> bool:
     return isinstance(model, DepthModel) and model.output == "relative"
 
 
+def classes_of(model: object) -> tuple[str, ...]:
+    """The names of what a model tells apart; none of a model of depth."""
+    return model.classes if isinstance(model, DepthModel) else ()
+
+
 def relative_inverse(model: object, output: Tensor) -> Tensor:
     """The output of a relative model as inverse depth, larger where it is nearer."""
     return model.inverse(output) if isinstance(model, DepthModel) else output

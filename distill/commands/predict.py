@@ -22,7 +22,7 @@ from distill.inference.network import Network
 from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
-from distill.predict.writing import OWN_FAULTS, USUAL_ANGLE, Predicted, Writer, colour_range
+from distill.predict.writing import KINDS, OWN_FAULTS, USUAL_ANGLE, Predicted, Writer, colour_range, meaning_of
 from teachers.model import RELATIVE, is_relative
 
 
@@ -73,7 +73,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
         truth.check(inputs)
     total = expected_frames(inputs, args.frames)
     check_output(args, inputs, writer)
-    student = open_network(args.model, args.size)
+    student = open_network(args.model, args.size, classes=True)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
     settle_meaning(args, inputs, writer, student, teacher)
@@ -92,10 +92,10 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     return broken
 
 
-def open_network(name: str, wanted: Size | None, usual: Size | None = None) -> Network:
+def open_network(name: str, wanted: Size | None, usual: Size | None = None, *, classes: bool = False) -> Network:
     """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_model(name).to(device).eval()
+    model = open_model(name, classes=classes).to(device).eval()
     return Network(model, None, device, input_size(name, model, wanted) or usual)
 
 
@@ -120,24 +120,32 @@ def make_writer(args: argparse.Namespace) -> Writer:
 def settle_meaning(
     args: argparse.Namespace, inputs: Sequence[Input], writer: Writer, student: Network, teacher: Network | None
 ) -> None:
-    """Let the files say no more than the values: relative depth has no metres, and no folder holds both.
+    """Let the files say no more than the values: relative depth and classes have no metres, and no folder holds both.
 
     Raises:
-        UserError: If metres are needed or in the output already, or relative depth is.
+        UserError: If metres are needed, or the output holds values of another meaning already.
     """
+    meaning, names = meaning_of(student.model)
     relative = [args.model] if is_relative(student.model) else []
     relative += [args.teacher] if teacher and is_relative(teacher.model) else []
     if relative and writer.compare:
         raise UserError(f"--teacher and --truth compare metres, and {relative[0]} gives {RELATIVE}: leave them out")
-    holds_relative = read_about(args.output).output == "relative"
-    metres = not holds_relative and any(is_written_depth(path) for path in find_maps(args.output).values())
-    if (relative and metres) or (holds_relative and not relative):
-        kind = "depth in metres" if metres else "relative depth"
-        raise UserError(f"{args.output} holds {kind} of an earlier call: choose another --output")
-    if relative:
-        writer.relative = True
-        check_output(args, inputs, writer)
-        write_json(args.output / ABOUT, {"output": "relative", "model": args.model})
+    if meaning == "classes" and (writer.arrays or writer.clouds or writer.compare):
+        raise UserError(
+            f"--npy, --ply, --teacher and --truth are for depth, {args.model} gives classes: leave them out"
+        )
+    held = read_about(args.output).output
+    some = held != "metric" or any(is_written_depth(path) for path in find_maps(args.output).values())
+    if some and held != meaning:
+        raise UserError(f"{args.output} holds {KINDS[held]} of an earlier call: choose another --output")
+    if meaning == "metric":
+        return
+    writer.meaning = meaning
+    check_output(args, inputs, writer)
+    write_json(args.output / ABOUT, {"output": meaning, "model": args.model} | ({"classes": names} if names else {}))
+    if meaning == "classes":
+        inform(f"{args.model}: NAME.png has the class of each pixel, from 0; {args.output / ABOUT} has their names")
+    else:
         without = "no 16-bit PNG in metres and no point cloud" if args.ply else "no 16-bit PNG in metres"
         warn(f"{args.model}: {RELATIVE}; NAME.npy holds it, {without} can be written")
 
@@ -175,7 +183,7 @@ def predict(
             measured = truth.read(frame) if truth else None
         except DecodeError as error:
             skip(error, broken)
-        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured, is_relative(student.model))
+        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured, *meaning_of(student.model))
 
 
 def write(writer: Writer, one: Predicted, broken: list[str]) -> bool:

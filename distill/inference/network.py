@@ -16,7 +16,9 @@ from distill.data import Sample, resize_image, to_tensor
 from distill.errors import UserError
 from distill.evaluation import Prediction, Protocol
 from distill.evaluation.scores import Size
-from teachers.model import MIN_SIDE, DepthModel, is_relative, relative_inverse
+from teachers.model import MIN_SIDE, DepthModel, classes_of, is_relative, relative_inverse
+
+CHANNELS = 16  # of logits that are resized together: 150 of a large image would fill the memory
 
 Model = Callable[[Tensor], Tensor]  # image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)
 
@@ -66,29 +68,52 @@ class Network:
 
         With `mirrored`, that of the mirrored images follows, still mirrored: (2 B, h, w).
         """
+        depth = self.output(images, mirrored=mirrored, channels=1)
+        return (relative_inverse(self.model, depth) if is_relative(self.model) else depth)[:, 0].float()
+
+    def output(self, images: Sequence[np.ndarray], *, mirrored: bool, channels: int) -> Tensor:
+        """What the model gives for images (H, W, 3) of one size, (B, channels, h, w) at the size that it works on."""
         shown = torch.stack([network_image(image, self.size) for image in images]).to(self.device)
         batch = torch.cat([shown, shown.flip(-1)]) if mirrored else shown
         precision = torch.autocast(self.device.type, dtype=self.autocast) if self.autocast else nullcontext()
         wait_for(self.device)
         start = time.perf_counter()
         with precision:
-            depth = self.model(batch)
+            output = self.model(batch)
         wait_for(self.device)
         self.seconds += time.perf_counter() - start
-        expected = (len(batch), 1, *batch.shape[-2:])
-        if is_relative(self.model):
-            depth = relative_inverse(self.model, depth)
-        if tuple(depth.shape) != expected:
-            raise ValueError(f"the model made {tuple(depth.shape)} of {tuple(batch.shape)}, expected {expected}")
-        return depth[:, 0].float()
+        expected = (len(batch), channels, *batch.shape[-2:])
+        if tuple(output.shape) != expected:
+            raise ValueError(f"the model made {tuple(output.shape)} of {tuple(batch.shape)}, expected {expected}")
+        return output
 
     def images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size."""
+        """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size.
+
+        Of a model of classes it is the class of each pixel, uint8 (H, W), counted from 0.
+        """
         shape = images[0].shape[:2]
+        if names := classes_of(self.model):
+            logits = self.output(images, mirrored=False, channels=len(names))
+            return list(largest(logits, shape).to(torch.uint8).cpu().numpy())
         depth = self.depth(images)[:, None]
         if depth.shape[-2:] != shape:
             depth = F.interpolate(depth, size=shape, mode="bilinear", align_corners=False)
         return list(depth[:, 0].cpu().numpy())
+
+
+def largest(logits: Tensor, size: Size) -> Tensor:
+    """The number of the largest of logits (B, C, h, w) at another size, (B, *size): bicubic, as DPT's script does."""
+    best = logits.new_full((len(logits), *size), -torch.inf, dtype=torch.float32)
+    number = torch.zeros_like(best, dtype=torch.long)
+    for start in range(0, logits.shape[1], CHANNELS):
+        part = logits[:, start : start + CHANNELS].float()
+        if part.shape[-2:] != size:
+            part = F.interpolate(part, size=size, mode="bicubic", align_corners=False)
+        value, index = part.max(dim=1)
+        number = torch.where(value > best, index + start, number)
+        best = torch.maximum(value, best)
+    return number
 
 
 def network_image(image: np.ndarray, size: Size | None) -> Tensor:

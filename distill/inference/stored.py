@@ -113,10 +113,12 @@ def find_maps(folder: Path) -> dict[str, Path]:
 class MapsInfo(BaseModel):
     """What a folder may state of its maps: units per metre of PNGs, and the size of the images that a model saw.
 
-    `output` is what the values mean; those of a relative model are relative inverse depth.
+    `output` is what the values mean: those of a relative model are relative inverse depth, of another numbers from 0 of
+    its `classes`.
     """
 
     output: Output = "metric"
+    classes: tuple[str, ...] = ()
     scale: float | None = None
     input_size: tuple[int, int] | None = None
 
@@ -161,6 +163,8 @@ class StoredPredictions:
         self.folder, self.protocol = folder, protocol
         self.maps = find_maps(folder)
         about = read_about(folder)
+        if about.output == "classes":
+            raise UserError(f"{folder} holds classes, and depth is wanted here; give a folder of depth, or a model")
         self.scale, self.size, self.relative = about.scale or scale, about.input_size, about.output == "relative"
         self.users: dict[Path, str] = {}
 

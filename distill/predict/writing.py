@@ -14,7 +14,7 @@ import numpy as np
 
 from distill.data import Sample
 from distill.data.files.list_files import Camera
-from distill.data.files.png import encode_depth, encode_npy, is_written_depth
+from distill.data.files.png import encode_classes, encode_depth, encode_npy, is_written_depth
 from distill.errors import UserError
 from distill.files import whole_or_absent, write_atomically
 from distill.inference.network import Model
@@ -22,9 +22,9 @@ from distill.inference.panels import depth_panel
 from distill.inference.stored import read_about, same_depth
 from distill.predict.frames import Frame
 from distill.predict.inputs import VIDEO_OUT, Input
-from distill.report.pictures import colourise, depth_scale, encode_png, panel_strip, scale_bar
+from distill.report.pictures import class_overlay, colourise, depth_scale, encode_png, panel_strip, scale_bar
 from teachers import DepthModel
-from teachers.model import is_relative
+from teachers.model import Output, is_relative
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
@@ -35,19 +35,29 @@ LONGEST_STILL = 600.0  # seconds for which a film repeats a frame; more would be
 USUAL_ANGLE = 60.0  # degrees from the left edge to the right one, of a camera of which nothing is known
 POINT = np.dtype([(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")])
 
+KINDS: dict[Output, str] = {"metric": "depth in metres", "relative": "relative depth", "classes": "classes"}
 Limits = tuple[float, float]  # metres between which colours span
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A frame with all that is known of its depth, maps in metres (H, W); relative inverse depth where `relative`."""
+    """A frame with all that is known of its depth, maps in metres (H, W).
+
+    Where `meaning` says so it is relative inverse depth instead, or numbers of the `classes`.
+    """
 
     frame: Frame
     depth: np.ndarray
     limits: Limits
     teacher: np.ndarray | None = None
     truth: np.ndarray | None = None
-    relative: bool = False
+    meaning: Output = "metric"
+    classes: tuple[str, ...] = ()
+
+
+def meaning_of(model: Model) -> tuple[Output, tuple[str, ...]]:
+    """What the values of a model mean, and the names of its classes."""
+    return (model.output, model.classes) if isinstance(model, DepthModel) else ("metric", ())
 
 
 def colour_range(model: Model, depth: np.ndarray) -> Limits:
@@ -75,8 +85,11 @@ def coloured(depth: np.ndarray, limits: Limits, relative: bool) -> np.ndarray:
 
 def colour_picture(one: Predicted) -> np.ndarray:
     """The depth in colours, their scale in metres below, which relative depth has not."""
-    picture = coloured(one.depth, one.limits, one.relative)
-    return picture if one.relative else scale_bar(picture, depth_scale(*one.limits))
+    if one.meaning == "classes":
+        return class_overlay(one.frame.image, one.depth, one.classes)
+    relative = one.meaning == "relative"
+    picture = coloured(one.depth, one.limits, relative)
+    return picture if relative else scale_bar(picture, depth_scale(*one.limits))
 
 
 def beside(one: Predicted) -> np.ndarray:
@@ -95,7 +108,8 @@ class Writer:
         arrays: Write .npy as well.
         clouds: Write .ply as well, for `camera`; without one for the usual camera.
         compare: Write teacher and truth beside the student where there are any.
-        relative: The depth has no unit: arrays and colours are all that is written of it.
+        meaning: Of relative depth, which has no unit, arrays and colours are all that is written; of classes their
+            numbers and colours.
     """
 
     output: Path
@@ -103,13 +117,13 @@ class Writer:
     clouds: bool = False
     compare: bool = False
     camera: Camera | None = None
-    relative: bool = False
+    meaning: Output = "metric"
     film: Film | None = field(default=None, init=False)
 
     @property
     def suffixes(self) -> list[str]:
         """Of the files that an image may get."""
-        if self.relative:
+        if self.meaning == "relative":
             return [COLOUR, ARRAY]
         chosen = {ARRAY: self.arrays, CLOUD: self.clouds, BESIDE: self.compare}
         return [DEPTH, COLOUR, *(suffix for suffix, wanted in chosen.items() if wanted)]
@@ -147,12 +161,15 @@ class Writer:
 
     def _files(self, one: Predicted) -> dict[str, bytes]:
         frame = one.frame
-        if self.relative:
-            pictures = {} if frame.number is not None else {COLOUR: encode_png(colour_picture(one))}
-            return {ARRAY: encode_npy(one.depth), **pictures}
-        files = {DEPTH: encode_depth(one.depth, PNG_SCALE)}
+        if self.meaning == "relative":
+            files = {ARRAY: encode_npy(one.depth)}
+        else:
+            classes = self.meaning == "classes"
+            files = {DEPTH: encode_classes(one.depth) if classes else encode_depth(one.depth, PNG_SCALE)}
         if frame.number is None:
             files[COLOUR] = encode_png(colour_picture(one))
+        if self.meaning != "metric":
+            return files
         if self.arrays:
             files[ARRAY] = encode_npy(one.depth)
         if self.clouds:

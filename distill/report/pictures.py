@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +12,7 @@ import numpy as np
 NOTHING = 56  # grey level of a pixel without a value; none of the colour ramps comes near it
 PAPER, INK = 18, 235  # grey levels of a montage's background and its writing
 FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.42  # and their size
+ENTRY, LEGEND = 200, 12  # pixels of a name's column in the legend of classes, and how many names it has at least
 EASY = 1000  # pixels of a picture's width for which letters are large enough as they are
 
 
@@ -127,6 +128,44 @@ def _paint(place: np.ndarray, ramp: np.ndarray, missing: np.ndarray, radius: int
     return picture
 
 
+def palette(count: int) -> np.ndarray:
+    """Colours of classes, uint8 (count, 3), the same for a number whatever their count: neighbours differ in hue."""
+    number = np.arange(count)
+    hue = number * 0.618034 % 1  # golden section: no two of the first hundreds are alike
+    light, grey = 1 - 0.12 * (number // 3 % 5), 0.45 + 0.25 * (number % 3)
+    colours = np.stack([360 * hue, grey, light], axis=-1).astype(np.float32)
+    bytes_: np.ndarray = (cv2.cvtColor(colours[None], cv2.COLOR_HSV2RGB)[0] * 255).round().astype(np.uint8)
+    return bytes_
+
+
+def class_overlay(image: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """An image under the colours of its classes, half of each, and below it the names of the largest with their shares.
+
+    The legend has the same size below every image of one width, as films need it.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        classes: Numbers from 0, (H, W).
+    """
+    colours = palette(len(names))
+    blend = cv2.addWeighted(image, 0.5, colours[classes], 0.5, 0)
+    width = max(image.shape[1], ENTRY)
+    zoom = max(1, round(width / EASY))
+    columns = max(1, width // (ENTRY * zoom))
+    rows = -(-LEGEND // columns)
+    strip = np.full((zoom * (18 * rows + 6), width, 3), PAPER, np.uint8)
+    count = np.bincount(classes.ravel(), minlength=len(names))
+    entries = [(n, f"{names[n]} {count[n] / classes.size:.1%}") for n in np.argsort(-count, kind="stable") if count[n]]
+    if (more := len(entries) - rows * columns) > 0:
+        entries[rows * columns - 1 :] = [(-1, f"and {more + 1} more")]
+    for place, (number, text) in enumerate(entries):
+        x, y = place % columns * ENTRY * zoom + 6 * zoom, (place // columns * 18 + 4) * zoom
+        if number >= 0:
+            strip[y : y + 12 * zoom, x : x + 12 * zoom] = colours[number]
+        _write(strip, text, x + 17 * zoom, y + 11 * zoom, zoom)
+    return np.concatenate([_widened(blend, width), strip])
+
+
 # ------------------------------------------------------------------------------------------------------------ scales
 
 
@@ -169,8 +208,11 @@ def scale_bar(picture: np.ndarray, scale: Scale) -> np.ndarray:
         strip[36 * zoom : 40 * zoom, x : x + zoom] = INK
         half = cv2.getTextSize(text, FONT, LETTERS * zoom, zoom)[0][0] // 2
         _write(strip, text, min(max(x - half, 2), width - 2 * half - 2), 53 * zoom, zoom)
-    widened = np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER)
-    return np.concatenate([widened, strip])
+    return np.concatenate([_widened(picture, width), strip])
+
+
+def _widened(picture: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER)
 
 
 def _check_limits(low: float, high: float) -> None:

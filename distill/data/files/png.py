@@ -100,7 +100,7 @@ def depth_scale(raw: bytes) -> float | None:
 
 
 def is_written_depth(path: Path) -> bool:
-    """Whether there is a file that `encode_depth` made."""
+    """Whether there is a file that `encode_depth` or `encode_classes` made."""
     if not os.path.isfile(path):  # which Path.is_file does not answer of a name that is too long
         return False
     with path.open("rb") as file:
@@ -121,6 +121,12 @@ def encode_depth(depth: np.ndarray, scale: float) -> bytes:
     raw = cv2.imencode(".png", stored)[1].tobytes()
     meaning = f"depth in metres = value / {scale:g}; 0: none"
     return with_texts(raw, {SCALE: f"{scale:g}", UNIT: "metre", b"Description": meaning})
+
+
+def encode_classes(classes: np.ndarray) -> bytes:
+    """An 8-bit PNG of class numbers from 0, uint8 (H, W), that says so."""
+    raw = cv2.imencode(".png", classes)[1].tobytes()
+    return with_texts(raw, {b"Description": "number of a class, from 0; their names are in predictions.json"})
 
 
 def with_texts(raw: bytes, texts: Mapping[bytes, str]) -> bytes:
