@@ -115,7 +115,7 @@ def _inside(root: Path, files: Sequence[Path], odd: Mapping[Path, str], output: 
         raise UserError(f"{otherwise}{left_out}; known are {' '.join(sorted(KNOWN))}")
     if depth:
         inform(f"{len(depth)} depth maps left out of {root}, such as {min(depth)}; name a file to predict it")
-    if others := Counter(path.suffix.lower() or "no suffix" for path in entries if path not in known):
+    if others := Counter(path.suffix.lower() or "no suffix" for path in {*entries}.difference(known)):
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         inform(f"{others.total()} files of other kinds left out of {root}: {kinds}")
     return [Input(path, Path(_below(path, root)).with_suffix(""), odd.get(path)) for path in chosen]
