@@ -146,7 +146,7 @@ def label_all(
         UserError: If the disk takes no more, for one of them.
         Interrupted: If one was stopped by a signal.
     """
-    threads = max(2, min(MOST_THREADS, cores() // state.num_processes))
+    threads = max(4, min(MOST_THREADS, cores() // state.num_processes))
     account, refusal = Account(), None
     with SignalWatch() as watch:
         try:

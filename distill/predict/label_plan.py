@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def make_plan(inputs: Sequence[Input], folder: Path) -> LabelPlan:
     """
     labels = read_labels(folder)
     names, plan = FileNames(folder, labels), LabelPlan(former=labels[0] if labels else None)
-    stills = {os.path.realpath(folder / label.image): label for label in labels if label.source is None}
+    stills = {real(folder / label.image): label for label in labels if label.source is None}
     films: dict[str, list[Label]] = {}
     for label in labels:
         if label.source is not None and (folder / label.depth).exists():
@@ -150,7 +151,16 @@ def once(inputs: Iterable[Input]) -> dict[str, Input]:
 
 def real_place(source: Input) -> str:
     """The file that an input is, by whatever name; or which camera."""
-    return os.path.realpath(source.place) if isinstance(source.place, Path) else str(source)
+    return real(source.place) if isinstance(source.place, Path) else str(source)
+
+
+real_folder = lru_cache(os.path.realpath)  # many files lie in few folders
+
+
+def real(file: Path) -> str:
+    """The path of a file without links."""
+    path = os.path.join(real_folder(file.parent), file.name)
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def has_changed(source: Input, label: Path) -> bool:
