@@ -16,6 +16,7 @@ from distill.evaluation.aligning import (
     least_absolute_scale,
     least_squares,
 )
+from distill.evaluation.ibims import THRESHOLDS, boundary_errors, directed_errors, plane_errors
 from distill.evaluation.metrics import measure
 from distill.evaluation.pixels import repair, resize
 
@@ -252,6 +253,24 @@ def zoe_frame(frame, name):
     return depth_metrics(pred, frame["gt"], valid) | {"n": valid.sum()}
 
 
+def ibims_scene(scene, version):
+    """The official iBims-1 script by its versions, and DepthART's, which leaves images without true edges out."""
+    pred, gt = scene["pred"], scene["gt"]
+    acc, com = boundary_errors(pred, scene["edges"], version)
+    if version == "depthart":
+        return {"dbe_acc": acc, "dbe_com": com, "counted": 1} if scene["edges"].any() else {"counted": 0}
+    valid = (scene["mask_invalid"] * scene["mask_transp"] != 0) & (gt != 0) & (pred != 0)
+    planes = []
+    for kind in ("wall", "table", "floor"):
+        for number, paras in enumerate(scene[f"{kind}_paras"], 1):
+            planes.append(((scene[f"mask_{kind}"] == number) & valid, paras[4:7]))
+    calib = scene["calib"]
+    camera = calib[0, 0], calib[1, 1], calib[2, 0], calib[2, 1]
+    flat, turned = zip(*plane_errors(pred, gt, planes, camera), strict=True)
+    sides = directed_errors(pred[valid], gt[valid])
+    return measured(pred[valid], gt[valid]) | sides | {"dbe_acc": acc, "dbe_com": com, "pe_fla": flat, "pe_ori": turned}
+
+
 RESIZED = {
     "torch align_corners=False": {},
     "torch align_corners=True": {"align_corners": True},
@@ -323,6 +342,8 @@ def functions():
         yield f"resize:{way}", lambda values, size, options=options: resize(values, size, **options)
     yield "aggregate:moge", lambda rows: {key: np.nanmean([row[key] for row in rows]) for key in rows[0]}
     yield "frame", zoe_frame
+    for version in THRESHOLDS:
+        yield f"ibims:{version}", partial(ibims_scene, version=version)
 
 
 FUNCTIONS = dict(functions())
