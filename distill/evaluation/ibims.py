@@ -80,14 +80,14 @@ def boundary_errors(pred: Floats, edges: NDArray[np.generic], version: str = "v1
     true = np.asarray(edges) != 0
     known = np.where((pred == 0) & (version != "depthart"), np.nan, pred).astype(np.float32)
     low, high = np.nanmin(known), np.nanmax(known)
-    found = canny_edges((known - low) / max(high - low, np.float32(1e-12)), *THRESHOLDS[version])
+    predicted = canny_edges((known - low) / max(high - low, np.float32(1e-12)), *THRESHOLDS[version])
     if not true.any():
         return math.nan, math.nan
-    to_true, to_found = _distance(true), _distance(found)
-    close = to_true[found & (to_true < MOST)]
+    to_true, to_predicted = _distance(true), _distance(predicted)
+    close = to_true[predicted & (to_true < MOST)]
     if not close.size:
         return MOST, MOST
-    measured = to_found[true] if version != "v1" else np.concatenate([to_true[found], to_found[true]])
+    measured = to_predicted[true] if version != "v1" else np.concatenate([to_true[predicted], to_predicted[true]])
     return float(close.mean()), float((measured if version == "v0.9" else np.minimum(measured, MOST)).mean())
 
 
