@@ -28,6 +28,7 @@ VERBS = {
     "compare": "two results of one protocol, paired, with an interval",
     "predict": "depth of images, folders, videos and cameras: 16-bit PNG, in colour, as points",
     "label": "a teacher's depth of many images as a data set, to train from often",
+    "calibrate": "scale (and shift) fitted to few measured images, kept only where that helps",
     "benchmark": "parameters, FLOPs and latency, beside the paper's figures",
     "export": "write a model as ONNX (float or int8) or as a PyTorch program",
     "data": "what is on disk, what is missing, what to do",

@@ -8,6 +8,7 @@ from pathlib import Path
 import timm
 from torch import nn
 
+from students.calibration import Calibration
 from students.cnn import CNNStudent
 from students.inherit import Inheritance
 from students.lg_conv import LGConv
@@ -95,6 +96,8 @@ def load_student(folder: str | Path) -> Student:
         raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(reasons)}")
     fill(student, weights, str(place / WEIGHTS))
     student.output = config["output"]
+    if "calibration" in config:
+        student.adopt(Calibration(**config["calibration"]))
     student.metadata = config["metadata"]
     return student.eval()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from students.calibration import Calibration
 from teachers.model import Output
 from teachers.weight_files import Json
 
@@ -47,19 +49,61 @@ def depth_in_words(output: Output, near: float | None, far: float | None) -> str
     return f"{near:g} to {far:g} m" if near is not None and far is not None else "metres"
 
 
-def model_card(recipe: Json, metadata: Json, output: Output = "metric") -> str:
+def fit_in_words(calibration: Calibration, metadata: Json) -> str:
+    """How a student was calibrated, on what, with which numbers."""
+    words = f"depth = 1 / ({calibration.scale:.6g} / d + {calibration.shift:.6g}) m of the network's own depth d"
+    known = metadata.get("calibration") or {}
+    data = DATA.get(str(known.get("data")), plain(known.get("data")))
+    return (
+        f"{words}; {plain(known.get('fit'))} fitted to {plain(known.get('images'))} images of {data}"
+        if known
+        else words
+    )
+
+
+def figures_of(metadata: Json) -> str:
+    """The card's part with metrics: of the validation that was kept, or before and after a calibration."""
+    metrics, calibration = metadata.get("metrics") or {}, metadata.get("calibration") or {}
+    if not metrics:
+        return ""
+    origin = """Of all validations of the
+training the one with the best abs_rel was kept: these figures are of the images that it was chosen on."""
+    lines = [metrics]
+    if calibration:
+        origin = f"Means over {plain(calibration.get('measured_on'))}."
+        lines = [calibration.get("before") or {}, metrics]
+    rows = [[*map(plain, metrics)], *([f"{line.get(one, math.nan):.4g}" for one in metrics] for line in lines)]
+    if calibration:
+        labels = ("", plain(calibration.get("before_is")), "calibrated")
+        rows = [[label, *row] for label, row in zip(labels, rows, strict=True)]
+    head, *table = (f"| {' | '.join(row)} |" for row in rows)
+    return f"""
+## Figures
+
+Protocol `{plain(metadata.get("protocol"))}`, fingerprint `{plain(metadata.get("fingerprint"))}`. {origin}
+
+{head}
+|{"--:|" * len(rows[0])}
+{chr(10).join(table)}
+"""
+
+
+def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibration: Calibration | None = None) -> str:
     """The card of a student as Markdown, with the front matter that the Hub reads.
 
     Args:
         recipe: "student" and "options", as in `config.json`.
         metadata: What is known of its training, as a run writes it; what is missing is left out.
         output: What its values mean.
+        calibration: What comes behind the network, if anything does.
     """
     licence, reason = licence_of(metadata)
     name, options = plain(recipe["student"]), recipe["options"]
     decoder = f", {plain(options['decoder'])} decoder" if "decoder" in options else ""
     near, far = options.get("min_depth"), options.get("max_depth")
-    size, metrics = metadata.get("input_size"), metadata.get("metrics") or {}
+    if calibration is not None:
+        near, far = calibration.min_depth, calibration.max_depth
+    size = metadata.get("input_size")
     facts = {
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}{decoder}",
         "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
@@ -67,20 +111,10 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric") -> str:
         "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),
+        "calibrated": calibration and fit_in_words(calibration, metadata),
         "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
     }
     lines = [f"| {fact} | {text} |" for fact, text in facts.items() if text]
-    protocol, fingerprint = plain(metadata.get("protocol")), plain(metadata.get("fingerprint"))
-    figures = f"""
-## Figures
-
-Protocol `{protocol}`, fingerprint `{fingerprint}`. Of all validations of the
-training the one with the best abs_rel was kept: these figures are of the images that it was chosen on.
-
-| {" | ".join(map(plain, metrics))} |
-|{"--:|" * len(metrics)}
-| {" | ".join(f"{value:.4g}" for value in metrics.values())} |
-"""
     relative = output == "relative"
     title = f"{'Relative depth' if relative else 'Depth in metres'} from one image: {name}"
     gives = "Gives the distance of every pixel of one RGB image."
@@ -101,7 +135,7 @@ tags: [depth-estimation, knowledge-distillation, {json.dumps(name)}]
 | | |
 |---|---|
 {chr(10).join(lines)}
-{figures if metrics else ""}
+{figures_of(metadata)}
 ## Use
 
 Needs PyTorch and timm beside the code of `distill`.

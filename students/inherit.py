@@ -96,11 +96,18 @@ def read_parent(name: str, checkpoint: Source) -> Parent:
 
 
 def trained_student(path: Path) -> tuple[Path, Json] | None:
-    """The folder and the recipe of a trained student, by its folder or its file of weights, None for others."""
+    """The folder and the recipe of a trained student, by its folder or its file of weights, None for others.
+
+    Raises:
+        ValueError: If it is a calibrated one: what learns on would be its network, without the calibration.
+    """
     try:
-        return read_config(path.parent if path.name == WEIGHTS else path)
+        place, recipe = read_config(path.parent if path.name == WEIGHTS else path)
     except (FileNotFoundError, NotAStudent):
         return None
+    if "calibration" in recipe:
+        raise ValueError(f"{path} is calibrated, which training would undo; start from the folder that it was made of")
+    return place, recipe
 
 
 def inherit(student: DPT, parent: Parent) -> Inheritance:

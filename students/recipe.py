@@ -9,6 +9,7 @@ from reprlib import repr
 from types import NoneType, UnionType
 from typing import Union, cast, get_args, get_origin, get_type_hints
 
+from students.calibration import Calibration
 from students.student import CONFIG, WEIGHTS
 from teachers.model import MIN_SIDE, Output
 from teachers.weight_files import Json, read_json
@@ -16,9 +17,10 @@ from teachers.weight_files import Json, read_json
 LARGEST_SIDE = 2**14  # pixels of an image that a student was trained on
 LARGEST = 1e30  # of a number, so that float32 holds it
 FORMAT = 1
-KEYS = ("format", "student", "options", "output", "metadata")
+KEYS = ("format", "student", "options", "output", "calibration", "metadata")
 METADATA: dict[str, object] = dict.fromkeys(("method", "teacher", "data", "protocol", "fingerprint"), str | None)
 METADATA |= {"input_size": tuple[int, int] | None, "metrics": dict | None, "step": int | None}
+METADATA |= {"calibration": dict | None}
 WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "null"}
 WORDS |= {tuple: "whole numbers", dict: "values by name"}
 
@@ -70,6 +72,8 @@ def fault_of(config: Json) -> str | None:
         return f"output must be one of {', '.join(get_args(Output))}, got {repr(output)}"
     if fault := misfit(config["options"], {"width": int, "bins": int}):  # which a caller may leave to the decoder
         return f"options.{fault}"
+    if "calibration" in config and (fault := calibration_fault(config["calibration"])):
+        return f"calibration: {fault}"
     metadata = config.get("metadata")
     if not isinstance(metadata, dict | None):
         return f"metadata must be values by name, got {repr(metadata)}"
@@ -78,6 +82,20 @@ def fault_of(config: Json) -> str | None:
     size = (metadata or {}).get("input_size")
     if size and not all(MIN_SIDE <= side <= LARGEST_SIDE for side in size):
         return f"metadata.input_size must lie between {MIN_SIDE} and {LARGEST_SIDE}, got {size}"
+    return None
+
+
+def calibration_fault(values: object) -> str | None:
+    """What in the calibration of a `config.json` cannot be."""
+    types = get_type_hints(Calibration)
+    if not isinstance(values, dict) or values.keys() != types.keys():
+        return f"expected {', '.join(types)}, got {repr(values)}"
+    if fault := misfit(values, types):
+        return fault
+    try:
+        Calibration(**values)
+    except ValueError as error:
+        return str(error)
     return None
 
 

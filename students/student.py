@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from students.calibration import Calibration
 from students.card import model_card
 from teachers.model import DepthModel, Output
 from teachers.weight_files import Json
@@ -30,12 +32,51 @@ class Student(ModelHubMixin, DepthModel):
         recipe: How to build the network, as in `config.json`.
         metadata: What is known of its training; of a loaded student what its folder says.
         frozen: Names of its parts that do not learn.
+        calibration: What comes behind its decoder, where it was calibrated.
     """
 
     output: Output = "metric"
     recipe: Json
     metadata: Json | None = None
     frozen: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Depth (B, 1, *size) from the four maps, calibrated where it is."""
+        depth = super().decode(features, size)
+        return depth if self.calibration is None else self.calibration(depth)
+
+    def calibrate(self, scale: float, shift: float, cap: float) -> None:
+        """Give 1 / (scale / d + shift) metres from now on, where d is what it gives now; a relative student too.
+
+        Its limits become what the same makes of them, but a far one no more than the larger of it and `cap`: beyond,
+        nothing was measured. The far limit of a relative student has no unit, and does not count there.
+
+        Args:
+            scale, shift: As of `Calibration`.
+            cap: Metres up to which the depth was measured that they are fitted to.
+
+        Raises:
+            ValueError: If no range of depth would be left.
+        """
+        near, far = self.limits
+        most = cap if self.output == "relative" else max(cap, far)
+        near, far = (1 / max(scale / limit + shift, 1 / most) for limit in (near, far))
+        if self.calibration is not None:
+            scale, shift = self.calibration.then(scale, shift)
+        self.adopt(Calibration(scale, shift, near, far))
+
+    def adopt(self, calibration: Calibration) -> None:
+        """Let this come behind the decoder, and its limits be the student's."""
+        self.calibration, self.output = calibration, "metric"
+        self.min_depth, self.max_depth = calibration.min_depth, calibration.max_depth
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest depth that it gives."""
+        assert self.min_depth is not None  # no student is without
+        assert self.max_depth is not None
+        return self.min_depth, self.max_depth
 
     def freeze(self, parts: Sequence[str]) -> None:
         """Let parts stay what they are: no gradients, eval mode for ever, the statistics of norms included.
@@ -98,7 +139,7 @@ class Student(ModelHubMixin, DepthModel):
 
     def generate_model_card(self, *args: object, **kwargs: object) -> ModelCard:
         """The same card as in the folder."""
-        return ModelCard(model_card(self.recipe, self.metadata or {}, self.output))
+        return ModelCard(model_card(self.recipe, self.metadata or {}, self.output, self.calibration))
 
 
 def save_student(student: Student, folder: str | Path, metadata: Json | None = None) -> None:
@@ -114,11 +155,13 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
     config = {"format": 1, **student.recipe, "metadata": metadata or {}}
     if student.output != "metric":
         config["output"] = student.output
+    if student.calibration is not None:
+        config["calibration"] = asdict(student.calibration)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens
         part = Path(name)
         (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        card = model_card(student.recipe, config["metadata"], student.output)
+        card = model_card(student.recipe, config["metadata"], student.output, student.calibration)
         (part / CARD).write_text(card, encoding="utf-8")
         for file in (WEIGHTS, CONFIG, CARD):
             os.replace(part / file, folder / file)

@@ -133,6 +133,8 @@ def build_ghost(config: Config, student: DepthModel) -> FixedGhost | None:
         trained = load_student(config.method.ghost)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"method.ghost: {user_error(error)}") from error
+    if trained.calibration is not None:  # which is no part of a decoder
+        raise UserError(f"method.ghost: {config.method.ghost} is calibrated; name the folder that it was made of")
     theirs, ours = tuple(trained.feature_channels), tuple(student.feature_channels)
     if theirs != ours:
         raise UserError(

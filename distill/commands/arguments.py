@@ -60,6 +60,19 @@ def count(text: str) -> int:
     return int(text)
 
 
+def add_data(parser: argparse.ArgumentParser, half: str) -> None:
+    """Let a verb take a data set: which, where, of which half by default, and how its depth is meant."""
+    parser.add_argument(
+        "--data", choices=DATA_SETS, help="which data set; folder is one of your own (default: that of the model's run)"
+    )
+    parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
+    parser.add_argument("--split", type=Path, help=f"list file (default: {half}_files_with_gt.txt in the root)")
+    parser.add_argument("--truth", choices=TRUTHS, help="which depth, where there are several")
+    parser.add_argument("--scenes", choices=["road", "room"], help="kind of embedded scenes (default: road)")
+    parser.add_argument("--max-depth", type=float, help="cap in metres (default: the protocol's)")
+    parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
+
+
 def add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Let a verb take `section.key=value` anywhere among its options."""
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=meaning)

@@ -13,10 +13,9 @@ from accelerate import PartialState
 from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
 from distill.assembly.preflight import check_test
 from distill.commands.arguments import (
-    DATA_SETS,
     FILE,
     MODEL,
-    TRUTHS,
+    add_data,
     check_folder,
     check_outputs,
     factor,
@@ -48,12 +47,7 @@ PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, {FILE}, or a folder of predicted depth maps")
-    parser.add_argument(
-        "--data", choices=DATA_SETS, help="which data set; folder is one of your own (default: that of the model's run)"
-    )
-    parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
-    parser.add_argument("--split", type=Path, help="list file (default: test_files_with_gt.txt in the root)")
-    parser.add_argument("--truth", choices=TRUTHS, help="which depth, where there are several")
+    add_data(parser, "test")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--protocol", help="default: the data set's own")
     which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
@@ -70,9 +64,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=image_size, metavar="HxW", help="resize images for the model (default: as it was trained)"
     )
-    parser.add_argument("--scenes", choices=["road", "room"], help="kind of embedded scenes (default: road)")
-    parser.add_argument("--max-depth", type=float, help="cap in metres (default: the protocol's)")
-    parser.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: errors, worst images")
     parser.add_argument(
@@ -141,7 +132,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
 def data_config(args: argparse.Namespace, run: Config | None) -> DataConfig:
     """The data section that the options of the command stand for, beside or in place of the model's own run's."""
     if args.data is None and run is None:
-        raise UserError(f"--data is needed: {args.model} is no run's folder, which would say on what to evaluate it")
+        raise UserError(f"--data is needed: {args.model} is no run's folder, which would say on which data")
     if args.data not in (None, "scenes") and args.root is None:
         raise UserError(f"--root is needed for --data {args.data}: the folder of the data set")
     own: Content = run.data.model_dump(mode="json", exclude_none=True) if run else {"name": args.data}
