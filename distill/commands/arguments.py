@@ -60,10 +60,15 @@ def count(text: str) -> int:
     return int(text)
 
 
-def add_data(parser: argparse.ArgumentParser, half: str) -> None:
-    """Let a verb take a data set: which, where, of which half by default, and how its depth is meant."""
+def add_data(parser: argparse.ArgumentParser, half: str, *others: str) -> None:
+    """Let a verb take a data set: which, where, of which half by default, and how its depth is meant.
+
+    `others` are further kinds of data that the verb takes.
+    """
     parser.add_argument(
-        "--data", choices=DATA_SETS, help="which data set; folder is one of your own (default: that of the model's run)"
+        "--data",
+        choices=[*DATA_SETS, *others],
+        help="which data set; folder is one of your own (default: that of the model's run)",
     )
     parser.add_argument("--root", type=Path, help="where the data set lies (not for scenes)")
     parser.add_argument("--split", type=Path, help=f"list file (default: {half}_files_with_gt.txt in the root)")

@@ -24,9 +24,11 @@ from distill.commands.arguments import (
     model_folders,
     page_of,
 )
+from distill.commands.evaluate_classes import SEGMENTATION, evaluate_classes
 from distill.config import Config, Content, DataConfig, parse_config, run_of
 from distill.console import inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable
+from distill.data.files.annotations import NUMBERINGS
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.png import depth_scale
 from distill.data.files.reading import INTEGER_SCALE
@@ -47,7 +49,7 @@ PNG_SCALES = {"kitti": 256.0, "nyu": 1000.0, "scenes": 256.0}  # units per metre
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, {FILE}, or a folder of predicted depth maps")
-    add_data(parser, "test")
+    add_data(parser, "test", SEGMENTATION)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--protocol", help="default: the data set's own")
     which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
@@ -72,11 +74,21 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-as", choices=["npy", "png"], default="npy", help="exact, or 16-bit pictures (default: %(default)s)"
     )
+    parser.add_argument(
+        "--labels",
+        choices=NUMBERINGS,
+        help="how files number classes: ade20k from 1, 0 is nothing (default); from-zero from 0, 255 is nothing",
+    )
     parser.add_argument("--prediction-scale", type=factor, help="units per metre of a folder of predicted PNGs")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `distill evaluate`."""
+    if args.data == SEGMENTATION:
+        evaluate_classes(args)
+        return DONE
+    if args.labels:
+        raise UserError(f"--labels is for --data {SEGMENTATION}: leave it out")
     evaluate_by_arguments(args)
     return DONE
 

@@ -105,3 +105,8 @@ def test_the_legend_has_one_size_for_a_width_and_its_colours_are_those_of_the_ov
     np.testing.assert_allclose(one[0, 0], palette(4)[3] / 2, atol=1)
     assert (one[40:] == palette(4)[3]).all(axis=-1).any()
     assert not (one[40:] == palette(4)[0]).all(axis=-1).any()
+
+
+def test_a_model_of_classes_is_no_teacher_of_depth(refused, config_file, micro_weights, tmp_path):
+    words = ["teacher.name=dpt_hybrid_ade20k", f"teacher.checkpoint={micro_weights}", "--output", tmp_path / "run"]
+    assert "dpt_hybrid_ade20k gives classes, and depth is wanted here" in refused("train", config_file, *words)

@@ -1,0 +1,95 @@
+"""What `distill evaluate --data segmentation` does: a model of classes, annotated images, mIoU and pixel accuracy."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from distill.commands.arguments import check_outputs, json_with
+from distill.console import display, inform, progress_bar, warn
+from distill.data.files.annotations import NUMBERINGS, find_annotated
+from distill.errors import UserError
+from distill.evaluation.segmentation import RULES, Segmentation, class_ious
+from distill.files import write_json
+from distill.inference.models import input_size, open_model
+from distill.inference.network import Network, eval_mode
+from distill.inference.segmenting import segment_shared
+from distill.report.tables import terminal_table
+from teachers.model import classes_of
+
+SEGMENTATION = "segmentation"  # the name in --data
+SHOWN = 5  # classes at either end of the table
+
+
+def evaluate_classes(args: argparse.Namespace) -> Segmentation:
+    """Evaluate as the command's options say, show the figures and write what is asked for.
+
+    Raises:
+        UserError: If an option is for depth, the model gives depth, or no image can be scored.
+    """
+    refuse_options(args)
+    check_outputs(args, json=json_with("model", "per_image"))
+    if args.root is None:
+        raise UserError("--root is needed for --data segmentation: the folder of images/ and annotations/")
+    annotated = find_annotated(args.root)
+    state = PartialState(cpu=not torch.cuda.is_available())
+    model = open_model(args.model, classes=True).to(state.device)
+    if not (names := classes_of(model)):
+        raise UserError(f"--data {SEGMENTATION} needs a model of classes, and {args.model} gives depth")
+    network = Network(model, None, state.device, input_size(args.model, model, args.size))
+    numbering, whole = NUMBERINGS[args.labels or "ade20k"], Segmentation(names, args.labels or "ade20k")
+    total = len(annotated.pairs[state.process_index :: state.num_processes])
+    with progress_bar(SEGMENTATION, total, active=state.is_main_process) as update, eval_mode(model):
+        whole = segment_shared(network, annotated.pairs, numbering, whole, state, lambda: update(advance=1))
+    if not whole.matrix.any():
+        reason = whole.skipped[0] if whole.skipped else "no pixel has a class"
+        raise UserError(f"no image of {args.root} can be scored: {reason}")
+    if state.is_main_process:
+        if args.json:
+            write_json(args.json, {"model": args.model, "input_size": network.size, **whole.as_dict()})
+        show(args.model, whole)
+        remark(whole, annotated.images_alone, annotated.annotations_alone, numbering.otherwise)
+    return whole
+
+
+def refuse_options(args: argparse.Namespace) -> None:
+    """Refuse what is for depth alone."""
+    depth = ["split", "truth", "protocol", "all_protocols", "tta", "alignment", "median_scaling", "scenes", "max_depth"]
+    depth += ["depth_scale", "report", "save_predictions", "prediction_scale"]
+    if options := [f"--{name.replace('_', '-')}" for name in depth if getattr(args, name, None)]:
+        raise UserError(f"{', '.join(options)}: for depth alone, --data {SEGMENTATION} scores classes: leave it out")
+
+
+def show(model: str, whole: Segmentation) -> None:
+    """The two figures, and the classes with the lowest and the highest IoU."""
+    ious = class_ious(whole.matrix)
+    order = [number for number in np.argsort(ious) if not math.isnan(ious[number])]
+    chosen = order if len(order) <= 2 * SHOWN else [*order[:SHOWN], *order[-SHOWN:]]
+    metrics, absent = whole.metrics, len(whole.names) - len(order)
+    lines = [["", "IoU %"], ["mean (mIoU)", f"{metrics['miou']:.2%}"[:-1]]]
+    lines += [[whole.names[number], f"{ious[number]:.2%}"[:-1]] for number in chosen]
+    display(f"{model} · {SEGMENTATION} · {whole.convention}")
+    display(terminal_table(lines, sections=[1]))
+    display(f"pixel accuracy {metrics['pixel_accuracy']:.2%}, {len(whole.images)} images, {whole.matrix.sum()} pixels")
+    some = f"; {absent} of {len(whole.names)} classes occur nowhere" if absent else ""
+    display(f"{RULES}{some}")
+
+
+def remark(whole: Segmentation, images_alone: int, annotations_alone: int, otherwise: str) -> None:
+    """What was left out, and whether files seem to number their classes in another way."""
+    if images_alone or annotations_alone:
+        inform(f"left out: {images_alone} images without an annotation, {annotations_alone} annotations without image")
+    if whole.skipped:
+        warn(f"{len(whole.skipped)} images skipped, the first: {whole.skipped[0]}")
+    if count := whole.counted_otherwise:
+        pixels = sum(one.pixels for one in whole.images)
+        shares = (sum(part) / pixels for part in zip(*((one.right, one.shifted) for one in whole.images), strict=True))
+        now, then = (f"{share:.1%}" for share in shares)
+        warn(
+            f"{count} of {len(whole.images)} images agree better if classes count from the other number: {now} of all "
+            f"pixels as they are read, {then} with --labels {otherwise}; mixed files need one numbering"
+        )

@@ -1,0 +1,111 @@
+"""How good classes are: what was taken for what, pixel by pixel, and the figures of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANCE = 0.2  # of an image's pixels that may agree though the classes are off by one
+
+Matrix = NDArray[np.int64]
+
+RULES = (
+    "mIoU and pixel accuracy over the pixels of all images; unlabelled pixels leave truth and prediction; classes that "
+    "are in neither are left out of the mean; logits at the size of the truth, bicubic"
+)
+
+
+def confusion(pred: np.ndarray, truth: np.ndarray, classes: int) -> Matrix:
+    """How many pixels of each true class (rows) were taken for which (columns), int64 (classes, classes).
+
+    Args:
+        pred: Numbers from 0, (H, W).
+        truth: The same; pixels below 0 have no class and do not count.
+    """
+    known = truth >= 0
+    pairs = classes * truth[known].astype(np.int64) + pred[known]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_ious(matrix: Matrix) -> NDArray[np.float64]:
+    """Intersection over union of each class; NaN where it is in neither truth nor prediction."""
+    both = np.diag(matrix).astype(np.float64)
+    union = matrix.sum(0) + matrix.sum(1) - both
+    return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
+
+
+@dataclass(frozen=True)
+class ImageClasses:
+    """Of one image: how many pixels have a class, how many are right, and would be by the other way of counting."""
+
+    name: str
+    pixels: int
+    right: int
+    shifted: int
+
+
+@dataclass
+class Segmentation:
+    """What a model made of a data set. `convention` is the name of how its files number classes."""
+
+    names: tuple[str, ...]
+    convention: str
+    matrix: Matrix = field(init=False)
+    images: list[ImageClasses] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.matrix = np.zeros((len(self.names), len(self.names)), np.int64)
+
+    def add(self, name: str, pred: np.ndarray, truth: np.ndarray, step: int) -> None:
+        """Take an image. `step` is what the files' numbers would be off by if they counted otherwise."""
+        one = confusion(pred, truth, len(self.names))
+        self.matrix += one
+        self.images.append(ImageClasses(name, int(one.sum()), int(np.trace(one)), int(np.trace(one, offset=step))))
+
+    def merge(self, other: Segmentation) -> None:
+        """Take all that another process has: counts are whole numbers, so their order does not matter."""
+        self.matrix += other.matrix
+        self.images += other.images
+        self.skipped += other.skipped
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The two figures, between 0 and 1."""
+        total = int(self.matrix.sum())
+        ious = class_ious(self.matrix)
+        occurring = ious[~np.isnan(ious)]
+        accuracy = float(np.trace(self.matrix)) / total if total else math.nan
+        return {"miou": float(occurring.mean()) if occurring.size else math.nan, "pixel_accuracy": accuracy}
+
+    @property
+    def counted_otherwise(self) -> int:
+        """In how many images more pixels would be right if their files counted otherwise, and not by chance alone."""
+        return sum(one.shifted > max(one.right, CHANCE * one.pixels) for one in self.images)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; the IoU of a class that does not occur is null."""
+        rules = f"{self.convention}: {RULES}"
+        ious = (None if math.isnan(iou) else float(iou) for iou in class_ious(self.matrix))
+        return {
+            "protocol": f"segmentation_{self.convention}",
+            "fingerprint": hashlib.sha256(json.dumps([rules, self.names]).encode()).hexdigest()[:12],
+            "rules": rules,
+            "images": len(self.images),
+            "skipped": len(self.skipped),
+            "metrics": self.metrics,
+            "iou": dict(zip(self.names, ious, strict=True)),
+            "per_image": [
+                {
+                    "name": one.name,
+                    "pixels": one.pixels,
+                    "pixel_accuracy": one.right / one.pixels if one.pixels else None,
+                }
+                for one in sorted(self.images, key=lambda one: one.name)
+            ],
+        }
