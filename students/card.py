@@ -103,11 +103,12 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
     near, far = options.get("min_depth"), options.get("max_depth")
     if calibration is not None:
         near, far = calibration.min_depth, calibration.max_depth
-    size = metadata.get("input_size")
+    size, revision = metadata.get("input_size"), plain(metadata.get("teacher_revision"))
+    revision = revision and f", revision {revision}"
     facts = {
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}{decoder}",
         "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
-        "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`",
+        "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`{revision}",
         "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),

@@ -6,12 +6,16 @@ import importlib
 import sys
 import traceback
 from pathlib import Path
+from typing import cast
 
+import torch
 from torch import nn
 
 from teachers.model import DepthModel
 
 NEEDED = ("encode", "decode", "encoder", "decoder", "feature_channels", "min_depth", "max_depth", "output")
+
+TRIED = (64, 96)  # height and width of an image on which a model is tried
 
 
 def is_factory(name: str) -> bool:
@@ -58,13 +62,38 @@ def own_fault(error: Exception) -> str:
 
 
 def checked(model: object, name: str) -> DepthModel:
-    """A depth model, also one that is not of that class but has all of its methods and attributes."""
+    """A depth model, also one that is not of that class but has all of its methods and attributes, and keeps to them.
+
+    It is tried on one small image.
+    """
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} returned {type(model).__name__}, expected a PyTorch module that is a depth model")
     if missing := [part for part in NEEDED if not hasattr(model, part)]:
         raise ValueError(f"{name} returned {type(model).__name__}, which lacks {', '.join(missing)} of a depth model")
-    if len(model.feature_channels) != 4:  # type: ignore[arg-type]
-        raise ValueError(f"{name}: feature_channels must have four numbers, got {model.feature_channels}")
-    if model.output not in ("metric", "relative"):
-        raise ValueError(f'{name}: output must be "metric" or "relative", got {model.output!r}')
-    return model  # type: ignore[return-value]
+    depth_model = cast(DepthModel, model)
+    channels = depth_model.feature_channels
+    if not (isinstance(channels, tuple | list) and len(channels) == 4):
+        raise ValueError(f"{name}: feature_channels must be four numbers, got {channels}")
+    if depth_model.output not in ("metric", "relative"):
+        raise ValueError(f'{name}: output must be "metric" or "relative", got {depth_model.output!r}')
+    try:
+        fault = misbehaviour(depth_model.eval())
+    except Exception as error:
+        raise ValueError(f"{name} gave a model that fails on an image {TRIED}: {own_fault(error)}") from error
+    if fault:
+        raise ValueError(f"{name} gave a model of which {fault}")
+    return depth_model
+
+
+@torch.no_grad()
+def misbehaviour(model: DepthModel) -> str | None:
+    """What a model makes of an image otherwise than it should, in words."""
+    image = torch.full((1, 3, *TRIED), 0.5, device=next((p.device for p in model.parameters()), None))
+    maps = model.encode(image)
+    seen, wanted = [one.shape[1] for one in maps], [*model.feature_channels]
+    if seen != wanted:
+        return f"encode gives maps of {seen} channels, and feature_channels says {wanted}"
+    for method, depth in (("decode", model.decode(maps, TRIED)), ("forward", model(image))):
+        if tuple(depth.shape) != (1, 1, *TRIED):
+            return f"{method} gives {tuple(depth.shape)} for an image {TRIED}, expected {(1, 1, *TRIED)}"
+    return None

@@ -79,6 +79,7 @@ class Validation:
             "method": config.method.name,
             "teacher": config.teacher.name if self.method.needs_teacher else None,
             "teacher_licence": self.teacher.licence if self.teacher else None,
+            "teacher_revision": (self.teacher.revision or None) if self.teacher else None,
             "teacher_fingerprint": self.teacher.fingerprint if self.teacher else None,
             "data": config.data.name,
             "step": self.state.step,

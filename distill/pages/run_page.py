@@ -50,6 +50,7 @@ def show_header(run: Run) -> None:
     student = run.method.student
     costs = f"{count_parameters(student) / 1e6:.2f} M parameters, {count_gflops(student, (height, width)):.3g} GFLOPs"
     teacher = f", teacher {Path(config.teacher.name).name}" if run.method.needs_teacher else ""
+    teacher += f" at revision {run.teacher.revision}" if run.teacher and run.teacher.revision else ""
     warn_of_licence(run.teacher.licence if run.teacher else "")
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"

@@ -21,6 +21,7 @@ from teachers.model import DepthModel, Output, take_image
 from teachers.weight_files import Json
 
 PREFIX = "hf:"
+PROCESSOR = "preprocessor_config.json"
 WANTED = ("*.json", "*.safetensors", "README.md")  # of a repository; weights that could run code stay there
 LABELS_ONLY = "depth_pro"
 CLASSES = {
@@ -117,15 +118,17 @@ def open_hub_model(name: str) -> DepthModel:
     folder = find_folder(name.removeprefix(PREFIX))
     facts = read_facts(folder)
     kind = check_kind(facts, folder, library)
-    processor_facts = json_of(folder / "preprocessor_config.json")
+    processor_facts = json_of(folder / PROCESSOR)
     with silent(library):
-        processor = library.AutoImageProcessor.from_pretrained(folder) if processor_facts else None
+        processor, values = load_processor(library, folder) if processor_facts else (None, {})
         network = load_network(library, kind, folder)
     described: Json = network.config.to_dict()  # type: ignore[union-attr, operator]
     if kind == LABELS_ONLY:
         model: DepthModel = LabelModel(network, processor or library.DepthProImageProcessor())
     else:
         model = cut(network, kind, described, processor, processor_facts)
+        if fault := model.preprocessing.fault(values):
+            raise ValueError(f"{folder / PROCESSOR} contradicts the network: {fault}; copy the one of the network")
     model.licence = licence_of(name, folder)
     model.revision = folder.name if folder.parent.name == "snapshots" else ""  # of the Hub's cache
     return model
@@ -236,12 +239,27 @@ def check_kind(facts: Json, folder: Path, library: ModuleType) -> str:
     return kind
 
 
+def load_processor(library: ModuleType, folder: Path) -> tuple[object, Json]:
+    """The image processor of a folder, and its values with those that its file leaves to its class.
+
+    Raises:
+        ValueError: If the file names none, or one that cannot be.
+    """
+    try:
+        processor = library.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        return processor, processor.to_dict()
+    except Exception as error:
+        raise ValueError(
+            f"{folder / PROCESSOR} is of no image processor ({first_line(error)}); copy the one of the network"
+        ) from error
+
+
 def load_network(library: ModuleType, kind: str, folder: Path) -> nn.Module:
     """The network with every one of its weights.
 
     Raises:
         FileNotFoundError: If the folder has no weights that are safe to read.
-        ValueError: If weights are missing or of another shape.
+        ValueError: If weights are missing, of another shape, or no numbers.
     """
     if not list(folder.glob("*.safetensors")):
         raise FileNotFoundError(
@@ -258,6 +276,10 @@ def load_network(library: ModuleType, kind: str, folder: Path) -> nn.Module:
         raise ValueError(
             f"{folder} lacks {len(missing)} tensors of {CLASSES[kind]} or has them in another shape, such as "
             f"{missing[0]}; download it again, or correct its config.json"
+        )
+    if broken := [key for key, value in network.state_dict().items() if not value.isfinite().all()]:
+        raise ValueError(
+            f"{folder} holds NaN or infinity in {len(broken)} tensors, such as {broken[0]}; download it again"
         )
     return network
 

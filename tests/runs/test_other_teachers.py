@@ -1,6 +1,7 @@
 """Runs whose teacher is a network of `transformers`, from a recipe to an exported student."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -67,6 +68,33 @@ def test_photographs_and_a_relative_teacher_make_a_relative_student(depth_anythi
     assert main(["train", *words, "--output", str(run)]) == 0
     assert json.loads((run / "student" / "config.json").read_text())["output"] == "relative"
     assert main(["predict", str(run), str(root), "--output", str(tmp_path / "predictions")]) == 0
+
+
+def test_a_run_with_a_network_of_the_hub_goes_on_bit_for_bit(
+    streets, depth_anything, tmp_path, monkeypatch, weights, assert_same
+):
+    """As the Hub's cache has it: its revision is the name of the folder."""
+    folder = tmp_path / "models--owner--name" / "snapshots" / "0123abcd"
+    shutil.copytree(depth_anything, folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
+    words = [RECIPE, f"data.root={streets}", "data.depth_scale=256", "teacher.name=hf:owner/name", *SMALL]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert main(["train", *words, "--output", str(whole)]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.commands.train.finish", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            main(["train", *words, "--output", str(stopped)])
+    shutil.rmtree(max((stopped / "checkpoints").iterdir(), key=lambda path: int(path.name.partition("-")[2])))
+    assert main(["train", *words, "--output", str(stopped), "--resume"]) == 0
+    assert_same(weights(whole), weights(stopped))
+    metadata = json.loads((whole / "student" / "config.json").read_text())["metadata"]
+    assert metadata["teacher_revision"] == "0123abcd"
+    assert "0123abcd" in (whole / "student" / "README.md").read_text()
+
+
+def stop(*_):
+    """In place of a run's end."""
+    raise RuntimeError("stopped")
 
 
 def test_a_network_without_maps_is_refused_as_a_teacher(streets, tmp_path, capsys):

@@ -48,6 +48,30 @@ def words():
     return "words"
 
 
+def thin():
+    model = Flat()
+    model.feature_channels = (1, 1, 1, 2)
+    return model
+
+
+def small():
+    model = Flat()
+    model.decode = lambda features, size: torch.zeros(1, 1, 8, 8)
+    return model
+
+
+def uncounted():
+    model = Flat()
+    model.feature_channels = 4
+    return model
+
+
+def failing():
+    model = Flat()
+    model.encode = lambda image: image.no_such_thing
+    return model
+
+
 def needy(size):
     return Flat()
 
@@ -94,6 +118,10 @@ def test_a_function_of_the_working_directory_gives_a_frozen_teacher(own: str) ->
         ("words", "returned str"),
         ("number", "no function"),
         ("absent", "has no absent"),
+        ("uncounted", "feature_channels must be four numbers, got 4"),
+        ("thin", r"encode gives maps of \[1, 1, 1, 1\] channels, and feature_channels says \[1, 1, 1, 2\]"),
+        ("small", r"decode gives \(1, 1, 8, 8\) for an image \(64, 96\)"),
+        ("failing", "fails on an image.*no_such_thing"),
     ],
 )
 def test_what_is_no_depth_model_is_refused_with_what_it_lacks(own: str, factory: str, words: str) -> None:

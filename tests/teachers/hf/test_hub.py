@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,46 @@ def test_missing_weights_are_counted_and_named(tmp_path: Path) -> None:
         create_teacher(f"hf:{tmp_path}")
 
 
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    save(tmp_path, "depth_anything")
+    state = load_file(tmp_path / "model.safetensors")
+    save_file(state | {"head.conv1.bias": state["head.conv1.bias"] * torch.nan}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"NaN or infinity in 1 tensors, such as head\.conv1\.bias"):
+        create_teacher(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "words"),
+    [
+        ("depth_anything", {"image_processor_type": "NoSuchProcessor"}, "is of no image processor"),
+        ("depth_anything", {"size": {"height": 0, "width": 0}}, "size is .*expected sides of 1 to 8192"),
+        ("depth_anything", {"size": {"height": 100_000, "width": 9}}, "size is .*expected sides of 1 to 8192"),
+        ("depth_anything", {"image_mean": [0.5], "image_std": [0.5]}, "three numbers"),
+        ("depth_anything", {"image_mean": "x"}, "three numbers"),
+        ("depth_anything", {"image_std": [0, 1, 1]}, "image_std is 0"),
+        ("depth_anything", {"rescale_factor": 1.0}, "look at rescale_factor"),
+        (
+            "depth_anything",
+            {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 64}},
+            "do_center_crop cuts a part out",
+        ),
+        (
+            "dpt_hybrid",
+            {"size": {"height": 96, "width": 96}},
+            r"gives \(96, 96\), and the network takes \(64, 64\) only",
+        ),
+    ],
+)
+def test_a_processor_that_contradicts_the_network_is_refused_with_what_does(
+    name: str, facts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    save(tmp_path, name)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    with pytest.raises(ValueError, match=rf"preprocessor_config\.json.*{words}"):
+        create_teacher(f"hf:{tmp_path}")
+
+
 def with_facts(folder: Path, **facts: object) -> Path:
     """A folder that holds nothing but a configuration."""
     (folder / "config.json").write_text(json.dumps(facts))
@@ -167,6 +208,24 @@ def test_a_folder_or_name_that_is_not_there_is_told_with_the_way_out(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match=r"not cached.*hf:FOLDER"):
         create_teacher("hf:owner/nothing-of-this-name")
+
+
+def test_names_that_the_hub_does_not_give_are_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    response: Any = SimpleNamespace(headers={}, request=None)
+    for error, words in (
+        (GatedRepoError("Access is restricted", response=response), "owner/name is gated.*log in with hf auth login"),
+        (RepositoryNotFoundError("404", response=response), "no owner/name on the Hub"),
+        (ConnectionError("Name or service not known"), "cannot be reached .*give hf:FOLDER"),
+    ):
+
+        def fail(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+        with pytest.raises(FileNotFoundError, match=words):
+            create_teacher("hf:owner/name")
 
 
 def test_weights_and_their_meaning_are_not_given_twice(tmp_path: Path) -> None:
