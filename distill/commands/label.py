@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shlex
 import time
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -223,5 +224,6 @@ def report(
     if (sheet := contact_sheet(args.output, labels, network.model)) is not None:
         write_atomically(args.output / SHEET, encode_jpeg(sheet))
         display(f"look at some:    {args.output / SHEET}")
-    display(f"look at all:     distill data check --data folder --root {args.output}")
-    display(f"train from them: distill train configs/folder.yaml data.root={args.output}")
+    folder = shlex.quote(str(args.output))
+    display(f"look at all:     distill data check --data folder --root {folder}")
+    display(f"train from them: distill train configs/folder.yaml data.root={folder} method.name=output")

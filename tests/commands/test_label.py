@@ -92,7 +92,7 @@ def test_a_label_is_what_the_teacher_gives_and_its_line_says_where_from(label, f
     assert (one.teacher, one.scale, len(one.fingerprint)) == (str(finished), 256, 16)
     assert one.seconds > 0
     assert "6 images labelled in" in printed.err
-    assert f"distill train configs/folder.yaml data.root={tmp_path / 'labels'}" in printed.out
+    assert f"distill train configs/folder.yaml data.root={tmp_path / 'labels'} method.name=output" in printed.out
     assert cv2.imread(str(tmp_path / "labels/contact_sheet.jpg")).shape[1] > 2 * 320
 
 
@@ -195,6 +195,14 @@ def test_frames_are_written_beside_their_labels_and_films_of_one_name_stay_apart
     line, _ = labels["images/clip/000001.png"]
     assert (line.depth, line.source) == ("depth/clip/000001.png", str(one))
     assert abs(read_image(tmp_path / "labels" / line.image).mean() - 99) < 3
+
+
+def test_what_a_camera_sees_in_another_call_is_something_else(label, tmp_path, monkeypatch):
+    film, opened = write_film(tmp_path / "clip.avi", 0, 99), cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda place: opened(str(film) if place == 7 else place))
+    assert [label("7", "--frames", 2) for _ in range(2)] == [0, 0]
+    frames = {f"images/{name}/{number:06d}.png" for name in ("camera7", "camera7_2") for number in range(2)}
+    assert labels_of(tmp_path / "labels").keys() == frames
 
 
 # ------------------------------------------------------------------------------------------------------------ going on
