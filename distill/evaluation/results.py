@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from distill.errors import UserError
 from distill.evaluation.metrics import MEASURES
 
+SEGMENTED = "segmentation_"  # how the protocols begin of classes, which have other metrics
 NAME = "results.json"  # in the folder of a run, one entry a model
 COVERAGE = 0.95  # of an interval
 TRUTH = {"pixels": 0.0, "truth": 1e-5}  # of an image's truth: how many count, their mean; and what is rounding of it
@@ -56,6 +57,8 @@ def read_results(path: Path) -> list[Results]:
     path = path / NAME if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and str(content.get("protocol")).startswith(SEGMENTED):
+            raise UserError(f"{path} holds results of a segmentation, and those of depth are wanted here")
         return [
             Results(
                 str(entry["protocol"]),

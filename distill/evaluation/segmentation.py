@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.evaluation.results import SEGMENTED
+
 CHANCE = 0.2  # of an image's pixels that may agree though the classes are off by one
 
 Matrix = NDArray[np.int64]
@@ -93,7 +95,7 @@ class Segmentation:
         rules = f"{self.convention}: {RULES}"
         ious = (None if math.isnan(iou) else float(iou) for iou in class_ious(self.matrix))
         return {
-            "protocol": f"segmentation_{self.convention}",
+            "protocol": f"{SEGMENTED}{self.convention}",
             "fingerprint": hashlib.sha256(json.dumps([rules, self.names]).encode()).hexdigest()[:12],
             "rules": rules,
             "images": len(self.images),

@@ -231,7 +231,8 @@ def check_kind(facts: Json, folder: Path, library: ModuleType) -> str:
         raise ValueError(f"{folder} is of type {kind!r}, of which no depth is known here; can be used: {known}")
     wanted, named = CLASSES[kind], facts.get("architectures") or []
     if named and wanted not in named:
-        raise ValueError(f"{folder} holds {named[0]}, which gives no depth; expected {wanted}")
+        other = ", or dpt_large_ade20k:FOLDER for its classes" if named[0] == "DPTForSemanticSegmentation" else ""
+        raise ValueError(f"{folder} holds {named[0]}, which gives no depth; expected {wanted}{other}")
     if facts.get("backbone") or facts.get("use_pretrained_backbone") or facts.get("use_timm_backbone"):
         raise ValueError(f"{folder} names a backbone that lies elsewhere; save the whole network with save_pretrained")
     if not hasattr(library, wanted):

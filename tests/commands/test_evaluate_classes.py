@@ -54,7 +54,7 @@ def quarters(*values):
     return np.array(values).reshape(2, 2).repeat(16, 0).repeat(16, 1)
 
 
-def test_the_figures_are_those_by_hand(evaluate, write, capsys):
+def test_the_figures_are_those_by_hand(evaluate, write, tmp_path, capsys):
     write("a", quarters(0, 1, 0, 2), quarters(1, 2, 1, 2), "validation")
     write("b", quarters(2, 2, 2, 2), quarters(0, 0, 3, 3), "validation")  # 0 is nothing
     write("c", quarters(0, 0, 0, 0), quarters(4, 4, 4, 4), "training")  # another half
@@ -71,6 +71,9 @@ def test_the_figures_are_those_by_hand(evaluate, write, capsys):
     assert "72.22" in text
     assert "83.33%" in text
     assert "1 of 4 classes occur nowhere" in text
+    file = str(tmp_path / "out.json")
+    assert main(["compare", file, file]) == 2
+    assert "results of a segmentation" in " ".join(capsys.readouterr().err.split())
 
 
 def test_files_that_count_from_zero_give_the_same_with_their_option(evaluate, write):

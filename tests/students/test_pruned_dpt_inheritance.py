@@ -212,3 +212,8 @@ def test_imagenet_weights_of_a_stem_are_timms_and_fit_by_name_and_shape(monkeypa
     with torch.device("meta"):  # names and shapes are checked there too, and nothing is allocated
         create_student(name, stem=stem, hooks=(0, 1), pretrained=True)
     assert asked == [(source, True)]
+
+
+def test_a_segmentation_network_is_no_parent_of_depth(state):
+    weights = {**from_ours(state, "original"), "scratch.output_conv.1.weight": torch.ones(64)}
+    assert "it is a segmentation network's" in refusal(checkpoint=weights)

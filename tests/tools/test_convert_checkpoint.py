@@ -277,3 +277,13 @@ def test_an_encoder_split_into_other_heads_is_refused(convert, tmp_path, pruned,
 def test_a_cnn_student_is_refused(tmp_path, refused):
     save_student(create_student("test_efficientnet", pretrained=False, width=8, bins=8), tmp_path / "student")
     assert "is no DPT with standard attention" in refused(tmp_path, tmp_path / "a", "original")
+
+
+def test_a_segmentation_network_goes_to_our_names_alone(convert, tmp_path, refused, monkeypatch):
+    config = replace(SIZES["plain"], classes=("wall", "floor"))
+    monkeypatch.setitem(teachers.DPT_CONFIGS, "small_classes", config)
+    torch.save(from_ours(DPT(config).state_dict(), "original"), tmp_path / "classes.pt")
+    for to in ("original", "huggingface"):
+        assert "want its auxiliary head" in refused(tmp_path / "classes.pt", tmp_path / "a", to)
+    convert(tmp_path / "classes.pt", tmp_path / "ours.safetensors", "ours")
+    assert create_dpt("small_classes", tmp_path / "ours.safetensors").output == "classes"
