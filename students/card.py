@@ -25,6 +25,16 @@ LICENCES = {
     "kitti": ("cc-by-nc-sa-3.0", "KITTI is published under CC BY-NC-SA 3.0"),
     "nyu": ("other", "NYU Depth V2 names no licence; its authors offer it for research"),
     "folder": ("other", "the licence of the training images decides"),
+    "ibims1": ("other", "iBims-1 is offered by its authors for research"),
+    "diode_indoor": ("mit", "DIODE is published under the MIT licence"),
+    "diode_outdoor": ("mit", "DIODE is published under the MIT licence"),
+    "eth3d": ("cc-by-nc-sa-4.0", "ETH3D is published under CC BY-NC-SA 4.0"),
+    "scannet": ("other", "ScanNet is given under terms of use of its own"),
+    "sunrgbd": ("other", "SUN RGB-D names no licence; its authors offer it for research"),
+    "tum": ("cc-by-4.0", "TUM RGB-D is published under CC BY 4.0"),
+    "vkitti2": ("cc-by-nc-sa-3.0", "Virtual KITTI 2 is published under CC BY-NC-SA 3.0"),
+    "hypersim": ("cc-by-sa-3.0", "Hypersim is published under CC BY-SA 3.0"),
+    "ddad": ("cc-by-nc-sa-4.0", "DDAD is published under CC BY-NC-SA 4.0"),
     "scenes": ("mit", "procedural scenes are made by MIT-licensed code"),
 }
 UNKNOWN = ("other", "it is not known what the weights were learnt from")

@@ -36,6 +36,7 @@ from distill.data import (
 from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH
 from distill.data.kitti.drives import SELECTED
 from distill.data.opening import USUAL, Truth
+from distill.data.zeroshot.published import PUBLISHED
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.evaluation.named import ALL
@@ -100,8 +101,9 @@ def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
         steps.append(kb_crop)
     if data.name == "nyu":
         steps.append(mask_nyu_border)
-    if data.name == "folder":
-        steps.append(partial(within, max_depth=data.max_depth or DEFAULT_MAX_DEPTH))
+    if data.name == "folder" or data.name in PUBLISHED:
+        cap = PUBLISHED[data.name].cap if data.name in PUBLISHED else DEFAULT_MAX_DEPTH
+        steps.append(partial(within, max_depth=data.max_depth or cap))
     if data.size is not None:
         steps.append(partial(resize, size=data.size))
     return steps

@@ -16,7 +16,19 @@ from distill.files import descriptor_of, is_special
 
 MODEL = "a run folder, a student/ folder, or teacher-name:checkpoint.pt"
 FILE = "an exported FILE.onnx or FILE.pt2"
-DATA_SETS = ("kitti", "nyu", "folder", "scenes")
+ZERO_SHOT = (
+    "ibims1",
+    "diode_indoor",
+    "diode_outdoor",
+    "eth3d",
+    "scannet",
+    "sunrgbd",
+    "tum",
+    "vkitti2",
+    "hypersim",
+    "ddad",
+)
+DATA_SETS = ("kitti", "nyu", "folder", *ZERO_SHOT, "scenes")
 TRUTHS = ("annotated", "velodyne", "raw", "filled")
 
 

@@ -30,8 +30,9 @@ from distill.console import inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable
 from distill.data.files.annotations import NUMBERINGS
 from distill.data.files.known_lists import UNKNOWN
-from distill.data.files.png import depth_scale
+from distill.data.files.png import MOST, depth_scale
 from distill.data.files.reading import INTEGER_SCALE
+from distill.data.zeroshot.published import PUBLISHED
 from distill.errors import DONE, UserError
 from distill.evaluation import ALIGNMENTS, Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
@@ -186,7 +187,9 @@ def takes(protocol: Protocol, dataset: DepthDataset) -> bool:
 
 
 def png_scale(data: DataConfig) -> float:
-    """Units per metre of 16-bit predictions of a data set."""
+    """Units per metre of 16-bit predictions of a data set; as many as its farthest depth allows, up to 1000."""
+    if data.name in PUBLISHED:
+        return min(INTEGER_SCALE, MOST // PUBLISHED[data.name].cap)
     return PNG_SCALES.get(data.name, data.depth_scale or INTEGER_SCALE)
 
 

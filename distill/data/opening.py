@@ -12,10 +12,16 @@ from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, find_folder, usual_f
 from distill.data.kitti.drives import find_kitti
 from distill.data.kitti.listing import EIGEN, SELECTION, usual_kitti_split
 from distill.data.nyu.halves import find_nyu, usual_nyu_split
+from distill.data.zeroshot.published import PUBLISHED, find_published, has_half
 from distill.errors import UserError
 
 Truth = Literal["annotated", "velodyne", "raw", "filled"]
-TRUTHS: dict[str, tuple[str, ...]] = {"kitti": ("annotated", "velodyne"), "nyu": ("raw", "filled"), "folder": ()}
+TRUTHS: dict[str, tuple[str, ...]] = {
+    "kitti": ("annotated", "velodyne"),
+    "nyu": ("raw", "filled"),
+    "folder": (),
+    **dict.fromkeys(PUBLISHED, ()),
+}
 DATA_SETS = (*TRUTHS, "scenes")
 # The words for depth as protocols mean it, and what it is instead where less or more of its pixels are measured: in a
 # single scan 4 % are, in annotated depth 14 to 21 %; a Kinect leaves a fifth of the colour frame empty.
@@ -29,7 +35,7 @@ NAMED_LISTS = {"kitti": (*EIGEN, *SELECTION), "nyu": ("train", "test"), "folder"
 class Source:
     """A data set on disk."""
 
-    name: str  # "kitti", "nyu" or "folder"
+    name: str  # "kitti", "nyu", "folder", or one of `PUBLISHED`
     root: Path
     truth: Truth | None = None  # which depth, where there are several: `TRUTHS`
     max_depth: float | None = None  # cap of a folder's ground truth in metres
@@ -49,7 +55,7 @@ class Source:
         if split is not None and split.is_file():
             named = split
         elif split is not None:
-            named = str(split) if str(split) in NAMED_LISTS[self.name] else self.root / split
+            named = str(split) if str(split) in NAMED_LISTS.get(self.name, ()) else self.root / split
         other: Part = "test" if part == "train" else "train"
         whole = self.root, None, ""  # a folder that nobody divided: to train on, and to evaluate on
         if named is None and self.usual(part) is None and self.usual(other) not in (None, whole):
@@ -63,6 +69,9 @@ class Source:
             return self.unscaled(find_kitti(self.root, listed or f"eigen_{part}", self.truth))  # type: ignore[arg-type]
         if self.name == "nyu":
             return self.unscaled(find_nyu(self.root, listed or part, self.truth))  # type: ignore[arg-type]
+        if self.name in PUBLISHED:
+            path = Path(named) if named else None
+            return self.unscaled(find_published(self.root, self.name, part, path))
         root, pairs, half = listed if isinstance(listed, tuple) else (self.root, Path(named) if named else None, "")
         return find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera, half)
 
@@ -79,6 +88,8 @@ class Source:
         """What a half is read from where no list is named; None where there is no such half."""
         if not self.root.is_dir():
             return None
+        if self.name in PUBLISHED:
+            return part if has_half(self.root, self.name, part) else None
         if self.name == "folder":
             return usual_folder_split(self.root, part)
         return usual_kitti_split(self.root, part) if self.name == "kitti" else usual_nyu_split(self.root, part)

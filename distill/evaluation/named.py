@@ -18,6 +18,8 @@ _SELECTION = (
 )
 _KINECT = "Kinect depth as measured, with holes, metres = PNG / 1000, Eigen test split"
 
+_MASKS, _ON = "where its masks allow", "inclusive"
+
 ALL = (
     Protocol("kitti_eigen_garg_full", "kitti", _LIDAR, 80, crop="garg"),
     Protocol("kitti_eigen_garg_kb", "kitti", _LIDAR, 80, crop="garg", frame="kb"),
@@ -28,5 +30,15 @@ ALL = (
     Protocol("scenes_road", "scenes", "rendered, exact", 80),
     Protocol("scenes_room", "scenes", "rendered, exact", 10),
     Protocol("folder", "folder", "as given", 80),
+    Protocol("ibims1", "ibims1", f"laser scans, metres = PNG x 50 / 65535, {_MASKS}", 50),
+    Protocol("diode_indoor", "diode_indoor", f"laser scans, validation, {_MASKS}", 350, min_depth=0.6, limits=_ON),
+    Protocol("diode_outdoor", "diode_outdoor", f"laser scans, validation, {_MASKS}", 350, min_depth=0.6, limits=_ON),
+    Protocol("eth3d", "eth3d", "laser scans of the distorted pictures", 1000, min_depth=1e-5),
+    Protocol("scannet", "scannet", "structured light, metres = PNG / 1000", 10),
+    Protocol("sunrgbd", "sunrgbd", "four sensors, millimetres turned by three bits", 8, limits=_ON),
+    Protocol("tum", "tum", "Kinect, metres = PNG / 5000, partners within 0.02 s", 10, min_depth=0.01, limits=_ON),
+    Protocol("vkitti2", "vkitti2", "rendered, metres = PNG / 100, Scene01", 80, min_depth=1e-5),
+    Protocol("hypersim", "hypersim", "rendered, along the optical axis", 65, min_depth=1e-5),
+    Protocol("ddad", "ddad", "lidar", 120),
 )
 PROTOCOLS = Protocols({protocol.name: protocol for form in ALL for protocol in (form, form.affine())})

@@ -77,6 +77,16 @@ def test_a_protocol_holds_what_its_name_says():
         "scenes_road": 80,
         "scenes_room": 10,
         "folder": 80,
+        "ibims1": 50,
+        "diode_indoor": 350,
+        "diode_outdoor": 350,
+        "eth3d": 1000,
+        "scannet": 10,
+        "sunrgbd": 8,
+        "tum": 10,
+        "vkitti2": 80,
+        "hypersim": 65,
+        "ddad": 120,
     }
     assert {name + end for name in caps for end in ("", "_affine")} == {*PROTOCOLS}
     assert all(name == protocol.name and protocol.tta == "none" for name, protocol in PROTOCOLS.items())

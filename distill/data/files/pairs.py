@@ -99,6 +99,7 @@ class Contents:
     list_name: str = UNKNOWN  # what the list is known as
     missing: tuple[str, ...] = ()  # files that lines name and that are not there
     images_only: bool = False  # no ground truth is expected: the images are for a teacher's depth
+    numbered: bool = True  # an image and its depth have one number, where their names have any
     left_out: tuple[str, ...] = ()  # what of the files on disk is no part of it, in words
 
     @property
@@ -134,7 +135,7 @@ class Contents:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What should be known of it: what is left out or no measurement, and which pairs may be of two frames."""
-        odd = [pair for pair in self.usable if of_two_frames(pair, self.root)]
+        odd = [pair for pair in self.usable if self.numbered and of_two_frames(pair, self.root)]
         some = f"{odd[0].image} with {odd[0].depth}" if odd else ""
         such = f"{len(odd)} of {len(self.usable)} lines join an image and depth of different numbers, such as {some}"
         masked = sum(pair.mask is not None for pair in self.usable)

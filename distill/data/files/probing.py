@@ -30,6 +30,7 @@ from distill.data.files.reading import (
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
+BARE_FLOATS = "ground_truth_depth"  # a folder of ETH3D's, whose numbers without a header are called .JPG
 ENDS = 4096  # bytes looked at on either side
 THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
 
@@ -96,7 +97,7 @@ def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
         return _facts_of(map_array(path))
     if head.startswith((png.START, JPEG_START)):
         return _look_at_headers(path, head, tail)
-    if Path(path).suffix.lower() not in IMAGE_SUFFIXES | DEPTH_SUFFIXES:
+    if Path(path).suffix.lower() not in IMAGE_SUFFIXES | DEPTH_SUFFIXES or BARE_FLOATS in Path(path).parts:
         return Facts()
     return _facts_of(decode(read_file(path), path, png.GREY16))  # TIFF and the others say nothing of their ends
 

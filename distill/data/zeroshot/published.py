@@ -1,0 +1,282 @@
+"""Where the images and depth maps of each of these data sets lie: one table, and what it says of a folder on disk."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.data.files.disk import check_root, names_in, walk, wrong_layout
+from distill.data.files.known_lists import UNKNOWN
+from distill.data.files.list_files import Part, read_split
+from distill.data.files.pairs import Contents, Pair, name_under
+from distill.data.zeroshot import decoding
+from distill.data.zeroshot.decoding import Decode, PublishedReader, mask_paths, picture
+from distill.errors import UserError
+
+LATEST = 0.02  # seconds between an image and its depth in TUM's sequences
+VARIANTS = ("clone", "fog", "morning", "overcast", "rain", "sunset")  # of Virtual KITTI 2, that evaluators take
+HYPERSIM_SPLIT = "metadata_images_split_scene_v1.csv"
+BASE = r"(?P<base>(?:.*/)?)"
+
+
+Half = Callable[[re.Match[str], dict[str, str]], str]  # of a depth map's path, with what the root says of its frames
+
+
+def _always_test(match: re.Match[str], split: dict[str, str]) -> str:
+    return "test"
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A data set as it is downloaded.
+
+    Attributes:
+        title: What it is called.
+        sign: What a root holds somewhere, in words.
+        depth: Pattern of the paths of depth maps below the root. Its groups make the image's path.
+        images: Where the image of a depth map may lie.
+        decode: Reads a depth map.
+        cap: Metres beyond which its depth does not count.
+        masks: As of `PublishedReader`.
+        count: Images of the whole test half, where it is a fixed one.
+        half: "train", "test", or another word for what belongs to neither.
+        fits: Pictures may be larger than their depth maps.
+    """
+
+    title: str
+    sign: str
+    depth: str
+    images: tuple[str, ...]
+    decode: Decode
+    cap: float
+    masks: tuple[tuple[str, str], ...] = ()
+    count: int | None = None
+    half: Half = _always_test
+    fits: bool = False
+
+
+def _diode(kind: str, count: int) -> PublishedSet:
+    return PublishedSet(
+        f"DIODE {kind}",
+        f"val/{kind}/scene_*/scan_*/*_depth.npy",
+        rf"(?P<path>(?:.*/)?{kind}/(?P<scene>scene_\d+)/.+)_depth\.npy",
+        (r"\g<path>.png",),
+        picture(1),
+        350,
+        masks=(("_depth.npy", "_depth_mask.npy"),),
+        count=count,
+        half=lambda match, split: "train" if "train" in match["path"].split("/") else "test",
+    )
+
+
+PUBLISHED: dict[str, PublishedSet] = {
+    "ibims1": PublishedSet(
+        "iBims-1",
+        "ibims1_core_raw/{rgb,depth,mask_invalid,mask_transp}/*.png",
+        BASE + r"depth/(?P<name>[^/]+)\.png",
+        (r"\g<base>rgb/\g<name>.png",),
+        picture(65535 / 50),
+        50,
+        masks=(("/depth/", "/mask_invalid/"), ("/depth/", "/mask_transp/")),
+        count=100,
+    ),
+    "diode_indoor": _diode("indoors", 325),
+    "diode_outdoor": _diode("outdoor", 446),
+    "eth3d": PublishedSet(
+        "ETH3D",
+        "*/ground_truth_depth/dslr_images/*.JPG",
+        BASE + r"(?P<scene>[^/]+)/ground_truth_depth/dslr_images/(?P<name>[^/]+\.JPG)",
+        (r"\g<base>\g<scene>/images/dslr_images/\g<name>", r"rgb/\g<scene>/images/dslr_images/\g<name>"),
+        decoding.eth3d,
+        1000,
+        count=454,
+    ),
+    "scannet": PublishedSet(
+        "ScanNet",
+        "scene*/{color,depth}/*",
+        BASE + r"(?P<scene>scene\d{4}_\d\d)/depth/(?P<name>\d+)\.png",
+        (r"\g<base>\g<scene>/color/\g<name>.jpg",),
+        picture(1000),
+        10,
+        fits=True,
+    ),
+    "sunrgbd": PublishedSet(
+        "SUN RGB-D",
+        "rgb/img-*.jpg and depth/*.png",
+        BASE + r"depth/(?P<name>\d+)\.png",
+        (r"\g<base>rgb/img-\g<name>.jpg",),
+        decoding.sun_rgbd,
+        8,
+        count=5050,
+    ),
+    "tum": PublishedSet(
+        "TUM RGB-D",
+        "*/rgb.txt and */depth.txt",
+        BASE + r"depth/(?P<name>[\d.]+)\.png",
+        (),
+        picture(5000),
+        10,
+    ),
+    "vkitti2": PublishedSet(
+        "Virtual KITTI 2",
+        "Scene*/*/frames/{rgb,depth}/Camera_*/*",
+        BASE + r"(?P<scene>Scene\d\d)/(?P<variant>[^/]+)/frames/depth/(?P<camera>Camera_\d)/depth_(?P<name>\d+)\.png",
+        tuple(
+            base + r"\g<scene>/\g<variant>/frames/rgb/\g<camera>/rgb_\g<name>.jpg"
+            for base in (r"\g<base>", "vkitti_2.0.3_rgb/")
+        ),
+        picture(100),
+        80,
+        count=len(VARIANTS) * 894,
+        half=lambda match, split: (
+            "train" if match["scene"] != "Scene01" else "test" if match["variant"] in VARIANTS else "turned cameras"
+        ),
+    ),
+    "hypersim": PublishedSet(
+        "Hypersim",
+        "ai_*/images/scene_cam_*_geometry_hdf5/frame.*.depth_meters.hdf5",
+        BASE + r"(?P<scene>ai_\d+_\d+)/images/scene_(?P<camera>cam_\d+)_geometry_hdf5/"
+        r"frame\.(?P<name>\d+)\.depth_meters\.hdf5",
+        (r"\g<base>\g<scene>/images/scene_\g<camera>_final_preview/frame.\g<name>.tonemap.jpg",),
+        decoding.hypersim,
+        65,
+        count=7682,
+        half=lambda match, split: split.get(f"{match['scene']} {match['camera']} {int(match['name'])}", "test"),
+    ),
+    "ddad": PublishedSet(
+        "DDAD",
+        "*_rgb.png beside *_depth.npy",
+        r"(?P<path>.+)_depth\.npy",
+        (r"\g<path>_rgb.png",),
+        picture(1),
+        120,
+        count=3950,
+    ),
+}
+
+
+def has_half(root: Path, name: str, part: Part) -> bool:
+    """Whether any depth map of a half of a data set lies here."""
+    split = read_partition(root) if name == "hypersim" else {}
+    return root.is_dir() and any(
+        PUBLISHED[name].half(match, split) == part for match in depth_maps(PUBLISHED[name], root, walk(root, {}))
+    )
+
+
+def depth_maps(layout: PublishedSet, root: Path, paths: Iterable[Path]) -> Iterator[re.Match[str]]:
+    """The depth maps among some files of a root."""
+    pattern, start = re.compile(layout.depth), len(root.as_posix().rstrip("/")) + 1
+    for path in paths:
+        if match := pattern.fullmatch(path.as_posix()[start:]):
+            yield match
+
+
+def find_published(root: Path, name: str, part: Part, listed: Path | None = None) -> Contents:
+    """What a half of a data set holds on this disk, or what a list names of its images.
+
+    Raises:
+        UserError: If nothing of the data set is there.
+    """
+    layout = PUBLISHED[name]
+    check_root(root, f"the {layout.title} folder that holds {layout.sign}")
+    paths = names_in(root)
+    files = {name_under(root, str(path)) for path in paths}
+    split = read_partition(root) if name == "hypersim" else {}
+    partners = tum_partners(root, files) if name == "tum" else None
+    pairs: list[Pair] = []
+    missing: list[str] = []
+    others: Counter[str] = Counter()
+    for match in depth_maps(layout, root, paths):
+        depth, half = match.string, layout.half(match, split)
+        images = [match.expand(image) for image in layout.images] if partners is None else [partners.get(depth, "")]
+        image = next((path for path in images if path in files), None)
+        if not any(images):
+            others["depth maps without an image within 0.02 s"] += 1
+        elif half != part and listed is None:
+            others[f"frames of the half {half}"] += half not in ("train", "test")
+        elif lost := [path for path in (image or images[0], *mask_paths(depth, layout.masks)) if path not in files]:
+            missing.append(lost[0])
+        else:
+            assert image is not None
+            scene = match["scene"] if "scene" in match.groupdict() else ""
+            pairs.append(Pair(image, str(root / image), str(root / depth), scene=scene))
+    if not pairs and not missing:
+        raise wrong_layout(root, layout.title, (layout.sign,))
+    if listed is not None:
+        pairs, missing = by_list(pairs, listed)
+    whole = layout.count if part == "test" and listed is None else None
+    if whole not in (None, len(pairs)):
+        others[f"of the {whole} images of {layout.title} are here"] = len(pairs)
+    return Contents(
+        root=root,
+        source=str(listed) if listed else f"every {part} frame of {layout.title}",
+        layout=layout.sign,
+        truth="depth maps",
+        max_depth=layout.cap,
+        pairs=tuple(pairs),
+        read=PublishedReader(layout.decode, layout.masks, layout.fits),
+        list_name=f"{layout.title}, {whole}" if whole == len(pairs) else UNKNOWN,
+        missing=tuple(missing),
+        numbered=partners is None,
+        left_out=tuple(f"{count} {what}" for what, count in others.items() if count),
+    )
+
+
+def by_list(pairs: list[Pair], listed: Path) -> tuple[list[Pair], list[str]]:
+    """The pairs that a list names, in its order, and what it names that is not there."""
+    known = {pair.name: pair for pair in pairs}
+    names = [line.image for line in read_split(listed)]
+    return [known[name] for name in names if name in known], [name for name in names if name not in known]
+
+
+def read_partition(root: Path) -> dict[str, str]:
+    """The half of each of Hypersim's frames, `scene camera number`, by its own list; nothing without it."""
+    path = root / HYPERSIM_SPLIT
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            rows = [
+                (row["scene_name"], row["camera_name"], int(row["frame_id"]), row["split_partition_name"])
+                for row in csv.DictReader(file)
+                if row["split_partition_name"]
+            ]
+        except (KeyError, ValueError, TypeError):
+            raise UserError(f"{path} is not Hypersim's list of its frames: get it again, or remove it") from None
+    return {f"{scene} {camera} {frame}": half for scene, camera, frame, half in rows}
+
+
+def tum_partners(root: Path, files: set[str]) -> dict[str, str]:
+    """The image of each depth map of TUM's sequences: the nearest in time, each but once, at most `LATEST` away."""
+    partners: dict[str, str] = {}
+    for listed in sorted(path for path in files if path.rpartition("/")[2] == "rgb.txt"):
+        folder = listed.removesuffix("rgb.txt")
+        images, depths = (_stamps(root / folder / name) for name in ("rgb.txt", "depth.txt"))
+        times = np.array(sorted(depths))
+        near = [
+            (abs(time - other), time, other)
+            for time in images
+            for other in times[np.searchsorted(times, time - LATEST) : np.searchsorted(times, time + LATEST)]
+        ]
+        free = [set(images), set(depths)]
+        for _, time, other in sorted(near):
+            if time in free[0] and other in free[1]:
+                free[0].remove(time)
+                free[1].remove(other)
+                partners[folder + depths[other]] = folder + images[time]
+    return partners
+
+
+def _stamps(path: Path) -> dict[float, str]:
+    """The files of a list of TUM's by their time in seconds."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        return {float(line[0]): line[1] for line in lines if line and not line[0].startswith("#")}
+    except (OSError, ValueError, IndexError):
+        raise UserError(f"{path} is not a list of a TUM sequence, expected lines of 'seconds file'") from None

@@ -1,0 +1,137 @@
+"""The layouts of published zero-shot sets, written in miniature: what is read of them, and what is refused."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.cli import main
+from distill.commands.arguments import DATA_SETS as NAMES
+from distill.data import DATA_SETS, DecodeError, PairDataset, Source
+from distill.data.zeroshot.published import PUBLISHED
+from distill.errors import UserError
+from distill.evaluation import PROTOCOLS
+
+spec = importlib.util.spec_from_file_location(
+    "layouts", Path(__file__).parents[1] / "reference" / "zeroshot_layouts.py"
+)
+layouts = importlib.util.module_from_spec(spec)
+sys.modules["layouts"] = layouts
+spec.loader.exec_module(layouts)
+
+WRITERS = {"ibims1": "ibims", "diode_indoor": "diode", "diode_outdoor": "diode"}  # where the names differ
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a miniature set by the name of its protocol; its folder and what a reader must return."""
+
+    def write(name):
+        return tmp_path, layouts.WRITERS[WRITERS.get(name, name)](tmp_path)
+
+    return write
+
+
+def find(root, name, part="test", **options):
+    return Source(name, root).find(part, **options)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_layout_gives_its_metres_where_they_count(name, written):
+    root, samples = written(name)
+    by_depth, dataset = {str(sample.depth): sample for sample in samples}, PairDataset(find(root, name))
+    assert len(dataset) == len(samples) // (2 if name.startswith("diode") else 1)
+    for pair, read in zip(dataset.pairs, dataset, strict=True):
+        sample = by_depth[pair.depth]
+        assert Path(pair.image) == sample.rgb
+        assert read.image.shape == (*read.depth.shape, 3)
+        np.testing.assert_allclose(read.depth, np.where(sample.valid, sample.metres, 0), rtol=3e-7)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_set_has_a_protocol_of_its_name_and_a_layout_that_is_told_apart(name, written, tmp_path):
+    assert PROTOCOLS[name].dataset == PROTOCOLS[f"{name}_affine"].dataset == name
+    assert PROTOCOLS[name].max_depth == PUBLISHED[name].cap
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(UserError, match=f"{PUBLISHED[name].title} layout: it holds readme.txt"):
+        find(tmp_path, name)
+    assert not Source(name, tmp_path).has_half("test")
+
+
+def test_how_much_of_the_whole_set_is_there_is_said(written):
+    root, _ = written("ibims1")
+    assert "2 of the 100 images of iBims-1 are here" in find(root, "ibims1").remarks
+    whole = layouts.WRITERS["tum"](root / "tum")
+    assert any("1 depth maps without an image" in remark for remark in find(root / "tum", "tum").remarks)
+    assert len(whole) == 2
+    assert not any("different numbers" in remark for remark in find(root / "tum", "tum").remarks)
+
+
+def test_the_command_line_knows_every_set():
+    assert set(NAMES) == set(DATA_SETS)
+
+
+@pytest.mark.parametrize(("name", "what"), [("ibims1", "mask_transp"), ("diode_indoor", "_depth_mask")])
+def test_a_set_whose_masks_are_missing_is_refused(name, what, written):
+    root, _ = written(name)
+    for path in root.rglob("*"):
+        if path.is_file() and what in path.as_posix():
+            path.unlink()
+    with pytest.raises(UserError, match=rf"do not exist: .*{what}"):
+        PairDataset(find(root, name))
+
+
+def test_undistorted_pictures_of_eth3d_are_refused(written):
+    root, samples = written("eth3d")
+    layouts.picture(np.random.default_rng(0), samples[0].rgb, np.ones((90, 130)))
+    with pytest.raises(DecodeError, match=r"is 90x130 .* distorted pictures"):
+        PairDataset(find(root, "eth3d"))[0]
+
+
+def test_training_halves_are_other_scenes_or_folders(written):
+    root, _ = written("vkitti2")
+    (root / "Scene01").rename(root / "Scene02")
+    assert len(find(root, "vkitti2", "train").usable) == 2
+    assert not Source("vkitti2", root).has_half("test")
+    root, _ = written("diode_indoor")
+    (root / "val").rename(root / "train")
+    assert Source("diode_indoor", root).has_half("train")
+
+
+def test_hypersims_own_list_divides_it(written):
+    root, _ = written("hypersim")
+    rows = [
+        "scene_name,camera_name,frame_id,split_partition_name",
+        "ai_001_001,cam_00,0,test",
+        "ai_001_002,cam_00,7,val",
+    ]
+    (root / "metadata_images_split_scene_v1.csv").write_text("\n".join(rows))
+    contents = find(root, "hypersim")
+    assert [pair.scene for pair in contents.usable] == ["ai_001_001"]
+    assert "1 frames of the half val" in contents.left_out
+
+
+def test_a_list_chooses_images_and_names_what_is_missing(written, tmp_path):
+    root, _ = written("scannet")
+    listed = tmp_path / "list.txt"
+    listed.write_text("scene0709_01/color/000120.jpg\n")
+    assert [pair.name for pair in find(root, "scannet", split=listed).usable] == ["scene0709_01/color/000120.jpg"]
+    listed.write_text("scene0000_00/color/000000.jpg\n")
+    with pytest.raises(UserError, match="scene0000_00"):
+        PairDataset(find(root, "scannet", split=listed))
+
+
+def test_a_set_is_checked_and_scored_by_name(written, tmp_path, capsys):
+    root, samples = written("vkitti2")
+    out = tmp_path / "predictions"
+    for sample in samples:
+        path = out / sample.rgb.relative_to(root).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.nan_to_num(sample.metres))
+    assert main(["data", "check", "--data", "vkitti2", "--root", str(root)]) == 0
+    assert (
+        main(["evaluate", str(out), "--data", "vkitti2", "--root", str(root), "--json", str(tmp_path / "r.json")]) == 0
+    )
+    assert '"abs_rel": 0.0' in (tmp_path / "r.json").read_text()
