@@ -20,6 +20,7 @@ from distill.engine.state import TrainState
 from distill.errors import DONE, UserError
 from distill.files import write_json
 from distill.pages.run_page import report_inheritance, show_header, show_outcome, summarise
+from distill.pages.worth import show_teacher
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +82,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
             folder.begin(config)
             report_inheritance(output, run.method.student)
             show_header(run)
+            show_teacher(run)
         loader = Loader(data.train, run.batches, config.data.workers, pin_memory=accelerator.device.type == "cuda")
         saved = train(run.parts, loader, run.settings, run.state)
         if accelerator.is_main_process:

@@ -19,6 +19,7 @@ from distill.inference.network import Model
 from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
 from distill.pages.model_results import ModelResult, evaluate_model, where_errors_are
+from distill.pages.worth import verdict
 from distill.report.curves import read_metrics, run_charts
 from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
 from distill.report.tables import short_text
@@ -120,7 +121,7 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
 
 def notes_on(results: Sequence[ModelResult]) -> list[str]:
     """What a reader of the page should know of its figures."""
-    notes = []
+    notes = [note] if (note := verdict(results)) else []
     if any(one.role == "ghost" for one in results):
         notes.append("Ghost: the teacher's features through FAM, LAM and the student's decoder, all of the last step.")
         notes.append("Pictures show the best student; ghost and importance are those of the last step.")
@@ -136,6 +137,8 @@ def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
     """Teacher and student in a line each; which step was kept, and why."""
     for one in results:
         inform(f"{one.name}: {short_text(one.results.metrics)} by {one.results.protocol.name}")
+    if note := verdict(results):
+        warn(note)
     state = run.state
     if results and state.best_step:
         kept = f"step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
