@@ -47,6 +47,16 @@ def licence_of(metadata: Mapping[str, object]) -> tuple[str, str]:
     return licence, f"{reason}; the teacher's weights are under {teacher}" if teacher else reason
 
 
+def teacher_line(metadata: Mapping[str, object]) -> str:
+    """Whose depth a student learnt from, and whether it was read as labels on disk."""
+    name, fingerprint = plain(metadata.get("teacher")), plain(metadata.get("teacher_fingerprint"))
+    revision = plain(metadata.get("teacher_revision"))
+    at = f", revision {revision}" if revision else ""
+    if not metadata.get("teacher_labels"):
+        return name and f"`{Path(name).name}`{at}"
+    return f"`{name}`{at}, by its labels on disk (fingerprint {fingerprint[:12]})"
+
+
 def plain(text: object) -> str:
     """A name as a word of Markdown: what could end a table's cell or begin a tag, a link or code becomes "?"."""
     return "" if text is None else re.sub(r"[^\w .,:;/@+=()-]", "?", str(text))
@@ -113,12 +123,11 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
     near, far = options.get("min_depth"), options.get("max_depth")
     if calibration is not None:
         near, far = calibration.min_depth, calibration.max_depth
-    size, revision = metadata.get("input_size"), plain(metadata.get("teacher_revision"))
-    revision = revision and f", revision {revision}"
+    size = metadata.get("input_size")
     facts = {
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}{decoder}",
         "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
-        "teacher": metadata.get("teacher") and f"`{plain(Path(metadata['teacher']).name)}`{revision}",
+        "teacher": teacher_line(metadata),
         "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from distill.assembly.preflight import preflight
+from distill.assembly.teaching import check_labels, reads_labels
 from distill.config import Config, DataConfig
 from distill.console import progress_bar
 from distill.data import (
@@ -77,7 +78,8 @@ def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path |
 def source(data: DataConfig) -> Source:
     """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
-    return Source(data.name, data.root, cast(Truth | None, data.truth), data.max_depth, data.depth_scale, data.camera)
+    truth = cast(Truth | None, data.truth)
+    return Source(data.name, data.root, truth, data.max_depth, data.depth_scale, data.camera, data.labels)
 
 
 @lru_cache(maxsize=4)
@@ -145,6 +147,7 @@ def build_data(config: Config) -> RunData:
     """What a run is trained and evaluated on, checked, and the protocol it is evaluated by."""
     data = config.data
     training, test = build_training(config), open_test(config)
+    check_labels(config, [training.dataset, *([training.photographs] if training.photographs else [])])
     max_depth = data.max_depth or (training.dataset if test is None else test).max_depth
     protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)
@@ -180,7 +183,7 @@ def photographs_alone(config: Config) -> Contents | None:
     data = config.data
     if data.unlabelled is not None and data.unlabelled.share == 1:
         return find_photographs(data.unlabelled.root)
-    if data.name != "folder" or config.method.name == "supervised":
+    if data.name != "folder" or (config.method.name == "supervised" and not reads_labels(config)):
         return None
     contents = source(data).find("train", data.split.train)
     return contents if contents.images_only else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from distill.assembly.teaching import reads_labels
 from distill.config import Config
 from distill.errors import UserError
 from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, refuse_classes, user_error
@@ -36,7 +37,7 @@ def check_models(config: Config) -> None:
 def check_teacher(config: Config) -> None:
     """Look at the teacher's name and file before anything is built."""
     wanted = config.teacher
-    if not METHODS[config.method.name].needs_teacher:
+    if not METHODS[config.method.name].needs_teacher or reads_labels(config):
         return
     if not wanted.name:
         raise UserError(
@@ -59,13 +60,13 @@ def check_teacher(config: Config) -> None:
 
 
 def build_teacher(config: Config) -> FrozenTeacher | None:
-    """The frozen teacher, None where the method has no use for one.
+    """The frozen teacher, None where the method has no use for one, or labels take its place.
 
     Raises:
         UserError: If its weights cannot be read or are another network's.
     """
     wanted = config.teacher
-    if not METHODS[config.method.name].needs_teacher:
+    if not METHODS[config.method.name].needs_teacher or reads_labels(config):
         return None
     if is_folder(wanted.name):
         try:
@@ -116,8 +117,10 @@ def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | N
         }
     if name == "disdepth":
         options |= {"lam": wanted.lam, "window": wanted.window, "ghost": build_ghost(config, student)}
+    if name in ("output", "fill"):
+        options = {"trim": wanted.trim}
     if name == "output":
-        options = {"weight": wanted.output_weight}
+        options["weight"] = wanted.output_weight
     return METHODS[name](student, loss, **options)
 
 

@@ -14,6 +14,7 @@ from timm.layers import convert_sync_batchnorm
 from distill.assembly.datasets import RunData
 from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.preflight import check_norms
+from distill.assembly.teaching import TeacherFacts, teacher_facts
 from distill.assembly.validation import Validation
 from distill.config import Config
 from distill.console import inform, warn
@@ -40,13 +41,15 @@ from teachers.model import is_relative
 class Run:
     """Everything that a run consists of. `method` is the bare module, `parts` holds the prepared one.
 
-    `teacher` is the one that can be evaluated and shown: None where there is none, or the processes share it.
+    `teacher` is the one that can be evaluated and shown: None where there is none, or the processes share it. `facts`
+    are of whoever teaches, also by labels.
     """
 
     config: Config
     folder: RunFolder
     data: RunData
     teacher: FrozenTeacher | None
+    facts: TeacherFacts | None
     method: Method
     accelerator: Accelerator
     validation: Validation
@@ -66,6 +69,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     teacher, method = make_networks(config, data, steps, all_batches.steps_per_epoch, accelerator)
     check_norms(method.student, config.train, data.train)
     learner = make_learner(config, teacher, method, steps, accelerator)
+    facts = teacher_facts(config, teacher, data.train.labels)
     if config.student.align:
         assert isinstance(method.student, DPTStudent)  # `build_student` refuses others
         align(method.student, data.train, accelerator, folder.path)
@@ -76,7 +80,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
         learner.schedule,
         accelerator.scaler,
         state,
-        identity={"teacher": teacher.fingerprint if teacher else None},
+        identity={"teacher": facts.fingerprint if facts else None},
         seen=data.prints,
     )
     if saved is not None:
@@ -87,7 +91,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     # What the main process does alone cannot ask a teacher of which the others hold parts.
     shown_teacher = None if config.teacher.shard else teacher
     tracker = Tracker(folder.path, state.step, accelerator.is_main_process)
-    validation = Validation(accelerator, config, folder, data, shown_teacher, method, tracker, state)
+    validation = Validation(accelerator, config, folder, data, shown_teacher, facts, method, tracker, state)
     parts = Parts(
         learner,
         save=Saving(accelerator, config, folder, checkpoints, resumable),
@@ -98,7 +102,9 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     )
     settings = loop_settings(config, steps, all_batches, data)
     batches = make_batches(config, data.train, accelerator, state.step, steps)
-    return Run(config, folder, data, shown_teacher, method, accelerator, validation, parts, settings, state, batches)
+    return Run(
+        config, folder, data, shown_teacher, facts, method, accelerator, validation, parts, settings, state, batches
+    )
 
 
 def report_changes(state: TrainState, changed: list[str]) -> bool:
@@ -165,9 +171,11 @@ def make_networks(
     teacher = build_teacher(config)
     set_seed(config.seed)
     student = build_student(config, data.max_depth)
-    contents = data.train.dataset.contents
-    if is_relative(teacher) and contents is not None and contents.images_only:
-        inform(f"{config.teacher.name} is relative and no image has depth: the student will be relative too")
+    labels, contents = data.train.labels, data.train.dataset.contents
+    relative = all(one.output == "relative" for one in labels) if labels else is_relative(teacher)
+    if relative and contents is not None and contents.images_only:
+        name = labels[0].teacher if labels else config.teacher.name
+        inform(f"{name} is relative and no image has depth: the student will be relative too")
         student.output = "relative"
     if config.train.sync_batchnorm and accelerator.device.type != "cuda":
         raise UserError(f"train.sync_batchnorm works on GPUs only, this is {accelerator.device.type}; leave it out")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 
 from distill.assembly.datasets import RunData
+from distill.assembly.teaching import TeacherFacts
 from distill.config import Config
 from distill.console import inform, printable, warn
 from distill.engine.run_folder import RunFolder
@@ -34,6 +35,7 @@ class Validation:
     folder: RunFolder
     data: RunData
     teacher: FrozenTeacher | None
+    facts: TeacherFacts | None
     method: Method
     tracker: Tracker
     state: TrainState
@@ -74,13 +76,14 @@ class Validation:
 
     def write(self, results: Evaluation | None) -> None:
         """Write the student as it is now, with its results."""
-        config = self.config
+        config, facts = self.config, self.facts
         metadata: dict[str, object] = {
             "method": config.method.name,
-            "teacher": config.teacher.name if self.method.needs_teacher else None,
-            "teacher_licence": self.teacher.licence if self.teacher else None,
-            "teacher_revision": (self.teacher.revision or None) if self.teacher else None,
-            "teacher_fingerprint": self.teacher.fingerprint if self.teacher else None,
+            "teacher": facts.name if facts else None,
+            "teacher_licence": facts.licence if facts else None,
+            "teacher_revision": (facts.revision or None) if facts else None,
+            "teacher_fingerprint": facts.fingerprint if facts else None,
+            "teacher_labels": bool(facts and facts.labels),
             "data": config.data.name,
             "step": self.state.step,
             "input_size": config.data.input_size,
@@ -94,7 +97,7 @@ class Validation:
     def show(self, results: Evaluation) -> None:
         """A line on the screen, a picture for TensorBoard."""
         inform(f"step {self.state.step}: {short_text(results.metrics)} on {len(results.images)} images")
-        if self.data.test is None or (self.teacher is None and self.method.needs_teacher):
+        if self.data.test is None or (self.teacher is None and self.facts is not None and not self.facts.labels):
             return
         options = self.data.test, self.data.protocol, self.config.data.size
         for panel in method_panels(self.method, self.teacher, *options, [0]):

@@ -67,7 +67,9 @@ class ScenesConfig(Section):
 class UnlabelledConfig(Section):
     """Photographs without depth, which the teacher alone explains."""
 
-    root: Path = Field(description="Their folder; they may lie at any depth in it and be of any sizes.")
+    root: Path = Field(
+        description="Their folder; they may lie at any depth in it and be of any sizes. Or one of distill label."
+    )
     share: PositiveShare = Field(
         0.5, description="Their share of the training images; 1 leaves the data set's own images out."
     )
@@ -85,6 +87,13 @@ class DataConfig(Section):
         None,
         description="Use the depth of the first so many training images only: the teacher alone teaches the others, "
         "which a method without a teacher leaves out.",
+    )
+    labels: Path | None = Field(
+        None,
+        description="Folder of distill label with a teacher's depth of these images, which is then not asked.",
+    )
+    mixed_labels: bool = Field(
+        False, description="Learn from labels in metres and from relative ones in one run, which is refused otherwise."
     )
     unlabelled: UnlabelledConfig | None = Field(None, description="Photographs to distil on, beside the data set.")
     size: Size | None = Field(
@@ -238,6 +247,11 @@ class MethodConfig(Section):
         False, description="Compare features after standardising each channel, so that their scale does not weigh."
     )
     output_weight: NonNegativeFloat = Field(1.0, description="Weight of the teacher's depth in `output`.")
+    trim: Decay = Field(
+        0.0,
+        description="Share of the teacher's pixels of each image, those that the student contradicts most, which do "
+        "not count in `output` and `fill`; 0.1 is usual.",
+    )
     warmup_epochs: NonNegativeFloat = Field(7.0, description="Epochs (of 25) before feature distillation begins.")
     warmup_steps: NonNegativeInt | None = Field(None, description="The same in steps; wins over warmup_epochs.")
     ghost: Path | None = Field(

@@ -35,7 +35,7 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     height, width = sample.depth.shape
     if (height, width) == size:
         return sample
-    shape, intrinsics = (size[1], size[0]), sample.intrinsics
+    shape, intrinsics, label = (size[1], size[0]), sample.intrinsics, sample.label
     if intrinsics is not None:
         across, down = size[1] / width, size[0] / height
         scaling = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
@@ -47,6 +47,7 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
         depth=cv2.resize(sample.depth, shape, interpolation=cv2.INTER_NEAREST_EXACT),
         valid=cv2.resize(sample.valid.view(np.uint8), shape, interpolation=cv2.INTER_NEAREST_EXACT).view(bool),
         intrinsics=intrinsics,
+        label=None if label is None else cv2.resize(label, shape, interpolation=cv2.INTER_NEAREST_EXACT),
     )
 
 
@@ -74,16 +75,18 @@ class Window:
     mirrored: bool = False
 
     def cut(self, sample: Sample) -> Sample:
-        """The sample seen through this window: image, depth, valid and intrinsics move together."""
+        """The sample seen through this window: image, depth, valid, label and intrinsics move together."""
+        label = sample.label
         return replace(
             sample,
             image=self._warp(sample.image, cv2.INTER_LINEAR),
             depth=self._warp(sample.depth, cv2.INTER_NEAREST),
             valid=self._warp(sample.valid.view(np.uint8), cv2.INTER_NEAREST).view(bool),
             intrinsics=self._move(sample.intrinsics),
+            label=None if label is None else self._warp(label, cv2.INTER_NEAREST, np.nan),
         )
 
-    def _warp(self, array: np.ndarray, interpolation: int) -> np.ndarray:
+    def _warp(self, array: np.ndarray, interpolation: int, empty: float = 0) -> np.ndarray:
         """Rotate, crop and mirror (H, W) or (H, W, 3) in one step that computes the crop's pixels only."""
         if self.angle_deg == 0:
             part = array[self.top : self.top + self.height, self.left : self.left + self.width]
@@ -94,7 +97,7 @@ class Window:
         from_crop = np.array([[step, 0, start], [0, 1, self.top], [0, 0, 1]])
         matrix, size, flags = from_rotated @ from_crop, (self.width, self.height), interpolation | cv2.WARP_INVERSE_MAP
         if array.ndim == 2:
-            return cv2.warpAffine(array, matrix, size, flags=flags, borderValue=0)
+            return cv2.warpAffine(array, matrix, size, flags=flags, borderValue=empty)
         four = cv2.cvtColor(array, cv2.COLOR_RGB2RGBA)  # which OpenCV warps in half of the time of three channels
         return cv2.cvtColor(cv2.warpAffine(four, matrix, size, flags=flags, borderValue=0), cv2.COLOR_RGBA2RGB)
 

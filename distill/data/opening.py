@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill.data.files.list_files import Camera, Part
+from distill.data.files.matching import with_labels
 from distill.data.files.pairs import Contents
 from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, find_folder, usual_folder_split
 from distill.data.kitti.drives import find_kitti
@@ -41,13 +42,21 @@ class Source:
     max_depth: float | None = None  # cap of a folder's ground truth in metres
     depth_scale: float | None = None  # units per metre of a folder's depth maps
     camera: Camera | None = None  # of a folder's images
+    labels: Path | None = None  # what a teacher has written of its training images
 
     def find(self, part: Part, split: Path | None = None) -> Contents:
         """What a half holds, by the list `split` (a path, also relative to the root, or a name) or by what is on disk.
 
+        The training half has its labels.
+
         Raises:
             UserError: If the data are not there or not what they should be.
         """
+        contents = self.find_half(part, split)
+        return contents if self.labels is None or part == "test" else with_labels(contents, self.labels)
+
+    def find_half(self, part: Part, split: Path | None = None) -> Contents:
+        """The same without labels."""
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")

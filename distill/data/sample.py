@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,7 +21,9 @@ class Sample:
     `image` is RGB, (H, W, 3), uint8 as read from disk, or float32 in [0, 1]. `depth` is float32
     (H, W) in metres, 0 where nothing was measured. `valid` is bool (H, W): the pixels that may be learnt from.
     `intrinsics` is the float64 3x3 camera matrix in pixels of `image`, where known. `name` identifies the files.
-    `faults` names the files that could not be read and in whose place this sample stands.
+    `faults` names the files that could not be read and in whose place this sample stands. `label` is what a teacher has
+    written of the image, float32 (H, W), NaN where it said nothing: metres, or where it is `relative`, inverse depth up
+    to scale and shift.
     """
 
     image: np.ndarray
@@ -30,6 +32,8 @@ class Sample:
     name: str
     intrinsics: np.ndarray | None = None
     faults: tuple[str, ...] = ()
+    label: np.ndarray | None = None
+    relative: bool = False
 
 
 class DepthDataset(Protocol):
@@ -76,15 +80,17 @@ class PairDataset(DepthDataset):
         """
         pair = self.pairs[index]
         image, depth = self.contents.read(pair)
-        return Sample(image, depth, valid=depth > 0, name=pair.name, intrinsics=pair.intrinsics)
+        label, kind = self.contents.read_label(pair, image), self.contents.labels
+        relative = kind is not None and kind.output == "relative"
+        return Sample(image, depth, depth > 0, pair.name, pair.intrinsics, label=label, relative=relative)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size as tensors: image (B, 3, H, W), depth and valid (B, 1, H, W).
+    """Samples of one size as tensors: image (B, 3, H, W), depth, valid and label (B, 1, H, W), relative (B,).
 
-    Images of bytes stay bytes on the way from the loader's processes, a quarter of the weight; `to` makes every image
-    float32 in [0, 1].
+    `label` is None where no image has one, `relative` where none is. Images of bytes stay bytes on the way from the
+    loader's processes, a quarter of the weight; `to` makes every image float32 in [0, 1].
     """
 
     image: Tensor
@@ -92,20 +98,28 @@ class Batch:
     valid: Tensor
     names: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    label: Tensor | None = None
+    relative: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device, ready for a network; copied without waiting where memory is pinned."""
-        image, depth, valid = (one.to(device, non_blocking=True) for one in (self.image, self.depth, self.valid))
-        divisor = 255 if image.dtype == torch.uint8 else 1
-        image = image.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(divisor)
-        return replace(self, image=image, depth=depth, valid=valid)
+        batch = self.each(lambda one: one.to(device, non_blocking=True))
+        divisor = 255 if batch.image.dtype == torch.uint8 else 1
+        image = batch.image.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(divisor)
+        return replace(batch, image=image)
 
     def pin_memory(self) -> Batch:
         """Called by PyTorch's loader when it pins batches for a GPU."""
-        return replace(self, **{key: getattr(self, key).pin_memory() for key in ("image", "depth", "valid")})
+        return self.each(Tensor.pin_memory)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed."""
+        label, relative = (None if one is None else change(one) for one in (self.label, self.relative))
+        image, depth, valid = (change(one) for one in (self.image, self.depth, self.valid))
+        return replace(self, image=image, depth=depth, valid=valid, label=label, relative=relative)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -116,15 +130,27 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of equal size into one batch."""
-    # PyTorch's own stacking writes into shared memory at once where this is a process that loads.
-    images, depths, valid = (
-        default_collate([torch.from_numpy(np.ascontiguousarray(one)) for one in maps])
-        for maps in zip(*((s.image, s.depth, s.valid) for s in samples), strict=True)
-    )
+    relative = [sample.relative for sample in samples]
     return Batch(
-        image=images.permute(0, 3, 1, 2),
-        depth=depths[:, None].float(),
-        valid=valid[:, None],
-        names=tuple(s.name for s in samples),
-        faults=tuple(fault for s in samples for fault in s.faults),
+        image=stack([sample.image for sample in samples]).permute(0, 3, 1, 2),
+        depth=stack([sample.depth for sample in samples])[:, None].float(),
+        valid=stack([sample.valid for sample in samples])[:, None],
+        names=tuple(sample.name for sample in samples),
+        faults=tuple(fault for sample in samples for fault in sample.faults),
+        label=stack_labels(samples),
+        relative=torch.tensor(relative) if any(relative) else None,
     )
+
+
+def stack(maps: Sequence[np.ndarray]) -> Tensor:
+    """Arrays of equal size as one tensor, which PyTorch puts into shared memory at once in a process that loads."""
+    stacked: Tensor = default_collate([torch.from_numpy(np.ascontiguousarray(one)) for one in maps])
+    return stacked
+
+
+def stack_labels(samples: Sequence[Sample]) -> Tensor | None:
+    """The labels (B, 1, H, W) of samples, NaN where one has none; None where none has."""
+    if all(sample.label is None for sample in samples):
+        return None
+    nothing = np.full_like(samples[0].depth, np.nan, dtype=np.float32)
+    return stack([nothing if sample.label is None else sample.label for sample in samples])[:, None]

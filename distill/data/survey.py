@@ -60,7 +60,7 @@ class Survey:
 def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | None = None) -> Survey:
     """Look at the ends of every file that a data set consists of, and read `samples` of its pairs."""
     pairs = contents.usable
-    facts = probe_all((path for pair in pairs for path in (pair.image, pair.depth, pair.mask) if path), progress)
+    facts = probe_all((path for pair in pairs for path in pair.files), progress)
     faults = {path: fact.fault for path, fact in facts.items() if fact.fault}
     sizes = {index: size for index, pair in enumerate(pairs) if (size := facts[pair.image].size)}
     wrong = [
@@ -70,23 +70,27 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
     ]
     suspicious: dict[object, tuple[bool, int]] = {}  # of every kind of odd pair one, and whether its sizes agree
     for index, pair in enumerate(pairs):
-        image, depth, mask = (facts[path or pair.image] for path in (pair.image, pair.depth, pair.mask))
+        paths = pair.image, pair.depth, pair.mask, pair.label and pair.label.path
+        image, depth, mask, label = (facts[path or pair.image] for path in paths)
         fits = image.size in (None, depth.size) and mask.size in (None, depth.size)
-        if depth is not image and depth.size and not image.fault and not (fits and depth.like_depth):
-            suspicious.setdefault((image.size, depth, mask.size), (fits, index))
-    maps: list[np.ndarray] = []
+        maps = [one for one in (depth, label) if one is not image and one.size]
+        sound = fits and all(one.like_depth and image.size in (None, one.size) for one in maps)
+        if maps and not image.fault and not sound:
+            suspicious.setdefault((image.size, depth, mask.size, label), (fits, index))
+    depths: list[np.ndarray] = []
     odd = [index for _, index in sorted(suspicious.values())]
     for index in dict.fromkeys((*odd, *evenly(range(len(pairs)), samples))):
-        if faults.keys() & {pairs[index].image, pairs[index].depth, pairs[index].mask}:
+        if faults.keys() & {*pairs[index].files}:
             continue
         try:
             picture, values = contents.read(pairs[index])
+            contents.read_label(pairs[index], picture)
         except (NotDepth, UserError) as error:
             wrong.append(str(error))
         except DecodeError as error:
             faults[error.path] = error.why
         else:
-            maps.append(values)
+            depths.append(values)
             sizes.setdefault(index, picture.shape[:2])
     return Survey(
         files=len(facts),
@@ -96,17 +100,21 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
         examples={size: index for index, size in sorted(sizes.items(), reverse=True)},
         marks={pair.image: mark for pair in pairs if not pair.index and (mark := facts[pair.image].mark)},
         prints=fingerprints(
-            [(pair.name, facts[pair.image].mark, facts[pair.depth or pair.image].mark) for pair in pairs]
+            [(pair.name, facts[pair.image].mark, facts[pair.depth or pair.image].mark) for pair in pairs],
+            [(pair.name, facts[pair.label.path].mark) for pair in pairs if pair.label],
         ),
         wrong=tuple(wrong),
-        depths=measure(maps, contents.max_depth) if samples else None,
+        depths=measure(depths, contents.max_depth) if samples else None,
     )
 
 
-def fingerprints(frames: Sequence[tuple[str, bytes | None, bytes | None]]) -> dict[str, str]:
+def fingerprints(
+    frames: Sequence[tuple[str, bytes | None, bytes | None]], labels: Sequence[tuple[str, bytes | None]] = ()
+) -> dict[str, str]:
     """By which a run that goes on sees what has changed, of frames' names and the marks of their files."""
     names, once = [name for name, *_ in frames], sorted(frames, key=repr)
-    content = {"list": sorted(names), "order": names, "files": once}
+    content: dict[str, object] = {"list": sorted(names), "order": names, "files": once}
+    content |= {"labels": sorted(labels, key=repr)} if labels else {}
     return {what: blake2b(repr(one).encode(), digest_size=8).hexdigest() for what, one in content.items()}
 
 
@@ -226,7 +234,9 @@ def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
 
     A wrong depth scale shows itself here: if every value lies beyond the cap, the refusal names the scale that fits.
     """
-    looked_at, cap = evenly(range(len(dataset)), samples), dataset.max_depth
+    pairs, cap = dataset.contents.usable if dataset.contents else (), dataset.max_depth
+    measured = [index for index, pair in enumerate(pairs) if pair.depth is not None]  # others may have labels
+    looked_at = evenly(measured or range(len(dataset)), samples)
     seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} depth maps looked at)"
     maps, unread = [], []
     for index in looked_at:

@@ -46,6 +46,8 @@ class TrainingSet(Dataset[Sample]):
     ):
         self.dataset, self.augmentation, self.seed, self.prepare = dataset, augmentation, seed, tuple(prepare)
         self.photographs = photographs
+        parts = [dataset, *([photographs] if photographs else [])]
+        self.labels = tuple(one.contents.labels for one in parts if one.contents and one.contents.labels)
 
     def __len__(self) -> int:
         return len(self.dataset) + (len(self.photographs) if self.photographs else 0)
@@ -56,12 +58,13 @@ class TrainingSet(Dataset[Sample]):
         return self.augmentation(self.unvaried(index), np.random.default_rng((self.seed, epoch, index)))
 
     def unvaried(self, index: int) -> Sample:
-        """The whole sample, prepared but not augmented."""
+        """The whole sample, prepared but not augmented; where some have labels, each has one, if only an empty one."""
         index %= len(self)
-        if self.photographs and index >= len(self.dataset):
-            return read(self.photographs, index - len(self.dataset))
-        sample = read(self.dataset, index)
-        for step in self.prepare:
+        photographs = self.photographs if index >= len(self.dataset) else None
+        sample = read(photographs, index - len(self.dataset)) if photographs else read(self.dataset, index)
+        if self.labels and sample.label is None:
+            sample = replace(sample, label=np.full_like(sample.depth, np.nan))
+        for step in self.prepare if photographs is None else ():
             sample = step(sample)
         return sample
 

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from distill.data import Batch
 from distill.engine.processes import largest
 from distill.method import Method
+from distill.method.conversion import column
 from teachers import DepthModel
 from teachers.model import is_relative
 
@@ -91,7 +92,8 @@ def descend(
         last = i == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
-                guide = method.consult(learner.teacher, batch.image, batch.valid, batch.depth)
+                known = batch.image, batch.valid, batch.depth, batch.label, batch.relative
+                guide = method.consult(learner.teacher, *known)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
             loss = (result.pixel_loss if result.ghost_loss is None else result.pixel_loss + result.ghost_loss) * share
             if result.image_loss is not None:
@@ -143,11 +145,20 @@ def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
     if len(micro_batches) == 1 and accelerator.num_processes == 1:
         return [1.0]
     method = learner.method
-    taught = learner.teacher is not None and not is_relative(learner.teacher)
-    masks = [method.limit(batch.depth, batch.valid) for batch in micro_batches]
-    counts = torch.stack([method.counted(mask, taught).double() for mask in masks]).to(accelerator.device)
+    masks = [
+        (method.limit(batch.depth, batch.valid), *taught_pixels(learner.teacher, batch)) for batch in micro_batches
+    ]
+    counts = torch.stack([method.counted(*three).double() for three in masks]).to(accelerator.device)
     total = accelerator.reduce(counts.sum(), reduction="sum")
     return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()
+
+
+def taught_pixels(teacher: DepthModel | None, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Pixels (B, 1, H, W) of which a teacher says its depth in metres, and of which up to scale and shift."""
+    taught = torch.full_like(batch.valid, teacher is not None) if batch.label is None else batch.label.isfinite()
+    relative = teacher is not None and is_relative(teacher)
+    those = torch.full((len(batch), 1, 1, 1), relative) if batch.relative is None else column(batch.relative)
+    return taught & ~those, taught & those
 
 
 # ---------------------------------------------------------------------------------------------------------- BatchNorm

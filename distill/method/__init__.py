@@ -9,9 +9,10 @@ from torch import Tensor
 
 from distill.method.acclimation import FeatureAcclimation, LossAttention
 from distill.method.affine import Alignment, average_alignment, fit_affine
-from distill.method.base import Guide, Method, StepResult, consult, within
+from distill.method.base import Method, StepResult, consult, within
 from distill.method.disdepth import DisDepth, FixedGhost, ghost_decode
 from distill.method.features import FeatureDistillation
+from distill.method.guide import Guide
 from distill.method.health import normalised_entropy, symptoms
 from distill.method.losses import attentive_kd_loss, silog_loss
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised

@@ -7,36 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from distill.method.conversion import beyond_loss, column, convert, shape_loss
+from distill.method.conversion import beyond_loss, shape_loss
+from distill.method.guide import Guide, guide_of_labels, guide_of_relative, known_pixels
 from distill.method.losses import silog_loss
 from teachers.model import DepthModel, is_relative, relative_inverse
 
 DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-class Guide(NamedTuple):
-    """What the teacher gives for a batch: four maps where features are wanted, depth where depth is.
-
-    Attributes:
-        features: Four maps.
-        depth: Metres, (B, 1, H, W).
-        known: Pixels whose `depth` is taught, bool, same shape; None means all.
-        beyond: Pixels that a relative teacher says to be farther than the student's limit, bool, same shape.
-        relative: Inverse depth up to scale and shift, same shape, of a relative teacher.
-        shape_only: Images of which `relative` is all there is, bool (B,).
-    """
-
-    features: list[Tensor] | None = None
-    depth: Tensor | None = None
-    known: Tensor | None = None
-    beyond: Tensor | None = None
-    relative: Tensor | None = None
-    shape_only: Tensor | None = None
 
 
 @dataclass
@@ -68,21 +48,6 @@ def within(depth: Tensor, valid: Tensor, limits: tuple[float, float]) -> Tensor:
     return valid & (depth > limits[0]) & (depth < limits[1])
 
 
-def fill_unlabelled(depth: Tensor, valid: Tensor, guide: Guide) -> tuple[Tensor, Tensor]:
-    """Target and mask of a batch: the measured depth, or the teacher's where an image has none at all."""
-    if guide.depth is None:
-        return depth, valid
-    labelled = valid.flatten(1).any(dim=1).view(-1, 1, 1, 1)
-    filled = ~labelled & known_pixels(guide)
-    return torch.where(labelled, depth, guide.depth.to(depth.dtype)), valid | filled
-
-
-def known_pixels(guide: Guide) -> Tensor:
-    """Pixels whose metres the teacher gives, bool (B, 1, H, W)."""
-    finite = require_depth(guide).isfinite()
-    return finite if guide.known is None else finite & guide.known
-
-
 class Method(nn.Module):
     """What all methods share: a student, its task loss, and the range of truth it learns from.
 
@@ -109,19 +74,35 @@ class Method(nn.Module):
         """The valid pixels, bool (B, 1, H, W), whose depth the student can give."""
         return within(depth, valid, self.limits)
 
-    def counted(self, valid: Tensor, taught: bool) -> Tensor:
-        """Pixels of a batch (B, 1, H, W) that `pixel_loss` is a mean over; an image without truth is `taught` whole."""
-        per_image = valid.flatten(1).sum(dim=1)
-        whole = valid[0].numel() if taught else 0
-        return torch.where(per_image > 0, per_image, whole).sum()
+    def counted(self, valid: Tensor, metres: Tensor, relative: Tensor) -> Tensor:
+        """Pixels of a batch that `pixel_loss` is a mean over: the valid ones, of an image without any the taught ones.
+
+        Args:
+            metres: Pixels whose depth the teacher gives in metres, bool, as `valid` (B, 1, H, W) is.
+            relative: Pixels whose inverse depth it gives up to scale and shift.
+        """
+        per_image, taught = (mask.flatten(1).sum(dim=1) for mask in (valid, metres))
+        return torch.where(per_image > 0, per_image, taught).sum()
 
     @torch.no_grad()
-    def consult(self, teacher: DepthModel | None, image: Tensor, valid: Tensor, truth: Tensor | None = None) -> Guide:
+    def consult(
+        self,
+        teacher: DepthModel | None,
+        image: Tensor,
+        valid: Tensor,
+        truth: Tensor | None = None,
+        label: Tensor | None = None,
+        relative: Tensor | None = None,
+    ) -> Guide:
         """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
 
         Depth is clamped to the student's limits: beyond them the student could not follow, and the log of 0 waits.
         A relative teacher's is brought to metres by the `truth` (B, 1, H, W) of each image, where that is enough.
+        Where a teacher has written its `label` of each image, (B, 1, H, W), nobody is asked; see `guide_of_labels`.
         """
+        truth = torch.zeros_like(valid, dtype=image.dtype) if truth is None else truth
+        if label is not None:
+            return guide_of_labels(label, relative, truth, valid, self.limits)
         if teacher is None:
             return Guide()
         wants_depth = self.needs_depth or not bool(valid.flatten(1).any(dim=1).all())
@@ -134,21 +115,15 @@ class Method(nn.Module):
         depth = teacher.decode(features, size_of(image))
         if not is_relative(teacher):
             return guide._replace(depth=depth.clamp(*self.limits))
-        depth = relative_inverse(teacher, depth)
-        made = convert(depth, torch.zeros_like(depth) if truth is None else truth, valid, self.limits[1])
-        return guide._replace(
-            depth=made.depth.clamp(*self.limits),
-            known=column(made.good) & ~made.beyond,
-            beyond=column(made.good) & made.beyond,
-            relative=depth,
-            shape_only=~made.measured,
-        )
+        made = guide_of_relative(relative_inverse(teacher, depth), truth, valid, self.limits)
+        return made._replace(features=guide.features)
 
     def add_shapes(self, result: StepResult, pred: Tensor, guide: Guide) -> StepResult:
         """Add what a relative teacher says beside metres: pixels too far to tell, shapes of images without truth."""
         if guide.relative is None or guide.beyond is None or guide.shape_only is None:
             return result
-        dropped = ~(guide.shape_only | (guide.beyond | known_pixels(guide)).flatten(1).any(dim=1))
+        taught = guide.shape_only | (guide.beyond | known_pixels(guide)).flatten(1).any(dim=1)
+        dropped = ~taught & guide.relative.isfinite().flatten(1).any(dim=1)
         result.logs["guides_dropped"] = dropped.float().mean()
         terms = beyond_loss(pred, guide.beyond, self.limits[1]) + shape_loss(pred, guide.relative, guide.shape_only)
         result.image_loss = terms if result.image_loss is None else result.image_loss + terms
@@ -175,20 +150,6 @@ class Method(nn.Module):
 def size_of(image: Tensor) -> tuple[int, int]:
     """(H, W) of a batch."""
     return image.shape[-2], image.shape[-1]
-
-
-def require_features(guide: Guide) -> list[Tensor]:
-    """The teacher's four maps, which a method on features cannot do without."""
-    if guide.features is None:
-        raise ValueError("this method compares features and needs the teacher's four maps in its guide")
-    return guide.features
-
-
-def require_depth(guide: Guide) -> Tensor:
-    """The teacher's depth, which a method on outputs cannot do without."""
-    if guide.depth is None:
-        raise ValueError("this method compares depth and needs the teacher's depth in its guide")
-    return guide.depth
 
 
 def consult(teacher: DepthModel | None, method: Method, image: Tensor, valid: Tensor) -> Guide:

@@ -43,13 +43,14 @@ def convert(r: Tensor, depth: Tensor, valid: Tensor, cap: float) -> Converted:
     whose residual exceeds `OUTLIER` medians. A fit is good with s > 0 and `FEWEST` pixels over a ratio of `SPAN`.
 
     Args:
-        r: Inverse depth up to scale and shift, (B, 1, H, W).
+        r: Inverse depth up to scale and shift, (B, 1, H, W); what is not finite is known to be neither near nor far.
         depth: Measured depth in metres, same shape; valid: where it is.
         cap: Metres beyond which no depth is taught.
     """
     r, cap = r.float(), min(cap, CAP)
     inverse = torch.where(valid, depth.float(), 1.0).clamp(min=1e-3).reciprocal()
-    kept = valid & r.isfinite()
+    valid = valid & r.isfinite()
+    kept = valid
     scale, shift = fit_affine(r, inverse, kept)
     for _ in range(ROUNDS):
         residual = (column(scale) * r + column(shift) - inverse).abs()
@@ -82,9 +83,10 @@ def shape_loss(pred: Tensor, r: Tensor, wanted: Tensor) -> Tensor:
 
     Args:
         pred: Depth in metres, (B, 1, H, W).
+        r: Inverse depth up to scale and shift; pixels where it is not finite do not count.
         wanted: Images that count, bool (B,); with none the loss is 0 and has no gradient.
     """
-    everywhere = column(wanted).expand_as(pred)
+    everywhere = column(wanted) & r.isfinite()
     x = torch.where(everywhere, pred, 1.0).float().clamp(min=1e-3).reciprocal()
     gap = standardise(x, everywhere) - standardise(torch.where(everywhere, r.float(), 1.0), everywhere)
     return trimmed_error(gap, everywhere) + gradient_matching(gap, everywhere)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distill.method.acclimation import FeatureAcclimation, LossAttention
-from distill.method.base import DepthLoss, Guide, StepResult, fill_unlabelled, require_features, size_of
+from distill.method.base import DepthLoss, StepResult, size_of
 from distill.method.features import STRIDES, FeatureMethod, Pull
+from distill.method.guide import Guide, fill_unlabelled, require_features
 from distill.method.health import describe_attention, describe_depth, describe_lost, relative_change
 from distill.method.losses import silog_loss
 from teachers.model import DepthModel

@@ -8,15 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.method.base import (
-    DepthLoss,
-    Guide,
-    Method,
-    StepResult,
-    fill_unlabelled,
-    require_features,
-    size_of,
-)
+from distill.method.base import DepthLoss, Method, StepResult, size_of
+from distill.method.guide import Guide, fill_unlabelled, require_features
 from distill.method.health import GradientProbe, describe_depth, describe_lost
 from distill.method.losses import attentive_kd_loss, silog_loss
 from teachers.model import DepthModel

@@ -50,9 +50,8 @@ def show_header(run: Run) -> None:
     height, width = sample.depth.shape
     student = run.method.student
     costs = f"{count_parameters(student) / 1e6:.2f} M parameters, {count_gflops(student, (height, width)):.3g} GFLOPs"
-    teacher = f", teacher {Path(config.teacher.name).name}" if run.method.needs_teacher else ""
-    teacher += f" at revision {run.teacher.revision}" if run.teacher and run.teacher.revision else ""
-    warn_of_licence(run.teacher.licence if run.teacher else "")
+    teacher, licence = (f", {run.facts}", run.facts.licence) if run.facts else ("", "")
+    warn_of_licence(licence)
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"
     begins = f" from step {run.state.step}" if run.state.step else ""
@@ -105,7 +104,8 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
     sections = [results_section([one.row() for one in results], protocol, notes_on(results))]
     if results:
         sections.append(where_errors_are(the_student(results).results, "the student"))
-    if data.test is not None and config.eval.pictures and (run.teacher is not None or not run.method.needs_teacher):
+    shown = run.teacher is not None or run.facts is None or run.facts.labels  # and not divided among processes
+    if data.test is not None and config.eval.pictures and shown:
         options = run.method, run.teacher, data.test, data.protocol, config.data.size
         chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
         sections.append(pictures_section("Pictures", method_panels(*options, chosen, others)))
@@ -115,7 +115,8 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
     sections.append(chart_section("Curves", run_charts(read_metrics(metrics) if metrics.is_file() else [])))
     sections += origin_sections(environment(run.accelerator.device), again, dump_config(config))
     title = f"{config.method.name}: {config.student.backbone} on {config.data.name}"
-    lead = f"{len(data.train)} training images, method {config.method.name}, seed {config.seed}."
+    teacher = f", {run.facts}" if run.facts else ""
+    lead = f"{len(data.train)} training images, method {config.method.name}{teacher}, seed {config.seed}."
     write_page(folder / "report.html", title, lead, sections)
 
 

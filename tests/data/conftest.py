@@ -52,7 +52,7 @@ def make_sample():
 class Numbered:
     """Sample i is called i, has random colours, and is i + 1 metres away. Those in `broken` cannot be read."""
 
-    max_depth = 80.0
+    max_depth, contents = 80.0, None
 
     def __init__(self, count, broken=(), prefix=""):
         self.count, self.broken, self.prefix = count, broken, prefix

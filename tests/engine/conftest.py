@@ -29,13 +29,13 @@ class Affine(nn.Module):
     def limit(self, depth, valid):
         return valid
 
-    def counted(self, valid, taught):
+    def counted(self, valid, metres, relative):
         return valid.sum()
 
     def acclimation(self):
         return []
 
-    def consult(self, teacher, image, valid, truth=None):
+    def consult(self, teacher, image, valid, truth=None, label=None, relative=None):
         return self.guide(image) if callable(self.guide) else self.guide
 
     def forward(self, image, depth, valid, guide, step):

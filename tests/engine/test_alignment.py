@@ -42,7 +42,7 @@ class Red(nn.Module):
 class Images(list):
     """Samples as a data set; an exception among them is raised."""
 
-    max_depth = 80.0
+    max_depth, contents = 80.0, None
 
     def __getitem__(self, index):
         sample = super().__getitem__(index)

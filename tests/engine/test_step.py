@@ -30,7 +30,7 @@ def test_micro_batches_step_as_the_whole_batch_does(make_learner, make_batch, we
 
 def test_the_loss_over_pixels_is_weighted_by_those_that_count(make_learner, make_batch, weights_of):
     first, whole = make_learner(guide=0.0), make_learner(guide=0.0)
-    first.method.counted = lambda valid, taught: valid.sum() == 1  # those of the first image, and of no other
+    first.method.counted = lambda valid, *taught: valid.sum() == 1  # those of the first image, and of no other
     parts = split(make_batch(2), 1)
     run_step(first, parts, 0)
     run_step(whole, parts[:1], 0)

@@ -10,9 +10,10 @@ from torch.testing import assert_close
 from distill.data import Batch
 from distill.engine.step import Learner, run_step
 from distill.method import METHODS, FixedGhost, Guide, silog_loss, symptoms, within
-from distill.method.base import StepResult, fill_unlabelled
+from distill.method.base import StepResult
 from distill.method.disdepth import DisDepth
 from distill.method.features import FeatureDistillation
+from distill.method.guide import fill_unlabelled
 from distill.method.outputs import FillDistillation, OutputDistillation, Supervised
 
 CHANNELS = (5, 7, 9, 11)
@@ -152,8 +153,10 @@ def test_a_method_knows_how_many_pixels_its_loss_counts(name, student):
     valid = torch.ones_like(depth, dtype=torch.bool)
     valid[1], valid[2, 0, 1:] = False, False
     method = new(name, student)
-    counted = [method.counted(method.limit(depth, valid), taught).item() for taught in (True, False)]
-    assert counted == ([3 * 24] * 2 if name == "fill" else [19 + 24 + 6, 19 + 6])
+    limited, everywhere = method.limit(depth, valid), torch.ones_like(valid)
+    given = [(everywhere, ~everywhere), (~everywhere, everywhere), (valid.roll(1, 0), ~everywhere)]
+    counted = [method.counted(limited, *pixels).item() for pixels in given]
+    assert counted == ([3 * 24] * 2 + [24 + 24 + 6] if name == "fill" else [19 + 24 + 6, 19 + 6, 19 + 24 + 6])
 
 
 def mean_square(pred, target, valid):

@@ -14,9 +14,9 @@ calls = []
 consult = Method.consult
 
 
-def faulty(method, teacher, image, valid, truth=None):
+def faulty(method, teacher, image, valid, truth=None, *labels):
     calls.append(valid)
-    guide = consult(method, teacher, image, valid, truth)
+    guide = consult(method, teacher, image, valid, truth, *labels)
     if os.environ["RANK"] == "1" and len(calls) == 3:
         if fault == "raise":
             raise RuntimeError("a fault of process 1")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.files.known_lists import UNKNOWN
+from distill.data.files.labels import Label, StoredLabel
 from distill.data.files.reading import (
     FLOAT_SCALE,
     USUAL_UNITS,
@@ -37,7 +38,7 @@ class Pair:
 
     `depth` is None where there is no ground truth, and `index` the number inside a file that holds many samples.
     Depth does not count where `mask` is 0. `intrinsics` is 3x3, in pixels. `scene` is the drive or room that it shows:
-    training and test share none.
+    training and test share none. `label` is what a teacher wrote of the image.
     """
 
     name: str
@@ -47,6 +48,13 @@ class Pair:
     scene: str = ""
     index: int = 0
     mask: str | None = None
+    label: StoredLabel | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all of them, once each."""
+        paths = self.image, self.depth, self.mask, self.label and self.label.path
+        return tuple(dict.fromkeys(path for path in paths if path))
 
 
 Identity = tuple[object, ...]
@@ -101,6 +109,7 @@ class Contents:
     images_only: bool = False  # no ground truth is expected: the images are for a teacher's depth
     numbered: bool = True  # an image and its depth have one number, where their names have any
     left_out: tuple[str, ...] = ()  # what of the files on disk is no part of it, in words
+    labels: Label | None = None  # one of its labels, which are all by one teacher and of one kind
 
     @property
     def lines(self) -> int:
@@ -109,13 +118,17 @@ class Contents:
 
     @property
     def usable(self) -> tuple[Pair, ...]:
-        """The pairs that a data set consists of: those with ground truth, or all where there is none."""
-        return self.pairs if self.images_only else tuple(pair for pair in self.pairs if pair.depth is not None)
+        """The pairs that a data set consists of: those with ground truth or a label, or all where none is expected."""
+        if self.images_only and self.labels is None:
+            return self.pairs
+        return tuple(pair for pair in self.pairs if pair.depth is not None or pair.label is not None)
 
     @property
     def without_truth(self) -> tuple[str, ...]:
-        """Names of the frames that are left out for want of ground truth."""
-        return () if self.images_only else tuple(pair.name for pair in self.pairs if pair.depth is None)
+        """Names of the frames that are left out for want of ground truth, or of a label."""
+        if self.images_only and self.labels is None:
+            return ()
+        return tuple(pair.name for pair in self.pairs if pair.depth is None and pair.label is None)
 
     @property
     def units(self) -> tuple[float, bool]:
@@ -169,6 +182,14 @@ class Contents:
     def few(self) -> tuple[Pair, ...]:
         """Some pairs, evenly spaced."""
         return self.usable[:: max(len(self.usable) // FEW_MAPS, 1)][:FEW_MAPS]
+
+    def read_label(self, pair: Pair, image: np.ndarray) -> np.ndarray | None:
+        """What a teacher wrote of an image that was read, as of `StoredLabel.read`; None where there is nothing."""
+        if pair.label is None:
+            return None
+        label = pair.label.read()
+        check_size(pair.label.path, label, pair.image, image)
+        return label
 
     def first(self, count: int) -> Contents:
         """The first so many usable pairs."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
+from distill.data.files.matching import find_label_folder, is_label_folder
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe_all
 from distill.data.files.reading import Units
@@ -79,6 +80,8 @@ def find_folder(
             raise UserError(f"{label} of {root} is {value}, expected a positive number")
     byte_scale = depth_scale if depth_scale is not None and depth_scale < 128 else None
     left_out: list[str] = []
+    if split_file is None and is_label_folder(root):
+        return find_label_folder(root, max_depth)
     if split_file is None:
         image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
         if depth_folder is None:
@@ -128,7 +131,12 @@ def masks_beside(depth: str) -> Iterator[str]:
 
 
 def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Contents:
-    """Every photograph in and below a folder, without depth; the depth maps among the pictures are left out."""
+    """Every photograph in and below a folder, without depth; the depth maps among the pictures are left out.
+
+    Of a folder that `distill label` wrote, the images that its labels are of.
+    """
+    if is_label_folder(folder):
+        return find_label_folder(folder, max_depth)
     check_root(folder, "a folder of photographs")
     names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
     facts = probe_all(path for path in names.values() if not path.lower().endswith(JPEG_SUFFIXES))
@@ -179,8 +187,10 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
     """Where a half of a folder lies: its root, the list to take, and the half's folder in that of images.
 
     That is a list of the root, else train/ or test/ (or another of `HALVES`), in the root or in the folder of images,
-    else for training images that lie in no such folder. None where there is none of these.
+    else for training images that lie in no such folder. None where there is none of these. Labels are to train on.
     """
+    if is_label_folder(root):
+        return (root, None, "") if part == "train" else None
     if listed := usual_list(root, *HALVES[part]):
         return root, listed, ""
     if halves := _subfolders(root, HALVES[part]):

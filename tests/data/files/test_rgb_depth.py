@@ -332,7 +332,7 @@ def test_truth_that_cannot_be_read_is_refused(tmp_path, write_image):
 
 def test_truth_counts_only_where_it_is_valid(make_sample):
     class Masked:
-        max_depth = 10.0
+        max_depth, contents = 10.0, None
 
         def __len__(self):
             return 3
