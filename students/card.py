@@ -42,7 +42,9 @@ UNKNOWN = ("other", "it is not known what the weights were learnt from")
 
 def licence_of(metadata: Mapping[str, object]) -> tuple[str, str]:
     """The licence of a student's weights as the Hub calls it, and its reason: the data, and the teacher's licence."""
-    licence, reason = LICENCES.get(str(metadata.get("data")), UNKNOWN)
+    known = [LICENCES.get(name, UNKNOWN) for name in str(metadata.get("data")).split("+")]
+    licence = known[0][0] if len({name for name, _ in known}) == 1 else "other"
+    reason = "; ".join(reason for _, reason in known)
     teacher = plain(metadata.get("teacher_licence"))
     return licence, f"{reason}; the teacher's weights are under {teacher}" if teacher else reason
 
@@ -128,7 +130,7 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
         "network": f"`{name}`{' with LG-Conv' if options.get('lg_conv') else ''}{decoder}",
         "method": METHODS.get(str(metadata.get("method")), plain(metadata.get("method"))),
         "teacher": teacher_line(metadata),
-        "data": DATA.get(str(metadata.get("data")), plain(metadata.get("data"))),
+        "data": " and ".join(DATA.get(name, name) for name in plain(metadata.get("data")).split("+")),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),
         "calibrated": calibration and fit_in_words(calibration, metadata),

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
@@ -79,8 +79,8 @@ def default_in_words(field: FieldInfo) -> str:
 
 
 def inner_section(field: FieldInfo) -> type[Section] | None:
-    """The section that a field holds, also where it may be null."""
-    kinds = (field.annotation, *get_args(field.annotation))
+    """The section that a field holds, also where it may be null; a list of sections has a row of its own."""
+    kinds = (field.annotation, *(() if get_origin(field.annotation) is tuple else get_args(field.annotation)))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 

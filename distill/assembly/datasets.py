@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, cast
 
 from distill.assembly.preflight import preflight
-from distill.assembly.teaching import check_labels, reads_labels
-from distill.config import Config, DataConfig
+from distill.assembly.teaching import check_labels
+from distill.config import Config, DataConfig, SourceConfig
 from distill.console import progress_bar
 from distill.data import (
     Augmentation,
-    Contents,
     DepthDataset,
     InMemory,
     PairDataset,
     PartlyLabelled,
-    Photographs,
     Sample,
     SceneDataset,
     Source,
     Subset,
+    TrainingPart,
     TrainingSet,
     check_truth,
+    cover,
     find_photographs,
     kb_crop,
     kind_of_truth,
@@ -61,7 +61,7 @@ class RunData:
     prints: Mapping[str, str]  # digests of what the two consist of, by what they are of
 
 
-def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path | None = None) -> DepthDataset:
+def open_dataset(data: SourceConfig, part: Literal["train", "test"], split: Path | None = None) -> DepthDataset:
     """One half of a data set. `split` wins over its configured list.
 
     Raises:
@@ -75,7 +75,7 @@ def open_dataset(data: DataConfig, part: Literal["train", "test"], split: Path |
     return PairDataset(source(data).find(part, split or getattr(data.split, part)))
 
 
-def source(data: DataConfig) -> Source:
+def source(data: SourceConfig) -> Source:
     """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
     truth = cast(Truth | None, data.truth)
@@ -91,13 +91,13 @@ def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse:
         return InMemory(dataset, workers, lambda done: update(completed=done))
 
 
-def has_test_half(data: DataConfig) -> bool:
+def has_test_half(data: SourceConfig) -> bool:
     """Whether there is something to validate with: scenes always, otherwise a test list."""
     return data.name == "scenes" or data.split.test is not None or source(data).has_half("test")
 
 
-def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
-    """What is done to every training sample before it is varied: the data set's own crop or cap, and a smaller size."""
+def preparations(data: SourceConfig, size: tuple[int, int] | None) -> list[Callable[[Sample], Sample]]:
+    """What is done to every training sample before it is varied: the data set's own crop or cap, and another size."""
     steps: list[Callable[[Sample], Sample]] = []
     if data.name == "kitti":
         steps.append(kb_crop)
@@ -106,8 +106,8 @@ def preparations(data: DataConfig) -> list[Callable[[Sample], Sample]]:
     if data.name == "folder" or data.name in PUBLISHED:
         cap = PUBLISHED[data.name].cap if data.name in PUBLISHED else DEFAULT_MAX_DEPTH
         steps.append(partial(within, max_depth=data.max_depth or cap))
-    if data.size is not None:
-        steps.append(partial(resize, size=data.size))
+    if size is not None:
+        steps.append(partial(resize, size=size))
     return steps
 
 
@@ -147,46 +147,58 @@ def build_data(config: Config) -> RunData:
     """What a run is trained and evaluated on, checked, and the protocol it is evaluated by."""
     data = config.data
     training, test = build_training(config), open_test(config)
-    check_labels(config, [training.dataset, *([training.photographs] if training.photographs else [])])
-    max_depth = data.max_depth or (training.dataset if test is None else test).max_depth
-    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, max_depth, test)
+    check_labels(config, [part.dataset for part in training.parts])
+    cap = data.max_depth or (training.parts[0].dataset if test is None else test).max_depth
+    caps = [part.dataset.max_depth for part in training.parts] if data.sources else []
+    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)
-    return RunData(training, test, protocol, max_depth, prints | {"protocol": protocol.fingerprint})
+    return RunData(training, test, protocol, max([cap, *caps]), prints | {"protocol": protocol.fingerprint})
 
 
 def build_training(config: Config) -> TrainingSet:
-    """The images that a run learns from: labelled ones, photographs, or both.
+    """The images that a run learns from: labelled ones, photographs, or both, of one or several sources.
 
     Photographs keep their proportions: they are scaled until they cover the size of the others, and cropped to it.
     """
-    data, own = config.data, photographs_alone(config)
-    if own is not None:
-        size = data.size or data.crop
-        pictures: DepthDataset = Photographs(own, size)
-        pictures = pictures if data.limit is None else Subset(pictures, data.limit)
-        return TrainingSet(pictures, augmentation(data, data.crop or size), config.seed)
-    labelled = TrainingSet(open_labelled(config), augmentation(data, data.crop), config.seed, preparations(data))
-    if data.unlabelled is None:
-        return labelled
-    height, width = labelled.unvaried(0).depth.shape
-    photographs = Photographs(find_photographs(data.unlabelled.root), (height, width))
-    varied = augmentation(data, data.crop or (height, width))
-    return TrainingSet(labelled.dataset, varied, config.seed, labelled.prepare, photographs)
+    data, parts = config.data, list(open_parts(config))
+    size, crop = data.size or data.crop, data.crop
+    if any(without_truth(part.dataset) for part in parts):
+        measured = [part for part in parts if not without_truth(part.dataset)]
+        if measured:
+            size = prepared_size(measured[0])
+        crop = crop or size
+        scaled = [] if size is None else [partial(cover, size=size)]
+        parts = [replace(part, prepare=scaled) if without_truth(part.dataset) else part for part in parts]
+    first, *others = parts
+    return TrainingSet(first.dataset, augmentation(data, crop), config.seed, first.prepare, others)
+
+
+def open_parts(config: Config) -> Iterator[TrainingPart]:
+    """Every source of training images, the photographs without depth last."""
+    data, unlabelled = config.data, config.data.unlabelled
+    alone = unlabelled is not None and unlabelled.share == 1
+    for number, one in enumerate(() if alone else data.training_sources, start=1):
+        name = f"source {number}" if number > 1 else "training"
+        yield TrainingPart(open_labelled(config, one), preparations(one, data.size), name)
+    if unlabelled is not None:
+        photographs: DepthDataset = PairDataset(find_photographs(unlabelled.root))
+        photographs = Subset(photographs, data.limit) if alone and data.limit else photographs
+        yield TrainingPart(photographs, name="training" if alone else "unlabelled")
+
+
+def without_truth(dataset: DepthDataset) -> bool:
+    """Whether its images are photographs, whose depth nobody has measured."""
+    return dataset.contents is not None and dataset.contents.images_only
+
+
+def prepared_size(part: TrainingPart) -> tuple[int, int]:
+    """Height and width of a part's images before they are varied."""
+    height, width = TrainingSet(part.dataset, Augmentation(), 0, part.prepare).unvaried(0).depth.shape
+    return height, width
 
 
 def augmentation(data: DataConfig, crop: tuple[int, int] | None) -> Augmentation:
     return Augmentation(crop, data.rotate_deg, data.flip, data.colour, data.brightness)
-
-
-def photographs_alone(config: Config) -> Contents | None:
-    """The images of a run that has no ground truth at all to learn from; None where there is some."""
-    data = config.data
-    if data.unlabelled is not None and data.unlabelled.share == 1:
-        return find_photographs(data.unlabelled.root)
-    if data.name != "folder" or (config.method.name == "supervised" and not reads_labels(config)):
-        return None
-    contents = source(data).find("train", data.split.train)
-    return contents if contents.images_only else None
 
 
 def open_test(config: Config) -> DepthDataset | None:
@@ -205,14 +217,15 @@ def open_test(config: Config) -> DepthDataset | None:
     return test if config.eval.limit is None else Subset(test, config.eval.limit)
 
 
-def open_labelled(config: Config) -> DepthDataset:
-    """The training half, as far as the run uses it; its ground truth is known to be usable."""
-    data = config.data
-    train = open_dataset(data, "train")
+def open_labelled(config: Config, data: SourceConfig) -> DepthDataset:
+    """The training half of a source, as far as the run uses it; what depth it has is known to be usable."""
+    train, taught = open_dataset(data, "train"), METHODS[config.method.name].needs_teacher
     if data.limit is not None:
         train = Subset(train, data.limit)
     if data.labelled is not None:
-        view = PartlyLabelled if METHODS[config.method.name].needs_teacher else Subset
+        view = PartlyLabelled if taught else Subset
         train = view(train, data.labelled)
-    check_truth(train)
+    explained = taught or (train.contents is not None and train.contents.labels is not None)
+    if not (data.name == "folder" and without_truth(train) and explained):
+        check_truth(train)
     return train

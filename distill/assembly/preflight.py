@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Sequence
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -42,16 +44,12 @@ def preflight(
         UserError: If more are, a depth map is none, images cannot form a batch, the halves share images, or those of
             the test half do not suit the protocol or the student.
     """
-    survey = look_at("training", training.dataset, max_faults)
-    parts, surveys = [training.dataset], {"training": survey}
-    if training.photographs:
-        surveys["unlabelled"] = look_at("unlabelled", training.photographs, max_faults)
-        parts.append(training.photographs)
-    check_shapes(training, survey)
+    surveys = {part.name: look_at(part.name, part.dataset, max_faults) for part in training.parts}
+    check_shapes(training, list(surveys.values()))
     if test is not None:
         surveys["test"] = check_test(test, max_faults)
-        for part in parts:
-            check_apart(part, test)
+        for part in training.parts:
+            check_apart(part.dataset, test)
         check_protocol(test, surveys["test"], protocol, size)
     seen = [(half, one) for half, one in surveys.items() if one]
     return {f"{half} {what}": digest for half, one in seen for what, digest in one.prints.items()}
@@ -104,12 +102,11 @@ def check_protocol(test: DepthDataset, survey: Survey | None, protocol: Protocol
         )
 
 
-def check_shapes(training: TrainingSet, survey: Survey | None) -> None:
+def check_shapes(training: TrainingSet, surveys: Sequence[Survey | None]) -> None:
     """Refuse images that no network takes or that cannot form a batch, by one of each size, ready for training."""
-    examples = sorted(survey.examples.items()) if survey else []
-    narrowest = min(examples, key=lambda example: example[0][1], default=((0, 0), 0))  # the first is the lowest
     shapes: dict[tuple[int, int], str] = {}
-    for index in [0, narrowest[1], *(index for _, index in evenly(examples, MOST_SIZES))]:
+    firsts = [0, *itertools.accumulate(training.counts)]
+    for index in [first + place for first, seen in zip(firsts, surveys, strict=False) for place in examples(seen)]:
         sample = training[(0, index)]
         height, width = sample.depth.shape
         shapes.setdefault((height, width), sample.name)
@@ -119,6 +116,13 @@ def check_shapes(training: TrainingSet, survey: Survey | None) -> None:
     if len(shapes) > 1:
         some = ", ".join(f"{name} is {height}x{width}" for (height, width), name in list(shapes.items())[:2])
         raise UserError(f"images of several sizes cannot form a batch: {some}; set data.size or data.crop")
+
+
+def examples(survey: Survey | None) -> list[int]:
+    """Indices of the first image, of the narrowest, of the lowest, and of one of each of some other sizes."""
+    by_size = sorted(survey.examples.items()) if survey else []
+    narrowest = min(by_size, key=lambda example: example[0][1], default=((0, 0), 0))  # the first is the lowest
+    return [0, narrowest[1], *(index for _, index in evenly(by_size, MOST_SIZES))]
 
 
 def check_norms(student: DepthModel, train: TrainConfig, training: TrainingSet) -> None:

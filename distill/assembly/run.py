@@ -16,9 +16,9 @@ from distill.assembly.networks import build_method, build_student, build_teacher
 from distill.assembly.preflight import check_norms
 from distill.assembly.teaching import TeacherFacts, teacher_facts
 from distill.assembly.validation import Validation
-from distill.config import Config
+from distill.config import Config, DataConfig
 from distill.console import inform, warn
-from distill.data import EpochBatches, TrainingSet
+from distill.data import EpochBatches, TrainingSet, mix
 from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
 from distill.engine.checkpoint import Checkpoints, Saving
@@ -171,9 +171,9 @@ def make_networks(
     teacher = build_teacher(config)
     set_seed(config.seed)
     student = build_student(config, data.max_depth)
-    labels, contents = data.train.labels, data.train.dataset.contents
+    labels = data.train.labels
     relative = all(one.output == "relative" for one in labels) if labels else is_relative(teacher)
-    if relative and contents is not None and contents.images_only:
+    if relative and data.train.without_truth:
         name = labels[0].teacher if labels else config.teacher.name
         inform(f"{name} is relative and no image has depth: the student will be relative too")
         student.output = "relative"
@@ -206,7 +206,7 @@ def make_batches(
 ) -> EpochBatches:
     """Which images come in which step; the same for any number of processes."""
     return EpochBatches(
-        count=len(samples.dataset),
+        counts=samples.counts,
         batch_size=config.train.batch_size,
         micro_batch=config.train.micro_batch or config.train.batch_size,
         seed=config.seed,
@@ -214,9 +214,17 @@ def make_batches(
         world=accelerator.num_processes,
         start_step=start,
         total_steps=stop,
-        photographs=len(samples.photographs or ()),
-        share=config.data.unlabelled.share if config.data.unlabelled else 0.0,
+        shown=images_shown(config.data, samples.counts),
     )
+
+
+def images_shown(data: DataConfig, counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Images that an epoch draws of each source: by weight, all of a single one, and the photographs' share of all."""
+    sources = data.sources[: len(counts)]
+    shown = mix(counts[: len(sources)], [one.weight for one in sources]) if sources else counts[:1]
+    if len(counts) == len(shown) or data.unlabelled is None:
+        return shown
+    return (*shown, round(sum(shown) * data.unlabelled.share / (1 - data.unlabelled.share)))
 
 
 def loop_settings(config: Config, steps: int, batches: EpochBatches, data: RunData) -> LoopSettings:

@@ -35,11 +35,11 @@ class TeacherFacts:
 
 def reads_labels(config: Config) -> bool:
     """Whether a run learns from a teacher's labels, and so asks none."""
-    data = config.data
-    own = data.unlabelled is None or data.unlabelled.share < 1  # images of the data set itself are learnt from
-    roots = [data.root] if own and data.name == "folder" and data.split.train is None else []
-    roots += [data.unlabelled.root] if data.unlabelled else []
-    return (own and data.labels is not None) or any(root is not None and is_label_folder(root) for root in roots)
+    data, unlabelled = config.data, config.data.unlabelled
+    sources = data.training_sources if unlabelled is None or unlabelled.share < 1 else ()
+    folders = [one.root for one in sources if one.name == "folder" and one.split.train is None]
+    folders += [unlabelled.root] if unlabelled else []
+    return any(one.labels for one in sources) or any(root is not None and is_label_folder(root) for root in folders)
 
 
 def teacher_facts(config: Config, teacher: FrozenTeacher | None, labels: Iterable[Label]) -> TeacherFacts | None:

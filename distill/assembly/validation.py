@@ -84,7 +84,7 @@ class Validation:
             "teacher_revision": (facts.revision or None) if facts else None,
             "teacher_fingerprint": facts.fingerprint if facts else None,
             "teacher_labels": bool(facts and facts.labels),
-            "data": config.data.name,
+            "data": "+".join(dict.fromkeys(one.name for one in config.data.training_sources)),
             "step": self.state.step,
             "input_size": config.data.input_size,
         }

@@ -1,5 +1,6 @@
 """The configuration of a run: `schema` declares every key, `loading` reads files and overrides."""
 
+from distill.config.data_schema import DataConfig, SourceConfig
 from distill.config.fields import Section
 from distill.config.loading import (
     Content,
@@ -13,7 +14,7 @@ from distill.config.loading import (
     run_of,
     set_values,
 )
-from distill.config.schema import Config, DataConfig, OptimConfig, StudentConfig, TrainConfig
+from distill.config.schema import Config, OptimConfig, StudentConfig, TrainConfig
 
 __all__ = [
     "Config",
@@ -21,6 +22,7 @@ __all__ = [
     "DataConfig",
     "OptimConfig",
     "Section",
+    "SourceConfig",
     "StudentConfig",
     "TrainConfig",
     "apply_overrides",

@@ -176,10 +176,11 @@ def explain(error: ErrorDetails, kind: type[Section]) -> str:
 
 
 def section_at(kind: type[Section], keys: typing.Sequence[str | int]) -> type[Section]:
-    """The section inside of another to which keys lead, as far as they lead to one."""
-    for key in keys:
+    """The section inside of another to which keys lead, as far as they lead to one; a number is a place in a list."""
+    for key, inner in zip(keys, [*keys[1:], ""], strict=False):
         annotation: object = kind.model_fields[str(key)].annotation if key in kind.model_fields else None
-        while typing.get_origin(annotation) in (types.UnionType, typing.Union, Annotated):
+        wrappers = (types.UnionType, typing.Union, Annotated, *([tuple] if str(inner).isdigit() else []))
+        while typing.get_origin(annotation) in wrappers:
             annotation = typing.get_args(annotation)[0]
         kind = annotation if isinstance(annotation, type) and issubclass(annotation, Section) else kind
     return kind

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from distill.config.data_schema import DataConfig
 from distill.config.fields import (
     NO,
     Amount,
@@ -20,10 +21,8 @@ from distill.config.fields import (
     PositiveShare,
     Section,
     Share,
-    Size,
     one_of,
 )
-from distill.data import DATA_SETS, TRUTHS
 from distill.errors import UserError
 from distill.evaluation.protocols import TTA
 from distill.method import LOSSES, METHODS
@@ -35,99 +34,6 @@ from teachers import DPT_CONFIGS
 from teachers.vit import READOUTS
 
 WARMUP_BASE = 25.0  # epochs of the paper's training, of which `method.warmup_epochs` counts
-
-
-class SplitFiles(Section):
-    """Lists of the two halves of a data set: files, also relative to `data.root`, or names (docs/reference/data.md)."""
-
-    train: Path | None = None
-    test: Path | None = None
-
-
-def as_split(value: object) -> object:
-    """Accept one path (the training list) or two (training, test) beside the mapping."""
-    if isinstance(value, str | Path):
-        return {"train": value}
-    if isinstance(value, list | tuple) and len(value) <= 2:
-        return dict(zip(("train", "test"), value, strict=False))
-    return value
-
-
-class ScenesConfig(Section):
-    """Embedded procedural scenes, for `data.name: scenes`."""
-
-    kind: Literal["road", "room"] = "road"
-    train: PositiveInt = Field(300, le=1_000_000, description="Training scenes.")
-    test: PositiveInt = Field(60, le=1_000_000, description="Held-out scenes.")
-    size: Size = (64, 224)
-    keep: bool = Field(True, description="Render each once and keep it: 8 bytes a pixel, 0.11 MB at 64x224.")
-    sparse: bool = Field(True, description="Train on what a sensor would measure: lidar lines (road) or holes (room).")
-
-
-class UnlabelledConfig(Section):
-    """Photographs without depth, which the teacher alone explains."""
-
-    root: Path = Field(
-        description="Their folder; they may lie at any depth in it and be of any sizes. Or one of distill label."
-    )
-    share: PositiveShare = Field(
-        0.5, description="Their share of the training images; 1 leaves the data set's own images out."
-    )
-
-
-class DataConfig(Section):
-    """Which images a run learns from, and how they are varied."""
-
-    name: Annotated[str, one_of(DATA_SETS)] = Field(description="Which data set; folder is one of your own.")
-    root: Path | None = Field(None, description="Where the data set lies. Not for scenes.")
-    split: Annotated[SplitFiles, BeforeValidator(as_split)] = SplitFiles()
-    scenes: ScenesConfig = ScenesConfig()
-    limit: PositiveInt | None = Field(None, description="Use only the first so many training images.")
-    labelled: PositiveInt | None = Field(
-        None,
-        description="Use the depth of the first so many training images only: the teacher alone teaches the others, "
-        "which a method without a teacher leaves out.",
-    )
-    labels: Path | None = Field(
-        None,
-        description="Folder of distill label with a teacher's depth of these images, which is then not asked.",
-    )
-    mixed_labels: bool = Field(
-        False, description="Learn from labels in metres and from relative ones in one run, which is refused otherwise."
-    )
-    unlabelled: UnlabelledConfig | None = Field(None, description="Photographs to distil on, beside the data set.")
-    size: Size | None = Field(
-        None, description="Resize images to this before anything else, by area; depth follows by nearest."
-    )
-    crop: Size | None = Field(None, description="Random crop of training images.")
-    rotate_deg: NonNegativeFloat = Field(0.0, le=180, description="Random rotation within plus and minus this.")
-    flip: Share = Field(0.5, description="Probability of mirroring.")
-    colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
-    brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
-    truth: Annotated[str, one_of([truth for own in TRUTHS.values() for truth in own])] | None = Field(
-        None, description="KITTI: annotated or velodyne; NYU's labelled file: raw or filled. By default the first."
-    )
-    depth_scale: PositiveFloat | None = Field(
-        None, description="Depth units per metre of a folder; 1000 by default, 1 for floating-point files."
-    )
-    camera: tuple[PositiveFloat, PositiveFloat, Number, Number] | None = Field(
-        None, description="fx, fy, cx, cy of a folder's images in pixels."
-    )
-    max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
-    workers: NonNegativeInt = Field(2, le=1024, description="Processes that load images; 0 loads in the run's own.")
-    max_faults: Share = Field(0.01, description="Share of unreadable samples beyond which a run stops.")
-
-    @model_validator(mode="after")
-    def needs_root(self) -> DataConfig:
-        """Refuse a data set of files without its folder."""
-        if self.name != "scenes" and self.root is None:
-            raise ValueError(f"data.root is needed for data.name={self.name}: the folder of the data set")
-        return self
-
-    @property
-    def input_size(self) -> tuple[int, int] | None:
-        """The size that all images are brought to, or rendered at; None where they keep their own."""
-        return self.size or (self.scenes.size if self.name == "scenes" else None)
 
 
 class TeacherConfig(Section):

@@ -13,8 +13,8 @@ from distill.data.opening import DATA_SETS, TRUTHS, Source, kind_of_truth
 from distill.data.sample import Batch, DepthDataset, PairDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
 from distill.data.survey import check_truth
-from distill.data.training_set import EpochBatches, TrainingSet
-from distill.data.views import InMemory, PartlyLabelled, Photographs, Subset, readable
+from distill.data.training_set import EpochBatches, TrainingPart, TrainingSet, mix
+from distill.data.views import InMemory, PartlyLabelled, Subset, readable
 
 __all__ = [
     "DATA_SETS",
@@ -32,11 +32,11 @@ __all__ = [
     "NyuDataset",
     "PairDataset",
     "PartlyLabelled",
-    "Photographs",
     "Sample",
     "SceneDataset",
     "Source",
     "Subset",
+    "TrainingPart",
     "TrainingSet",
     "check_truth",
     "collate",
@@ -47,6 +47,7 @@ __all__ = [
     "kind_of_truth",
     "kitti_eigen_split",
     "mask_nyu_border",
+    "mix",
     "readable",
     "resize",
     "resize_image",

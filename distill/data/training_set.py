@@ -6,6 +6,7 @@ changes what a step sees.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,19 @@ from distill.data.sample import DepthDataset, Sample
 from distill.errors import UserError
 
 MAX_TRIES = 20  # unreadable neighbours before a set is given up
+FIRST = 2**20  # stream of random numbers of the first source, where 0 would be that of the epoch's order
 
 Key = tuple[int, int]  # epoch, index
 Prepare = Callable[[Sample], Sample]
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """Images of one source, and what is done to each before it is varied, in this order."""
+
+    dataset: DepthDataset
+    prepare: Sequence[Prepare] = ()
+    name: str = "training"
 
 
 class TrainingSet(Dataset[Sample]):
@@ -33,7 +44,7 @@ class TrainingSet(Dataset[Sample]):
         augmentation: Applied last, with a generator seeded by (seed, epoch, index).
         seed: The run's seed.
         prepare: Applied to a sample of `dataset` before its augmentation, in this order.
-        photographs: Further images, ready to be augmented, under the indices that follow.
+        others: Images of further sources, under the indices that follow.
     """
 
     def __init__(
@@ -42,15 +53,17 @@ class TrainingSet(Dataset[Sample]):
         augmentation: Augmentation,
         seed: int,
         prepare: Sequence[Prepare] = (),
-        photographs: DepthDataset | None = None,
+        others: Sequence[TrainingPart] = (),
     ):
-        self.dataset, self.augmentation, self.seed, self.prepare = dataset, augmentation, seed, tuple(prepare)
-        self.photographs = photographs
-        parts = [dataset, *([photographs] if photographs else [])]
-        self.labels = tuple(one.contents.labels for one in parts if one.contents and one.contents.labels)
+        self.augmentation, self.seed = augmentation, seed
+        self.parts = (TrainingPart(dataset, tuple(prepare)), *others)
+        self.counts = tuple(len(part.dataset) for part in self.parts)
+        contents = [part.dataset.contents for part in self.parts]
+        self.labels = tuple(one.labels for one in contents if one and one.labels)
+        self.without_truth = all(one is not None and one.images_only for one in contents)
 
     def __len__(self) -> int:
-        return len(self.dataset) + (len(self.photographs) if self.photographs else 0)
+        return sum(self.counts)
 
     def __getitem__(self, key: Key) -> Sample:
         """The sample of a key; an index beyond the set is an image seen once more in that epoch, changed anew."""
@@ -59,12 +72,14 @@ class TrainingSet(Dataset[Sample]):
 
     def unvaried(self, index: int) -> Sample:
         """The whole sample, prepared but not augmented; where some have labels, each has one, if only an empty one."""
-        index %= len(self)
-        photographs = self.photographs if index >= len(self.dataset) else None
-        sample = read(photographs, index - len(self.dataset)) if photographs else read(self.dataset, index)
+        place = index % len(self)
+        ends = list(itertools.accumulate(self.counts))
+        number = bisect.bisect_right(ends, place)
+        part, place = self.parts[number], place - ends[number] + self.counts[number]
+        sample = read(part.dataset, place)
         if self.labels and sample.label is None:
             sample = replace(sample, label=np.full_like(sample.depth, np.nan))
-        for step in self.prepare if photographs is None else ():
+        for step in part.prepare:
             sample = step(sample)
         return sample
 
@@ -82,6 +97,11 @@ def read(dataset: DepthDataset, index: int) -> Sample:
     raise UserError(f"{MAX_TRIES} samples in a row cannot be read, the first: {faults[0]}; check the data set")
 
 
+def mix(counts: Sequence[int], weights: Sequence[float]) -> tuple[int, ...]:
+    """How many images an epoch draws of each source: as many as there are in all, in proportion to the weights."""
+    return tuple(max(round(sum(counts) * weight / sum(weights)), 1) for weight in weights)
+
+
 @dataclass(frozen=True)
 class EpochBatches:
     """The keys of every step, as lists of one micro-batch each: the `batch_sampler` of a `DataLoader`.
@@ -90,14 +110,15 @@ class EpochBatches:
     process m % world. An epoch is a permutation drawn from (seed, epoch), without its last incomplete batch. A set
     smaller than one batch is gone through several times per epoch, under indices that go on behind the last.
 
-    With `photographs`, whose indices follow those of the `count` images, an epoch shows as many of them as makes up
-    `share` of it. They come by turns: each is seen once before any is seen again, over as many epochs as that takes.
+    Of several sources, `counts` says how many images each has and `shown` how many an epoch draws of it; by default
+    all. Images of one source come by turns: each is seen once before any is seen again, over as many epochs as that
+    takes.
 
     Iterating yields this process's micro-batches from `start_step` up to `total_steps` (None: without end), so that
     the loader's workers live as long as the run.
     """
 
-    count: int
+    counts: tuple[int, ...]
     batch_size: int
     micro_batch: int
     seed: int
@@ -105,13 +126,12 @@ class EpochBatches:
     world: int = 1
     start_step: int = 0
     total_steps: int | None = None
-    photographs: int = 0
-    share: float = 0.0
+    shown: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.count, self.batch_size, self.micro_batch, self.world) < 1:
+        if min(self.total, self.batch_size, self.micro_batch, self.world) < 1:
             raise UserError(
-                f"{self.count} images, batch_size {self.batch_size}, micro_batch {self.micro_batch} and {self.world} "
+                f"{self.total} images, batch_size {self.batch_size}, micro_batch {self.micro_batch} and {self.world} "
                 "processes: expected at least 1 of each"
             )
         if self.batch_size % self.micro_batch:
@@ -136,17 +156,12 @@ class EpochBatches:
     @property
     def total(self) -> int:
         """Images that there are."""
-        return self.count + self.photographs
-
-    @property
-    def photographs_per_epoch(self) -> int:
-        """Photographs that an epoch shows."""
-        return round(self.count * self.share / (1 - self.share)) if self.photographs else 0
+        return sum(self.counts)
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch, at least one."""
-        return max((self.count + self.photographs_per_epoch) // self.batch_size, 1)
+        return max(sum(self.shown or self.counts) // self.batch_size, 1)
 
     @property
     def micro_batches_per_step(self) -> int:
@@ -156,7 +171,7 @@ class EpochBatches:
     def epoch(self, number: int) -> list[list[Key]]:
         """This process's micro-batches of a whole epoch, `micro_batches_per_step` for each step."""
         rng = np.random.default_rng((self.seed, number))
-        images = np.concatenate([np.arange(self.count), self.turns(number)])
+        images = np.concatenate([self.turns(number, source) for source in range(len(self.counts))])
         span = self.total * (1 + images.max() // self.total)
         rounds = math.ceil(self.batch_size / len(images))
         order = np.concatenate([turn * span + rng.permutation(images) for turn in range(rounds)])
@@ -165,17 +180,19 @@ class EpochBatches:
         # A step has a multiple of `world` parts, so counting may go on from one step to the next.
         return parts[self.rank :: self.world]
 
-    def turns(self, epoch: int) -> np.ndarray:
-        """Indices of the photographs of an epoch; one that is seen again in it goes on behind the last index."""
-        if not self.photographs:
-            return np.zeros(0, np.int64)
-        cycle, place = divmod(epoch * self.photographs_per_epoch, self.photographs)
-        stop = place + self.photographs_per_epoch
+    def turns(self, epoch: int, source: int) -> np.ndarray:
+        """Indices of a source's images in an epoch; one that is seen again in it goes on behind the last index."""
+        count, first = self.counts[source], sum(self.counts[:source])
+        shown = (self.shown or self.counts)[source]
+        if shown == count and not source:
+            return np.arange(count)
+        cycle, place = divmod(epoch * shown, count)
+        stop, stream = place + shown, source or FIRST
         order = [
-            again * self.total + np.random.default_rng((self.seed, cycle + again, 1)).permutation(self.photographs)
-            for again in range(math.ceil(stop / self.photographs))
+            again * self.total + np.random.default_rng((self.seed, cycle + again, stream)).permutation(count)
+            for again in range(max(math.ceil(stop / count), 1))
         ]
-        return self.count + np.concatenate(order)[place:stop]
+        return first + np.concatenate(order)[place:stop]
 
     def __iter__(self) -> Iterator[list[Key]]:
         first, done = divmod(self.start_step, self.steps_per_epoch)

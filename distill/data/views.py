@@ -1,4 +1,4 @@
-"""Views of a data set: kept in memory, its first samples or their depth only, scaled photographs, what can be read."""
+"""Views of a data set: kept in memory, its first samples or their depth only, what can be read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from distill.data.augment import cover
-from distill.data.files.pairs import Contents
 from distill.data.files.reading import DecodeError
 from distill.data.loader import start_worker
-from distill.data.sample import DepthDataset, PairDataset, Sample
+from distill.data.sample import DepthDataset, Sample
 
 
 class InMemory(DepthDataset):
@@ -81,20 +79,3 @@ def readable(dataset: DepthDataset, indices: Iterable[int] | None = None) -> Ite
         except DecodeError as error:
             nothing = np.zeros((1, 1), np.float32)
             yield Sample(np.zeros((1, 1, 3), np.uint8), nothing, nothing > 0, name=error.path, faults=(error.path,))
-
-
-class Photographs(PairDataset):
-    """Images of any sizes whose depth nobody has measured: 0 and valid nowhere.
-
-    Args:
-        contents: Those that there are.
-        size: (height, width) that each is scaled to cover, its proportions kept; None leaves them as they are.
-    """
-
-    def __init__(self, contents: Contents, size: tuple[int, int] | None) -> None:
-        super().__init__(contents)
-        self.size = size
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = super().__getitem__(index)
-        return sample if self.size is None else cover(sample, self.size)

@@ -36,6 +36,7 @@ HARMLESS = {
     "eval.limit",
     "eval.pictures",
 }
+SOURCE = re.compile(r"^data\.sources\.\d+\.")  # what is harmless of the data is so of each source
 # What a run that was killed before it wrote its configuration leaves, and what a scheduler writes for it.
 BEGINNINGS = re.compile(r"run\.lock|alignment\.json|events\..*|\..*|.*\.(log|out|err)")
 
@@ -62,7 +63,7 @@ class RunFolder:
         """
         former, now = keys_of(load_config(self.config)), keys_of(config)
         differing = [key for key in now if now[key] != former.get(key)]
-        harmful = [key for key in differing if key not in HARMLESS]
+        harmful = [key for key in differing if SOURCE.sub("data.", key) not in HARMLESS]
         if not harmful and (force or not differing):
             return
         changes = "; ".join(f"{key} was {former.get(key)!r}, now {now[key]!r}" for key in (harmful or differing)[:5])
@@ -174,8 +175,10 @@ def keys_of(config: Config) -> Content:
 
 
 def flatten(tree: Content, prefix: str = "") -> Content:
-    """Nested mappings as one with dotted keys."""
+    """Nested mappings, also in lists, as one with dotted keys."""
     flat: Content = {}
     for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = dict(enumerate(value))
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

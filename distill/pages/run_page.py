@@ -59,12 +59,19 @@ def show_header(run: Run) -> None:
         "device": f"{device_name(accelerator.device)}{processes}, precision {config.train.precision}",
         "student": f"{config.student.backbone}, {costs} at {height}x{width}",
         "method": f"{config.method.name}{teacher}",
-        "data": f"{config.data.name}, {len(run.data.train)} training images of {height}x{width}, {validated}",
+        "data": f"{trained_on(run)}, {len(run.data.train)} training images of {height}x{width}, {validated}",
         "steps": f"{run.settings.steps}{begins}, {config.train.batch_size} images each",
         "folder": str(run.folder.path),
     }
     for name, text in lines.items():
         inform(f"{name:8} {text}")
+
+
+def trained_on(run: Run) -> str:
+    """The data sets of a run, of several with their images and weights."""
+    data, train = run.config.data, run.data.train
+    each = zip(data.sources, train.counts, strict=False) if len(train.counts) >= len(data.sources) else ()
+    return " + ".join(f"{one.name} ({count}, weight {one.weight:g})" for one, count in each) or data.name
 
 
 def summarise(run: Run) -> list[ModelResult]:
@@ -114,7 +121,7 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
     again = f"distill train {folder / 'config.yaml'} --output {folder}-again"
     sections.append(chart_section("Curves", run_charts(read_metrics(metrics) if metrics.is_file() else [])))
     sections += origin_sections(environment(run.accelerator.device), again, dump_config(config))
-    title = f"{config.method.name}: {config.student.backbone} on {config.data.name}"
+    title = f"{config.method.name}: {config.student.backbone} on {trained_on(run)}"
     teacher = f", {run.facts}" if run.facts else ""
     lead = f"{len(data.train)} training images, method {config.method.name}{teacher}, seed {config.seed}."
     write_page(folder / "report.html", title, lead, sections)

@@ -17,7 +17,7 @@ AUGMENTATION = Augmentation((6, 8), rotate_deg=2.0)
 
 def test_workers_change_nothing(numbered):
     training_set = TrainingSet(numbered(9, broken={5}), AUGMENTATION, seed=1)
-    batches = EpochBatches(count=9, batch_size=4, micro_batch=2, seed=1, total_steps=5)
+    batches = EpochBatches((9,), batch_size=4, micro_batch=2, seed=1, total_steps=5)
     here, elsewhere = (list(Loader(training_set, batches, workers)) for workers in (0, 2))
     assert [batch.names for batch in here] == [batch.names for batch in elsewhere]
     assert len(here) == len(batches) == 10
@@ -29,13 +29,13 @@ def test_workers_change_nothing(numbered):
 
 def test_images_travel_as_bytes_and_arrive_as_floats(numbered):
     training_set = TrainingSet(numbered(9), Augmentation(flip=0, colour=0), seed=1)
-    batches = EpochBatches(count=9, batch_size=2, micro_batch=2, seed=1, total_steps=1)
+    batches = EpochBatches((9,), batch_size=2, micro_batch=2, seed=1, total_steps=1)
     (loaded,) = Loader(training_set, batches, workers=0)
     arrived = loaded.to("cpu")
     assert loaded.image.dtype == torch.uint8
     assert (arrived.image.dtype, arrived.image.is_contiguous()) == (torch.float32, True)
     for image, name in zip(arrived.image, arrived.names, strict=True):
-        assert torch.equal(image, to_tensor(training_set.dataset[int(name)].image))
+        assert torch.equal(image, to_tensor(training_set.parts[0].dataset[int(name)].image))
 
 
 def test_memory_is_kept_where_the_c_library_can(monkeypatch):
@@ -54,7 +54,7 @@ def test_a_refusal_arrives_as_one_line(numbered, workers):
         def __getitem__(self, index):
             raise UserError("depth of 12x16, expected 24x32")
 
-    batches = EpochBatches(count=4, batch_size=2, micro_batch=2, seed=0, total_steps=2)
+    batches = EpochBatches((4,), batch_size=2, micro_batch=2, seed=0, total_steps=2)
     with pytest.raises(UserError, match=r"^depth of 12x16, expected 24x32$"):
         list(Loader(TrainingSet(Refusing(4), AUGMENTATION, seed=0), batches, workers))
 
@@ -86,7 +86,7 @@ def seen_soon(monkeypatch):
 
 
 def test_the_images_of_a_worker_that_died_are_read_again(numbered, deadly):
-    batches = EpochBatches(count=9, batch_size=4, micro_batch=2, seed=1, total_steps=3)
+    batches = EpochBatches((9,), batch_size=4, micro_batch=2, seed=1, total_steps=3)
     undisturbed = list(Loader(TrainingSet(numbered(9), AUGMENTATION, seed=1), batches, workers=0))
     with pytest.warns(UserWarning, match="a process that loads images died"):
         result = list(Loader(TrainingSet(deadly(9, 1), AUGMENTATION, seed=1), batches, workers=2))
@@ -96,7 +96,7 @@ def test_the_images_of_a_worker_that_died_are_read_again(numbered, deadly):
 
 @pytest.mark.filterwarnings("ignore:a process that loads images died")
 def test_workers_that_die_one_after_the_other_end_the_run(deadly):
-    batches = EpochBatches(count=9, batch_size=8, micro_batch=8, seed=1, total_steps=3)
+    batches = EpochBatches((9,), batch_size=8, micro_batch=8, seed=1, total_steps=3)
     samples = TrainingSet(deadly(9, MAX_DEATHS), AUGMENTATION, seed=1)
     with pytest.raises(UserError, match=rf"died {MAX_DEATHS} times in a row .*lower data.workers=1"):
         list(Loader(samples, batches, workers=1))
@@ -108,6 +108,6 @@ def test_another_error_of_a_worker_is_raised_as_it_is(numbered):
         def __getitem__(self, index):
             raise RuntimeError("a mistake of ours")
 
-    batches = EpochBatches(count=4, batch_size=2, micro_batch=2, seed=0, total_steps=2)
+    batches = EpochBatches((4,), batch_size=2, micro_batch=2, seed=0, total_steps=2)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         list(Loader(TrainingSet(Broken(4), AUGMENTATION, seed=0), batches, workers=1))

@@ -9,7 +9,7 @@ from distill.data.files.list_files import default_split
 from distill.data.kitti.drives import KittiDataset, kb_crop
 from distill.data.loader import Loader
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border
-from distill.data.training_set import EpochBatches, TrainingSet
+from distill.data.training_set import EpochBatches, TrainingPart, TrainingSet, mix
 from distill.errors import UserError
 
 AUGMENTATION = Augmentation((6, 8), rotate_deg=2.0)
@@ -46,9 +46,11 @@ def test_a_set_that_cannot_be_read_is_refused(numbered):
         TrainingSet(everything, AUGMENTATION, seed=0)[(0, 7)]
 
 
-def batches(count=11, batch_size=4, micro_batch=2, seed=0, share=0.5, **options):
-    """Batches of `count` images, and of `photographs` where such an option says so."""
-    return EpochBatches(count, batch_size, micro_batch, seed, share=share, **options)
+def batches(count=11, batch_size=4, micro_batch=2, seed=0, photographs=0, share=0.5, **options):
+    """Batches of `count` images, and of photographs, which make up this share of an epoch."""
+    shown = (count, round(count * share / (1 - share)))
+    counts, shown = ((count, photographs), shown) if photographs else ((count,), ())
+    return EpochBatches(counts, batch_size, micro_batch, seed, shown=shown, **options)
 
 
 def indices(batches, epoch):
@@ -112,13 +114,13 @@ def test_an_epoch_has_every_labelled_image_and_the_stated_share_of_photographs(s
     mixed = batches(60, 1, 1, photographs=1000, share=share)
     seen = indices(mixed, 2)
     assert sorted(index for index in seen if index < 60) == list(range(60))
-    assert len(seen) - 60 == mixed.photographs_per_epoch == expected
+    assert len(seen) - 60 == mixed.shown[1] == expected
     assert len(set(seen)) == len(seen)
 
 
 def test_every_photograph_is_seen_once_before_any_is_seen_again():
     mixed = batches(4, 8, photographs=10)
-    seen = [index % mixed.total for epoch in range(5) for index in mixed.turns(epoch)]
+    seen = [index % mixed.total for epoch in range(5) for index in mixed.turns(epoch, 1)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(4, 14))
     assert seen[:10] != seen[10:]
 
@@ -135,10 +137,46 @@ def test_without_photographs_the_order_is_what_it_always_was():
     assert indices(batches(seed=3), 5) == np.random.default_rng((3, 5)).permutation(11)[:8].tolist()
 
 
+@pytest.mark.parametrize(
+    ("counts", "weights", "expected"),
+    [
+        ((10,), (3,), (10,)),
+        ((10, 30), (1, 1), (20, 20)),
+        ((10, 30), (1, 3), (10, 30)),
+        ((1000, 10), (1e3, 1), (1009, 1)),
+    ],
+)
+def test_an_epoch_draws_as_many_images_as_there_are_in_proportion_to_the_weights(counts, weights, expected):
+    assert mix(counts, weights) == expected
+
+
+def test_every_source_comes_by_turns_and_in_its_share():
+    mixed = EpochBatches((4, 12, 8), 8, 8, seed=1, shown=(12, 6, 6))
+    epochs = [np.array(indices(mixed, epoch)) for epoch in range(4)]
+    for epoch in epochs:
+        sources = np.digitize(epoch % 24, [4, 16])
+        assert np.bincount(sources).tolist() == [12, 6, 6]
+        assert len(set(epoch)) == 24
+        assert np.bincount(epoch[sources == 0] % 24).tolist() == [3] * 4
+    seen = np.concatenate(epochs[:2]) % 24
+    assert sorted(seen[(seen >= 4) & (seen < 16)]) == list(range(4, 16))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_draw_of_several_sources_depends_on_the_seed_alone(world):
+    mixed = EpochBatches((5, 9, 3), 8, 2, seed=1, total_steps=9, shown=(6, 6, 5))
+    shares = [list(replace(mixed, rank=rank, world=world)) for rank in range(world)]
+    assert [part for turn in zip(*shares, strict=True) for part in turn] == list(mixed)
+    assert list(replace(mixed, start_step=5)) == list(mixed)[20:]
+    assert list(replace(mixed, seed=2)) != list(mixed)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_mixed_set_is_prepared_in_its_labelled_part_alone(numbered, workers):
     prepare = [lambda s: replace(s, name=f"{s.name} prepared")]
-    training = TrainingSet(numbered(6), AUGMENTATION, 0, prepare, numbered(5, broken={2}, prefix="photo "))
+    training = TrainingSet(
+        numbered(6), AUGMENTATION, 0, prepare, [TrainingPart(numbered(5, broken={2}, prefix="photo "))]
+    )
     loaded = list(Loader(training, batches(6, photographs=5, total_steps=3), workers))
     names = [name for batch in loaded for name in batch.names]
     assert (len(training), len(names)) == (11, 12)
@@ -147,7 +185,9 @@ def test_a_mixed_set_is_prepared_in_its_labelled_part_alone(numbered, workers):
 
 
 def test_an_unreadable_photograph_is_replaced_by_another_and_named(numbered):
-    training = TrainingSet(numbered(3), AUGMENTATION, 0, photographs=numbered(3, broken={2}, prefix="photo "))
+    training = TrainingSet(
+        numbered(3), AUGMENTATION, 0, others=[TrainingPart(numbered(3, broken={2}, prefix="photo "))]
+    )
     sample = training[(0, 5)]
     assert (sample.name, sample.faults) == ("photo 0", ("photo 2.png",))
     assert training[(0, 6 + 5)].name == "photo 0"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distill.data import InMemory, PartlyLabelled, Photographs, SceneDataset, find_photographs
+from distill.data import InMemory, PairDataset, PartlyLabelled, SceneDataset, cover, find_photographs
 from distill.errors import UserError
 
 
@@ -66,13 +66,14 @@ def test_every_image_below_a_folder_is_a_photograph_whatever_its_format_and_name
     contents = find_photographs(folder)
     assert contents.images_only
     assert all(pair.depth is None for pair in contents.usable)
-    samples = list(Photographs(contents, None))
+    samples = list(PairDataset(contents))
     assert {sample.name: sample.image.shape[:2] for sample in samples} == SIZES
     assert not any(sample.depth.any() or sample.valid.any() for sample in samples)
 
 
 def test_a_photograph_covers_the_size_and_keeps_its_proportions(folder):
-    shapes = {sample.name: sample.depth.shape for sample in Photographs(find_photographs(folder), (32, 48))}
+    covering = [cover(sample, (32, 48)) for sample in PairDataset(find_photographs(folder))]
+    shapes = {sample.name: sample.depth.shape for sample in covering}
     larger = {"b.jpg": (72, 48), "deep/er/c.webp": (32, 160)}
     assert shapes == dict.fromkeys(SIZES, (32, 48)) | larger
 

@@ -44,7 +44,7 @@ def test_photographs_are_learnt_from_beside_labelled_images_by(method, train, ph
 def test_an_epoch_has_the_stated_share_of_photographs_in_the_size_of_the_others(config_file, photographs):
     config = load_config(config_file, [f"data.unlabelled={{root: {photographs}, share: 0.75}}"])
     training = build_data(config).train
-    assert (len(training.dataset), len(training.photographs)) == (8, 5)
+    assert training.counts == (8, 5)
     assert {training[(0, index)].image.shape for index in range(13)} == {(32, 64, 3)}
     assert [bool(training[(0, index)].valid.any()) for index in range(13)] == [True] * 8 + [False] * 5
 

@@ -117,8 +117,8 @@ def stages(training: TrainingSet, images: int) -> dict[str, float]:
 
         return run
 
-    prepare = [timed(step, "warp") for step in training.prepare]
-    watched = TrainingSet(training.dataset, training.augmentation, training.seed, prepare)
+    prepare = [timed(step, "warp") for step in training.parts[0].prepare]
+    watched = TrainingSet(training.parts[0].dataset, training.augmentation, training.seed, prepare)
     read = timed(watched.__getitem__, "other")
     with ExitStack() as stack:
         for owner, name, stage in WATCHED:
@@ -235,10 +235,10 @@ def load_peer(path: Path, pairs: Sequence[Pair], data: str, listed: Path) -> Any
 def compare(training: TrainingSet, args: argparse.Namespace) -> dict[str, Rate]:
     """The better rate of each loader over some turns."""
     warm_up = 2 * args.workers + 1
-    keys = EpochBatches(len(training), args.batch, args.batch, seed=0, total_steps=args.batches + warm_up)
+    keys = EpochBatches(training.counts, args.batch, args.batch, seed=0, total_steps=args.batches + warm_up)
     order = [[index % len(training) for _, index in batch] for batch in keys]
-    assert isinstance(training.dataset, PairDataset)
-    pairs = training.dataset.pairs
+    assert isinstance(training.parts[0].dataset, PairDataset)
+    pairs = training.parts[0].dataset.pairs
     best: dict[str, Rate] = {}
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder, "files.txt")
