@@ -26,8 +26,8 @@ from distill.commands.arguments import (
 )
 from distill.commands.evaluate_classes import SEGMENTATION, evaluate_classes
 from distill.config import Config, Content, DataConfig, parse_config, run_of
-from distill.console import inform, progress_bar, warn
-from distill.data import DepthDataset, check_truth, readable
+from distill.console import display, inform, progress_bar, warn
+from distill.data import DepthDataset, check_truth, readable, recognise
 from distill.data.files.annotations import NUMBERINGS
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.png import MOST, depth_scale
@@ -40,7 +40,7 @@ from distill.inference.evaluating import evaluate_shared
 from distill.inference.models import input_size, open_model
 from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, find_maps, holds_predictions, read_about
-from distill.pages.evaluation_page import show_evaluation, write_evaluation_page
+from distill.pages.evaluation_page import show_evaluation, side_by_side, write_evaluation_page
 from teachers import DepthModel
 from teachers.model import RELATIVE, is_relative
 
@@ -51,6 +51,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill evaluate` takes."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, {FILE}, or a folder of predicted depth maps")
     add_data(parser, "test", SEGMENTATION)
+    parser.add_argument(
+        "--zero-shot", type=Path, nargs="+", metavar="ROOT", help="every data set of these folders, by affine protocols"
+    )
+    parser.set_defaults(affine=False)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--protocol", help="default: the data set's own")
     which.add_argument("--all-protocols", action="store_true", help="every protocol of this data set, side by side")
@@ -110,6 +114,8 @@ class Predictor:
 
 def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     """Evaluate as the command's options say, and return the results that were shown."""
+    if args.zero_shot:
+        return evaluate_zero_shot(args)
     run = None if args.data else run_of(args.model)
     if run is not None:
         args.tta = args.tta or run.eval.tta
@@ -120,6 +126,8 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     dataset = open_dataset(data, "test", split=args.split)
     check_test(dataset, data.max_faults)
     protocols = choose_protocols(args, data, dataset)
+    if args.affine:
+        protocols = [protocol.affine() for protocol in protocols]
     predictor = open_predictor(args, data, protocols[0], state)
     if predictor.relative:
         warn(
@@ -139,6 +147,30 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
         raise
     if state.is_main_process:
         write_results(args, results, dataset, [outcome.name for outcome in outcomes], predictor)
+    return results
+
+
+def evaluate_zero_shot(args: argparse.Namespace) -> list[Evaluation]:
+    """Evaluate on every data set that is recognised in some folders, and return the results of all.
+
+    Without an alignment named, affine protocols score models that give metres and relative ones alike.
+    """
+    alone = [name for name in ("data", "root", "split", "protocol", "report", "save_predictions") if vars(args)[name]]
+    if alone:
+        raise UserError(f"--zero-shot goes without --{alone[0].replace('_', '-')}: leave one of them out")
+    check_outputs(args, json=json_with("model", "per_image"))
+    sets = [(name, root) for root in args.zero_shot for name in recognise(root)]
+    results, content = [], []
+    for name, root in sets:
+        options = {"data": name, "root": root, "zero_shot": None, "json": None}
+        affine = not (args.alignment or args.median_scaling)
+        for one in evaluate_by_arguments(argparse.Namespace(**vars(args) | options | {"affine": affine})):
+            results.append(one)
+            content.append({"model": args.model, "data": name, "root": str(root), **one.as_dict()})
+    if PartialState().is_main_process:
+        if args.json:
+            write_json(args.json, content)
+        display(side_by_side(results, args.model))
     return results
 
 

@@ -9,7 +9,7 @@ from distill.data.kitti.drives import KittiDataset, kb_crop
 from distill.data.kitti.listing import kitti_eigen_split
 from distill.data.loader import Loader
 from distill.data.nyu.halves import NyuDataset, mask_nyu_border
-from distill.data.opening import DATA_SETS, TRUTHS, Source, kind_of_truth
+from distill.data.opening import DATA_SETS, TRUTHS, Source, kind_of_truth, recognise
 from distill.data.sample import Batch, DepthDataset, PairDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
 from distill.data.survey import check_truth
@@ -49,6 +49,7 @@ __all__ = [
     "mask_nyu_border",
     "mix",
     "readable",
+    "recognise",
     "resize",
     "resize_image",
     "to_tensor",

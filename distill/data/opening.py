@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -106,6 +107,23 @@ class Source:
     def has_half(self, part: Part) -> bool:
         """Whether there is a half to train on, or to validate on, where no list is named."""
         return self.usual(part) is not None
+
+
+def recognise(root: Path) -> list[str]:
+    """The data sets of which images to evaluate on lie in a folder, by name.
+
+    Raises:
+        UserError: If there are none.
+    """
+    names = []
+    for name in TRUTHS:
+        with suppress(UserError):
+            if name != "folder" and Source(name, root).find("test").usable:
+                names.append(name)
+    if not names:
+        expected = "; ".join(f"{name}: {one.sign}" for name, one in PUBLISHED.items())
+        raise UserError(f"{root} holds no known data set, expected KITTI, NYU Depth V2, or one of {expected}")
+    return names
 
 
 def kind_of_truth(dataset: str, contents: Contents) -> str:

@@ -1,6 +1,7 @@
 """The layouts of published zero-shot sets, written in miniature: what is read of them, and what is refused."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from distill.cli import main
 from distill.commands.arguments import DATA_SETS as NAMES
-from distill.data import DATA_SETS, DecodeError, PairDataset, Source
+from distill.data import DATA_SETS, DecodeError, PairDataset, Source, recognise
 from distill.data.zeroshot.published import PUBLISHED
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS
@@ -135,3 +136,27 @@ def test_a_set_is_checked_and_scored_by_name(written, tmp_path, capsys):
         main(["evaluate", str(out), "--data", "vkitti2", "--root", str(root), "--json", str(tmp_path / "r.json")]) == 0
     )
     assert '"abs_rel": 0.0' in (tmp_path / "r.json").read_text()
+
+
+def test_every_set_of_some_folders_is_recognised_and_stands_in_one_table(tmp_path, refused, capsys):
+    predictions = tmp_path / "predictions"
+    for name in ("diode", "vkitti2"):
+        root = tmp_path / "sets" / name
+        for sample in layouts.WRITERS[name](root):
+            path = predictions / sample.rgb.relative_to(root).with_suffix(".npy")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, 2 * np.nan_to_num(sample.metres))
+    roots = [str(tmp_path / "sets" / name) for name in ("diode", "vkitti2")]
+    assert main(["evaluate", str(predictions), "--zero-shot", *roots, "--json", str(tmp_path / "all.json")]) == 0
+    results = json.loads((tmp_path / "all.json").read_text())
+    assert [one["data"] for one in results] == ["diode_indoor", "diode_outdoor", "vkitti2"]
+    assert all(one["protocol"] == f"{one['data']}_affine" and one["metrics"]["abs_rel"] < 1e-4 for one in results)
+    assert "vkitti2_affine" in capsys.readouterr().out.split("rows do not compare")[0].replace("\n", "")
+    assert "holds no known data set" in refused("evaluate", predictions, "--zero-shot", predictions)
+    assert "leave one of them out" in refused("evaluate", predictions, "--zero-shot", roots[0], "--data", "nyu")
+
+
+@pytest.mark.parametrize("name", sorted({WRITERS.get(name, name) for name in PUBLISHED}))
+def test_no_layout_is_taken_for_another(name, tmp_path):
+    layouts.WRITERS[name](tmp_path)
+    assert recognise(tmp_path) == [one for one in PUBLISHED if WRITERS.get(one, one) == name]
