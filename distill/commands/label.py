@@ -38,7 +38,7 @@ from distill.predict.frames import expected_frames
 from distill.predict.inputs import find_inputs
 from distill.predict.label_plan import LabelPlan, make_plan, read_labels
 from distill.predict.labelling import Account, LabelWriter, Provenance, by_size, read_ahead, reading_jobs
-from distill.report.pictures import encode_jpeg
+from distill.report.pictures import encode_png
 from teachers import DepthModel
 from teachers.model import RELATIVE, is_relative
 
@@ -222,7 +222,7 @@ def report(
     if not labels:
         return
     if (sheet := contact_sheet(args.output, labels, network.model)) is not None:
-        write_atomically(args.output / SHEET, encode_jpeg(sheet))
+        write_atomically(args.output / SHEET, encode_png(sheet))
         display(f"look at some:    {args.output / SHEET}")
     folder = shlex.quote(str(args.output))
     display(f"look at all:     distill data check --data folder --root {folder}")

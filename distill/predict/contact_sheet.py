@@ -14,7 +14,7 @@ from distill.inference.network import Model
 from distill.predict.writing import colour_range, coloured
 from distill.report.pictures import PAPER, Panel, depth_scale, panel_strip, resize_to
 
-SHEET = "contact_sheet.jpg"
+SHEET = "depth_sheet.png"  # a name that no reader of photographs takes for one
 SHOWN, WIDTH = 6, 320  # labels, and pixels of a picture's width
 
 

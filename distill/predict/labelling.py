@@ -215,7 +215,7 @@ class LabelWriter:
     def _write(self, frame: Frame, quantity: np.ndarray, seconds: float) -> np.ndarray:
         values, coding = encode(quantity, self.by.output, self.by.cap)
         if not values.any():
-            raise NotDepth(str(frame.source), "has no label: none of the teacher's values is a depth")
+            raise NotDepth(str(frame.source), "has no label: none of the teacher's values is a depth that 16 bits hold")
         name, (image, digest) = label_name(frame), self._image(frame)
         label = Label(
             image=image,

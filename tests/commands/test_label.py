@@ -93,7 +93,7 @@ def test_a_label_is_what_the_teacher_gives_and_its_line_says_where_from(label, f
     assert one.seconds > 0
     assert "6 images labelled in" in printed.err
     assert f"distill train configs/folder.yaml data.root={tmp_path / 'labels'} method.name=output" in printed.out
-    assert cv2.imread(str(tmp_path / "labels/contact_sheet.jpg")).shape[1] > 2 * 320
+    assert cv2.imread(str(tmp_path / "labels/depth_sheet.png")).shape[1] > 2 * 320
 
 
 def test_relative_depth_is_labelled_as_such_in_all_of_its_range(label, finished, photos, tmp_path, capsys):
@@ -371,10 +371,12 @@ def test_labels_are_written_into_a_folder_of_their_own(refused, finished, photos
     assert files_of(tmp_path) == before
 
 
-def test_labels_inside_the_photographs_folder_are_no_photographs(label, finished, photos):
+def test_labels_inside_the_photographs_folder_are_no_photographs(label, finished, photos, tmp_path):
     for _ in range(2):
         assert main(["label", str(finished), str(photos), "--output", str(photos / "labels")]) == 0
     assert len(read_manifest(photos / "labels")) == 6
+    assert label(photos) == 0
+    assert len(read_manifest(tmp_path / "labels")) == 6  # into another folder
 
 
 def test_a_full_disk_ends_the_call_and_what_is_labelled_stays(label, photos, tmp_path, monkeypatch, capsys):
