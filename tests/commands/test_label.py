@@ -253,11 +253,14 @@ class Slow(DepthModel):
         self.encoder = self.decoder = torch.nn.Identity()
         self.done = 0
 
-    def forward(self, image):
-        self.done += 1
+    def encode(self, image):
+        return [torch.nn.functional.avg_pool2d(image.mean(1, keepdim=True), 2**n) for n in (2, 3, 4, 5)]
+
+    def decode(self, features, size):
+        self.done += int(features[0].std() > 0)  # a photograph, unlike that on which a teacher is tried
         while self.done > 3 and os.path.exists("HERE/wait"):
             time.sleep(0.01)
-        return image.mean(1, keepdim=True) + 1
+        return torch.nn.functional.interpolate(features[0] + 1, size)
 
 if __name__ == "__main__":
     sys.path.insert(0, "HERE")
