@@ -35,12 +35,14 @@ class Pixels:
         pred, target: Depth in metres, float32 (N,), within the protocol's limits.
         places: Where they are in the flattened frame, (N,).
         broken: Which predictions were not finite before they were repaired, bool (N,).
+        constant: Whether an alignment had but one value to fit.
     """
 
     pred: Values
     target: Values
     places: Values
     broken: Values
+    constant: bool = False
 
     @property
     def repaired(self) -> int:

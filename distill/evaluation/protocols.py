@@ -276,9 +276,11 @@ class Protocol:
         t, where = beside(truth.ravel()[where], depth), beside(where, depth)
         p = take(depth, where, truth.shape)
         faults = ~library(p).isfinite(p) if broken is None else take(broken, where, truth.shape) != 0
+        constant = self.alignment != "none" and len(p) > 0 and bool(p.min() == p.max())
         p, lost = self.aligned(p, t, relative)
         farthest = self.max_depth if self.aligner.floored else 1 / TINY
-        return Pixels(repair(p, (self.min_depth, farthest)), t, where, faults if lost is None else faults | lost)
+        broken = faults if lost is None else faults | lost
+        return Pixels(repair(p, (self.min_depth, farthest)), t, where, broken, constant)
 
     def aligned(self, pred: Values, target: Values, relative: bool) -> tuple[Values, Values]:
         """Predictions (N,) aligned as metres; and, without a floor, which of them are none: bool, else None."""

@@ -36,7 +36,8 @@ class ImageScore:
 
     `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
     their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
-    this and by `pixels` two results show whether they were measured on one truth.
+    this and by `pixels` two results show whether they were measured on one truth. A `constant` prediction is worth no
+    more than the truth's mean once it is aligned.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ImageScore:
     parts: dict[str, Part] = field(default_factory=dict)
     errors: tuple[int, ...] = (0,) * BINS
     truth: float = 0.0
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Evaluation:
             "skipped": len(self.skipped),
             "metrics": self.metrics,
             "repaired": self.repaired,
+            "constant": sum(image.constant for image in self.images),
             "seconds": self.seconds,
             "skipped_names": list(self.skipped),
             "faults": list(self.faults),

@@ -83,7 +83,9 @@ def _score(
     named = zip(part_names(protocol.max_depth), measured, strict=True)
     parts = {name: Part(*part) for name, part in named if part[0]}
     truth = float(float64(pixels.target).mean())
-    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, tuple(error_counts(pixels)), truth)
+    return ImageScore(
+        sample.name, metrics, count, pixels.repaired, parts, tuple(error_counts(pixels)), truth, pixels.constant
+    )
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:

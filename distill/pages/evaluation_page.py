@@ -95,6 +95,8 @@ def remarks(one: Evaluation) -> list[str]:
         result.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
     if one.repaired:
         result.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
+    if constant := sum(image.constant for image in one.images):
+        result.append(f"{constant} predictions are constant: aligned, each is one middle depth of its truth")
     nearer, farther = (one.errors[i] / max(sum(one.errors), 1) for i in (0, -1))
     if max(nearer, farther) > LOST:
         side = "near" if nearer > farther else "far"

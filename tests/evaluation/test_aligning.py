@@ -114,6 +114,14 @@ def test_without_a_floor_what_is_no_depth_is_counted_and_never_scores_better():
     assert bare["abs_rel"] > 0.01 / TINY / 9
 
 
+def test_a_constant_prediction_is_counted_where_it_is_aligned():
+    truth = np.linspace(1, 9, 100, dtype=np.float32).reshape(10, 10)
+    flat = np.full_like(truth, 3)
+    protocols = [FOLDER, PROTOCOLS["folder_affine"]]
+    assert [protocol.pixels(flat, truth).constant for protocol in protocols] == [False, True]
+    assert not protocols[1].pixels(truth, truth).constant
+
+
 def test_too_few_pixels_to_fit_to_have_no_score():
     truth = np.zeros((8, 8), np.float32)
     truth.flat[:9] = 2
