@@ -31,6 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     checking.add_argument("--truth", choices=[*TRUTHS["kitti"], *TRUTHS["nyu"]], help="which depth is meant")
     checking.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
     checking.add_argument("--depth-scale", type=float, help="depth units per metre of a folder (default: 1000)")
+    checking.add_argument("--labels", type=Path, metavar="DIR", help="a teacher's labels of the training images")
     checking.add_argument("--json", type=Path, metavar="FILE", help="write the report")
     preparing = actions.add_parser("prepare", help="write NYU's labelled .mat as the pictures that other toolkits read")
     preparing.add_argument("--root", required=True, type=Path, help="the folder of nyu_depth_v2_labeled.mat")
@@ -51,7 +52,7 @@ def check(args: argparse.Namespace) -> None:
         UserError: If the data cannot be used as they are. The report was printed and written then.
     """
     check_outputs(args, json=json_with("halves", "ok"))
-    source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale)
+    source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale, labels=args.labels)
     halves = [look_at(name, contents) for name, contents in find_halves(source, args.split)]
     report = make_report(source, halves)
     try:

@@ -141,6 +141,10 @@ def notes_on(half: Half, dataset: str) -> Iterator[str]:
     if half.name != "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"
     yield from contents.remarks
+    if (one := contents.labels) is not None:
+        count = sum(pair.label is not None for pair in contents.usable)
+        whose = f"{one.output} labels of {one.teacher} ({one.fingerprint[:12]})"
+        yield f"{count} of {len(contents.usable)} images have {whose}"
     if half.seen.faults:
         yield f"{len(half.seen.faults)} files that cannot be read would be passed over"
     if contents.without_truth:

@@ -232,3 +232,11 @@ def test_labels_whose_images_are_gone_name_the_way_to_find_them(refused, config_
 
 def test_labels_are_no_truth_to_evaluate_on(refused, finished, label):
     assert "has no depth to evaluate on" in refused("evaluate", finished, "--data", "folder", "--root", label())
+
+
+def test_data_check_counts_labels(label, streets, capsys):
+    words = ["data", "check", "--data", "folder", "--root", str(streets), "--depth-scale", "256"]
+    assert main([*words, "--labels", str(label(count=3))]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "3 of 8 images have metric labels of dpt_micro (abababababab)" in shown
+    assert "5 of 8 images of" in shown
