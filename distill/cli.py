@@ -29,12 +29,14 @@ VERBS = {
     "predict": "depth of images, folders, videos and cameras: 16-bit PNG, in colour, as points",
     "label": "a teacher's depth of many images as a data set, to train from often",
     "calibrate": "scale (and shift) fitted to few measured images, kept only where that helps",
+    "students": "backbones and decoders beside each other, to choose from: size, arithmetic, latency, accuracy",
     "benchmark": "parameters, FLOPs and latency, beside the paper's figures",
     "export": "write a model as ONNX (float or int8) or as a PyTorch program",
     "data": "what is on disk, what is missing, what to do",
 }
 LESS_MEMORY = {  # what to lower where memory runs out, by verb
     "train": "lower data.size, data.crop or student.width, train.micro_batch, or data.workers",
+    "students": "give a smaller --size, or fewer backbones",
     "benchmark": "give a smaller --size, or a smaller model",
     "label": "lower --batch, or give a smaller --size, smaller images, or a smaller model",
     "": "give a smaller --size, smaller images, or a smaller model",

@@ -24,6 +24,7 @@ from teachers.model import replace_modules
 from teachers.weight_files import read_state_dict
 
 STRIDES = (4, 8, 16, 32)
+FEW_CHANNELS = 16
 TRIED = (96, 160)  # an image on which a network shows what its maps are
 
 
@@ -47,6 +48,31 @@ class AnySizeBlock(SwinTransformerBlock):
         windows = self.attn(windows, mask=self.get_attn_mask(x)).unflatten(1, (rows, columns))
         x = window_reverse(windows, self.window_size, padded_height, padded_width)
         return torch.roll(x, shift, dims=(1, 2))[:, :height, :width].contiguous()
+
+
+class PickedConv2d(nn.Conv2d):
+    """A strided 1x1 convolution of few channels that picks its positions first, where gradients are wanted.
+
+    In channels-last order on a CPU oneDNN's own backward of such a layer writes past its buffer: the process crashes,
+    or gradients are wrong. Seen below 8 channels on a processor whose registers hold 8 values; others hold 16.
+    """
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        self.__dict__.update(plain.__dict__)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W) at its stride, as of `nn.Conv2d`."""
+        if not torch.is_grad_enabled():
+            return super().forward(x)
+        return F.conv2d(x[..., :: self.stride[0], :: self.stride[1]], self.weight, self.bias)
+
+
+def pick_positions(layer: nn.Module) -> nn.Module | None:
+    """The form above of a layer that needs it, by its shape; None for others."""
+    if type(layer) is not nn.Conv2d or layer.in_channels >= FEW_CHANNELS:
+        return None
+    pointwise = layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
+    return PickedConv2d(layer) if pointwise and layer.stride != (1, 1) else None
 
 
 def take_any_size(net: nn.Module) -> nn.Module:
@@ -76,7 +102,7 @@ def create_timm(name: str, pretrained: bool) -> nn.Module:
     if module and module.__name__.endswith("swin_transformer"):
         # Else the last stage, of one window at 224x224, would have windows that never meet on larger images.
         options["always_partition"] = True
-    return take_any_size(fetch(name, pretrained, features_only=True, **options))
+    return replace_modules(take_any_size(fetch(name, pretrained, features_only=True, **options)), pick_positions)
 
 
 def fetch(name: str, pretrained: bool, **options: bool | int) -> nn.Module:

@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     stamp = environment(device) | {"load": f"{os.getloadavg()[0]:.1f}"}
     if args.models:
-        measured = measure_models(args, accuracies, device)
+        models = {name: open_for_cost(name).to(device) for name in args.models}
+        measured = measure_models(models, args, accuracies, device)
         tables += latency_tables(args, measured, stamp)
         content |= {"device": stamp, "size": list(args.size), "batch": 1, "models": [one.as_dict() for one in measured]}
     try:
@@ -169,9 +170,10 @@ def open_for_cost(name: str) -> DepthModel:
     return create_teacher(name) if name in list_teachers() else open_model(name, classes=True)
 
 
-def measure_models(args: argparse.Namespace, accuracies: dict[str, Results], device: torch.device) -> list[Measured]:
-    """Every model in every way, timed in one interleaved run."""
-    models = {name: open_for_cost(name).to(device) for name in args.models}
+def measure_models(
+    models: Mapping[str, DepthModel], args: argparse.Namespace, accuracies: Mapping[str, Results], device: torch.device
+) -> list[Measured]:
+    """Every model in every way of `args.ways`, timed in one interleaved run."""
     for name, model in models.items():
         if isinstance(model, ExportedModel):
             input_size(name, model, args.size)  # refuses one that it does not take

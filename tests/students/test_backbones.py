@@ -29,6 +29,7 @@ BACKBONES = {
     "convnext_tiny": 0,
     "regnety_004": 16,
     "repvgg_a0": 21,
+    "fastvit_t8": 13,
     "mobileone_s0": 84,
     "swin_large_patch4_window7_224": 0,
 }
@@ -110,6 +111,19 @@ def test_every_weight_learns_from_an_image_of_odd_size(started):
     for key, weight in student.named_parameters():
         assert torch.isfinite(weight).all(), key
         assert weight.grad.any(), key
+
+
+def gradient(student, memory_format):
+    """Of every weight after one step's backward, as one vector."""
+    student = deepcopy(student).train().to(memory_format=memory_format)
+    image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    (student(image.contiguous(memory_format=memory_format)) - 2).square().mean().backward()
+    return torch.cat([weight.grad.flatten() for weight in student.parameters()])
+
+
+def test_gradients_do_not_depend_on_the_order_in_memory(started):
+    plain, last = (gradient(started[1], order) for order in (torch.contiguous_format, torch.channels_last))
+    assert (last - plain).norm() <= 0.1 * plain.norm()  # small batches multiply rounding
 
 
 # ------------------------------------------------------------------------------------------------ LG-Conv, at the start
