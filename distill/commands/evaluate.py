@@ -246,7 +246,7 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
         return Predictor(stored, None, stored.size)
     if args.prediction_scale:
         raise UserError(f"--prediction-scale is for folders of predictions, and {args.model} is a model: leave it out")
-    model = open_model(args.model).to(state.device)
+    model = open_model(args.model, optimise=True).to(state.device)
     size = input_size(args.model, model, args.size)
     if size:
         inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")

@@ -95,7 +95,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
 def open_network(name: str, wanted: Size | None, usual: Size | None = None, *, classes: bool = False) -> Network:
     """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_model(name, classes=classes).to(device).eval()
+    model = open_model(name, classes=classes, optimise=True).to(device).eval()
     return Network(model, None, device, input_size(name, model, wanted) or usual)
 
 

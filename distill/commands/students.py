@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     measured = measure_models(students, args, accuracies, device)
     stamp = environment(device) if args.ways else {}
     if args.json:
-        found = [one.as_dict() | {"file_bytes": weight_bytes(students[one.name])} for one in measured]
-        write_json(args.json, {"size": list(args.size), "device": stamp, "students": found})
+        records = [one.as_dict() | {"file_bytes": weight_bytes(students[one.name])} for one in measured]
+        write_json(args.json, {"size": list(args.size), "device": stamp, "students": records})
     rows = [student_row(one, weight_bytes(students[one.name]), args.size) for one in measured]
     where = f", {args.runs} runs, {stamp['device']}" if args.ways else ""
     display(results_table(rows, f"Students: one image of {args.size[0]}x{args.size[1]}{where}"))

@@ -13,10 +13,10 @@ from torch import nn
 from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
-from distill.deploy.forms import prepare
 from distill.deploy.runtime import quiet
 from distill.files import write_atomically
 from distill.inference.exported import need, open_session
+from students.forms import prepare
 
 OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
 INPUT, OUTPUT = "image", "depth"

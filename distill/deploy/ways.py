@@ -17,7 +17,9 @@ from distill.deploy.graph import finish, write_onnx
 from distill.deploy.latency import Call
 from distill.deploy.quantise import Quantiser
 from distill.inference.exported import ExportedModel, OnnxModel
-from teachers import FrozenTeacher
+from students import Student
+from students.fused import optimise
+from teachers import DepthModel, FrozenTeacher
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,16 @@ def as_it_is(model: ExportedModel, image: Tensor) -> Prepared:
     return Prepared(Call(act), size, None if growth is None else growth + size)
 
 
+def optimised(model: nn.Module, image: Tensor) -> Prepared:
+    """As `predict` and `evaluate` run a student: folded, fused, packed."""
+    assert isinstance(model, DepthModel)
+    return in_pytorch(optimise(model).to(image.device) if isinstance(model, Student) else model, image)
+
+
 WAYS: dict[str, Callable[[nn.Module, Tensor], Prepared]] = {
     "fp32": partial(in_pytorch, memory_format=torch.contiguous_format),
     "channels_last": in_pytorch,
+    "optimised": optimised,
     "bf16": partial(in_pytorch, autocast=True),
     "compiled": partial(in_pytorch, compiled=True),
     "onnx": in_onnx_runtime,

@@ -12,6 +12,7 @@ from distill.evaluation.scores import Size
 from distill.files import checksum
 from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
+from students.fused import optimise as optimised
 from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
 from teachers.frozen import fingerprint
 from teachers.model import RELATIVE
@@ -46,11 +47,12 @@ def refuse_classes(name: str) -> None:
         )
 
 
-def open_model(name: str, *, classes: bool = False) -> DepthModel:
+def open_model(name: str, *, classes: bool = False, optimise: bool = False) -> DepthModel:
     """A run folder, a `student/` folder, `teacher-name:checkpoint`, an exported file, or what `is_elsewhere`.
 
     Args:
         classes: Whether a model will do that gives classes instead of depth.
+        optimise: Give a student its form for inference; a teacher has it anyway.
 
     Raises:
         UserError: If there is no such model.
@@ -66,7 +68,7 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
         return open_teacher(name)
     if os.path.exists(name) or ":" not in name:
         try:
-            return load_student(name)
+            return optimised(load_student(name)) if optimise else load_student(name)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
     if is_elsewhere(name):

@@ -3,11 +3,11 @@ import collections
 import pytest
 import torch
 
-from distill.deploy.forms import prepare
 from distill.deploy.graph import finish, name_nodes, write_onnx, write_program
 from distill.deploy.runtime import deviation
 from distill.inference.exported import OnnxModel
 from students import create_student
+from students.forms import prepare
 from teachers import create_dpt
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")

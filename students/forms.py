@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from timm.layers import BatchNormAct2d
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from students.cnn import CNNStudent
 from students.decoders import AdaptiveBins
 from students.lg_conv import LGConv
 from teachers.model import replace_modules
@@ -77,6 +79,8 @@ class FewHeadsLGConv(nn.Module):
 def prepare(model: nn.Module) -> nn.Module:
     """A copy on the CPU in eval mode, with everything constant done once and in the forms above."""
     plain = fold_standardisation(copy.deepcopy(model).cpu().float().eval()).requires_grad_(False)
+    if isinstance(plain, CNNStudent) and not any(isinstance(module, LGConv) for module in plain.modules()):
+        reparameterize_model(plain.encoder, inplace=True)  # branches of constant weights
     behind = norms_behind_lg_conv(plain)
     folded = set(behind.values())
 
