@@ -27,6 +27,10 @@ def load_model(folder: str | Path, *, optimise: bool = False) -> nn.Module:
         ValueError: If its files do not fit together.
     """
     from students import load_student
-    from students.fused import optimise as optimised
 
-    return optimised(load_student(folder)) if optimise else load_student(folder)
+    student = load_student(folder)
+    if not optimise:
+        return student
+    from students import fused  # needs more than torch and timm
+
+    return fused.optimise(student)

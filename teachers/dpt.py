@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -103,8 +104,8 @@ class DPTDecoder(nn.Module):
     def __init__(self, config: DPTConfig) -> None:
         super().__init__()
         self.config = config
-        head = HEADS["classes" if config.classes else "depth"](config)
-        self.fuse = FusionDecoder(config.channels, config.features, head, norm=bool(config.classes))
+        make_head = partial(HEADS["classes" if config.classes else "depth"], config)
+        self.fuse = FusionDecoder(config.channels, config.features, make_head, norm=bool(config.classes))
 
     def to_depth(self, raw: Tensor) -> Tensor:
         """The raw output as depth in metres (at least float32 where inverted: half precision cannot hold 1e-8)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,13 +81,19 @@ class ClassHead(nn.Module):
 
 
 class FusionDecoder(nn.Module):
-    """Maps at strides 4, 8, 16, 32 -> what `head` reads out, at every pixel of the padded image."""
+    """Maps at strides 4, 8, 16, 32 -> what the head reads out, at every pixel of the padded image.
 
-    def __init__(self, channels: tuple[int, ...], width: int, head: Head | ClassHead, norm: bool) -> None:
+    Args:
+        make_head: Called last, as random weights depend on the order in which parts are made.
+    """
+
+    def __init__(
+        self, channels: tuple[int, ...], width: int, make_head: Callable[[], Head | ClassHead], norm: bool
+    ) -> None:
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=False) for c in channels)
         self.fusion = nn.ModuleList(Fusion(width, norm, coarsest=i == len(channels) - 1) for i in range(len(channels)))
-        self.head = head
+        self.head = make_head()
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """The four maps -> (B, 1, H, W), or as many channels as there are classes."""

@@ -140,7 +140,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("data.flip=1.5", "data.flip=1.5: input should be less than or equal to 1"),
         ("data.crop=[64]", "data.crop"),
         ("data.crop=[16, 64]", "data.crop.0=16: input should be greater than or equal to 32"),
-        ("data.name=kiti", "data.name='kiti': expected one of kitti, nyu, folder, scenes"),
+        ("data.name=kiti", "data.name='kiti': expected one of kitti, nyu, folder, ibims1"),
         ("data.split=[a, b, c]", "data.split"),
         ("student.lg_conv=maybe", "student.lg_conv='maybe': input should be a valid boolean"),
         ("method.name=distil", "method.name='distil': expected one of supervised, output"),

@@ -116,6 +116,7 @@ def test_every_weight_learns_from_an_image_of_odd_size(started):
 def gradient(student, memory_format):
     """Of every weight after one step's backward, as one vector."""
     student = deepcopy(student).train().to(memory_format=memory_format)
+    torch.manual_seed(0)  # of the blocks that are left out at random
     image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     (student(image.contiguous(memory_format=memory_format)) - 2).square().mean().backward()
     return torch.cat([weight.grad.flatten() for weight in student.parameters()])

@@ -45,7 +45,7 @@ def test_nothing_is_fetched_where_there_is_a_checkpoint(make_student, plain_file
 
     monkeypatch.setattr(timm, "create_model", note)
     make_student("test_resnet", checkpoint=plain_file[0], pretrained=True)
-    assert asked == [False]
+    assert set(asked) == {False}
 
 
 def test_counts_of_batches_may_be_missing_as_in_old_files(make_student, tmp_path):
