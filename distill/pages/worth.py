@@ -28,7 +28,8 @@ def show_teacher(run: Run) -> None:
     if not run.method.needs_teacher:
         return
     if run.teacher is None:
-        inform("worth    of the teacher: not measured, as the processes share it")
+        why = "the processes share it" if run.config.teacher.shard else "its labels alone are here"
+        inform(f"worth    of the teacher: not measured, as {why}")
         return
     if run.data.test is None:
         inform("worth    of the teacher: not known, as no image to validate on has depth")

@@ -88,6 +88,7 @@ def test_run_page_and_card_say_whose_labels_they_were(train, label, capsys):
     message = " ".join(capsys.readouterr().err.split())
     assert "output, labels of dpt_micro (abababababab, cc-by-nc-4.0)" in message
     assert "under cc-by-nc-4.0: not for commercial use" in message
+    assert "of the teacher: not measured, as its labels alone are here" in message
     assert "labels of dpt_micro (abababababab, cc-by-nc-4.0)" in (folder / "report.html").read_text()
     card = (folder / "student" / "README.md").read_text()
     assert "`dpt_micro`, by its labels on disk (fingerprint abababababab)" in card
