@@ -24,6 +24,10 @@ MAX_DEATHS = 3  # of workers in a row, without a batch in between
 MALLOC = {-3: 32, -1: 256}
 
 
+# What the other end of a socket meets, by which a worker hands over the memory of a batch, where it died on the way.
+TORN = (ConnectionError, EOFError, FileNotFoundError)
+
+
 @dataclass(frozen=True)
 class Loader:
     """The micro-batches of `batches`, in their order, read ahead by `workers` processes (0: in this one).
@@ -49,11 +53,11 @@ class Loader:
                     yield batch
                     done, deaths = done + 1, 0
                 return
-            except RuntimeError as error:
-                message = " ".join(str(error).split())
-                if "DataLoader worker" not in message or not re.search("exited unexpectedly|killed by signal", message):
+            except (RuntimeError, *TORN) as error:
+                if not self.workers or not is_death(error):
                     raise
                 deaths += 1
+                message = " ".join(str(error).split())
                 if deaths == MAX_DEATHS:
                     raise UserError(
                         f"processes that load images died {deaths} times in a row ({message}): if "
@@ -78,6 +82,14 @@ class Loader:
             # PyTorch's handler raises wherever the program is, also within a step. A death is seen when a batch is due.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return iterator
+
+
+def is_death(error: Exception) -> bool:
+    """Whether an error of PyTorch's loader says that a worker died; what it caught in one says so by `Caught`."""
+    message = str(error)
+    if isinstance(error, TORN):
+        return not message.startswith("Caught ")
+    return "DataLoader worker" in message and re.search("exited unexpectedly|killed by signal", message) is not None
 
 
 @dataclass(frozen=True)

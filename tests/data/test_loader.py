@@ -7,7 +7,7 @@ import torch
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from distill.data.augment import Augmentation
-from distill.data.loader import MAX_DEATHS, Loader, keep_freed_memory
+from distill.data.loader import MAX_DEATHS, Loader, is_death, keep_freed_memory
 from distill.data.sample import Batch, to_tensor
 from distill.data.training_set import EpochBatches, TrainingSet
 from distill.errors import UserError
@@ -92,6 +92,28 @@ def test_the_images_of_a_worker_that_died_are_read_again(numbered, deadly):
         result = list(Loader(TrainingSet(deadly(9, 1), AUGMENTATION, seed=1), batches, workers=2))
     assert [batch.names for batch in result] == [batch.names for batch in undisturbed]
     assert all((a.image == b.image).all() for a, b in zip(result, undisturbed, strict=True))
+
+
+def test_a_death_while_a_batch_is_handed_over_is_one_as_well(numbered, monkeypatch):
+    batches = EpochBatches((9,), batch_size=4, micro_batch=2, seed=1, total_steps=3)
+    undisturbed = list(Loader(TrainingSet(numbered(9), AUGMENTATION, seed=1), batches, workers=0))
+    take, calls = _MultiProcessingDataLoaderIter._next_data, []
+
+    def torn(self):
+        calls.append(self)
+        if len(calls) == 3:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return take(self)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_next_data", torn)
+    with pytest.warns(UserWarning, match="a process that loads images died"):
+        result = list(Loader(TrainingSet(numbered(9), AUGMENTATION, seed=1), batches, workers=1))
+    assert [batch.names for batch in result] == [batch.names for batch in undisturbed]
+
+
+def test_a_connection_that_a_workers_own_code_lost_is_no_death():
+    assert not is_death(ConnectionResetError("Caught ConnectionResetError in DataLoader worker process 0."))
+    assert is_death(EOFError())
 
 
 @pytest.mark.filterwarnings("ignore:a process that loads images died")
