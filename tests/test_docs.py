@@ -93,6 +93,7 @@ def test_every_command_is_one_that_the_command_line_takes(page):
     """Its options are known, and its configuration is there and takes its keys; what it reads is not looked at."""
     for words in commands(page):
         args = parse(words)
+        assert args.verb == words[0]
         if words[0] == "train":
             load_config(ROOT / args.config, args.overrides)
         elif words[0] == "ablate":

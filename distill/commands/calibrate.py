@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         where = f"{len(unseen.images)} images that the calibration was not fitted on"
         result = Comparison(before, after, unseen.protocol, where)
         check_unseen(args, result, best)
-    facts = {"fit": best, "images": len(look.images), "data": args.data, "metric": args.metric, "before_is": first}
+    facts = {"fit": best, "images": len(look.images), "data": data.name, "metric": args.metric, "before_is": first}
     write(output, student, fit, look.protocol.max_depth, result, facts)
     return DONE
 

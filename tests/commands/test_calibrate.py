@@ -79,6 +79,17 @@ def test_a_student_that_is_off_by_a_factor_is_mended_wherever_it_goes(student, f
     torch.testing.assert_close(open_exported(tmp_path / "it.onnx")(image), calibrated, rtol=1e-3, atol=1e-3)
 
 
+def test_the_data_of_a_run_is_what_its_student_is_calibrated_by(student, folder, tmp_path):
+    root, run = folder(lambda depth: depth / 2), tmp_path / "run"
+    shutil.copytree(student, run / "student")
+    data = f"{{name: folder, root: {root}, depth_scale: 256}}"
+    (run / "config.yaml").write_text(f"data: {data}\nmethod: {{name: supervised}}\n")
+    assert main(["calibrate", str(run), "--output", str(tmp_path / "new")]) == 0
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert config["metadata"]["calibration"]["data"] == "folder"
+    assert "scale fitted to 12 images of own images" in (tmp_path / "new" / "README.md").read_text()
+
+
 def test_a_shift_is_found_where_a_scale_is_not_enough(student, folder, tmp_path):
     root = folder(lambda depth: 1 / (0.5 / depth + 0.1))
     assert main(words(student, root, tmp_path / "new")) == 0
