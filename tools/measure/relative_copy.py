@@ -1,14 +1,21 @@
 """A metric teacher that forgets its metres, to tell what they are worth (configs/ablations/relative_teacher.yaml).
 
 Its depth is inverted, and scaled and shifted anew for each image, as no relative teacher is worse off. Use it as
-`PYTHONPATH=tools/measure distill ablate configs/ablations/relative_teacher.yaml`.
+
+    PYTHONPATH=tools/measure distill ablate configs/ablations/relative_teacher.yaml
+    PYTHONPATH=tools/measure distill ablate configs/ablations/relative_teacher_nyu.yaml
+
+The second copies the model of the folder RELATIVE_COPY_OF, by default the teacher of configs/nyu/small.yaml.
 """
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
+from students import load_student
 from teachers import create_teacher
 from teachers.model import DepthModel
 
@@ -31,6 +38,10 @@ class RelativeCopy(DepthModel):
         self.feature_channels = teacher.feature_channels
         self.min_depth = self.max_depth = None
 
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The teacher's four maps, of the image as it normalises it."""
+        return self.teacher.encode(image)
+
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Inverse depth up to scale and shift, (B, 1, *size)."""
         depth = self.teacher.decode(features, size)
@@ -47,3 +58,8 @@ def draw(depth: Tensor) -> list[float]:
 def streets() -> DepthModel:
     """The copy of the teacher that ships, which knows streets."""
     return RelativeCopy(create_teacher("dpt_micro"))
+
+
+def trained() -> DepthModel:
+    """The copy of a trained model, of which a run's folder is named in the environment."""
+    return RelativeCopy(load_student(os.environ.get("RELATIVE_COPY_OF", "runs/nyu_small_teacher")))
