@@ -12,7 +12,7 @@ from typing import Literal, cast
 from distill.assembly.preflight import preflight
 from distill.assembly.teaching import check_labels
 from distill.config import Config, DataConfig, SourceConfig
-from distill.console import progress_bar
+from distill.console import inform, progress_bar
 from distill.data import (
     Augmentation,
     DepthDataset,
@@ -34,6 +34,7 @@ from distill.data import (
     resize,
     within,
 )
+from distill.data.files.hold_out import hold_out
 from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH
 from distill.data.kitti.drives import SELECTED
 from distill.data.opening import USUAL, Truth
@@ -72,7 +73,17 @@ def open_dataset(data: SourceConfig, part: Literal["train", "test"], split: Path
         count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
         embedded = kept_scenes if scenes.keep else SceneDataset
         return embedded(scenes.kind, count, seed, scenes.size, scenes.sparse and part == "train")
+    if split is None and data.hold_out and holds_out(data):
+        whole = source(data).find("train", data.split.train)
+        if not whole.images_only:
+            return PairDataset(hold_out(whole, data.hold_out)[part == "test"])
     return PairDataset(source(data).find(part, split or getattr(data.split, part)))
+
+
+def holds_out(data: SourceConfig) -> bool:
+    """Whether images to validate on are held out of those to train on: there are no others."""
+    named = data.name == "scenes" or data.split.test is not None
+    return data.hold_out is not None and not (named or source(data).has_half("test"))
 
 
 def source(data: SourceConfig) -> Source:
@@ -92,8 +103,9 @@ def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse:
 
 
 def has_test_half(data: SourceConfig) -> bool:
-    """Whether there is something to validate with: scenes always, otherwise a test list."""
-    return data.name == "scenes" or data.split.test is not None or source(data).has_half("test")
+    """Whether there is something to validate with: scenes always, otherwise a test list, or what is held out."""
+    named = data.name == "scenes" or data.split.test is not None
+    return named or source(data).has_half("test") or holds_out(data)
 
 
 def preparations(data: SourceConfig, size: tuple[int, int] | None) -> list[Callable[[Sample], Sample]]:
@@ -209,6 +221,9 @@ def open_test(config: Config) -> DepthDataset | None:
         return None
     test = open_dataset(data, "test")
     contents = test.contents
+    if contents is not None and contents.images_only and holds_out(data) and not wanted:
+        inform(f"data.hold_out: no depth in {contents.source} to validate with, so nothing is held out")
+        return None
     if contents is not None and contents.images_only:
         raise UserError(
             f"{contents.source} has no depth to validate with; to train on photographs alone, without validation, name "

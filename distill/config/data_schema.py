@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from distill.config.fields import (
+    HeldShare,
     NonNegativeFloat,
     NonNegativeInt,
     Number,
@@ -90,6 +91,11 @@ class SourceConfig(Section):
         None, description="fx, fy, cx, cy of a folder's images in pixels."
     )
     max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
+    hold_out: HeldShare | None = Field(
+        None,
+        description="Share of the training images to validate on instead, where there is no test half: whole "
+        "recordings, or the end of each; 0.1 is usual.",
+    )
 
     @model_validator(mode="after")
     def needs_root(self) -> Self:
@@ -114,7 +120,8 @@ class DataConfig(SourceConfig):
     sources: tuple[MixedSourceConfig, ...] = Field(
         (),
         description="Several data sets to learn from: a list of sections with name, root, split, scenes, limit, "
-        "labelled, labels, truth, depth_scale, camera, max_depth and `weight`, its share of the images drawn (1). "
+        "labelled, labels, truth, depth_scale, camera, max_depth, hold_out and `weight`, its share of the images "
+        "drawn (1). "
         "Those of `data` itself are then of the test half alone; where it has no name, that is the first source's.",
     )
     mixed_labels: bool = Field(
@@ -153,6 +160,8 @@ class DataConfig(SourceConfig):
             raise ValueError(
                 f"data.{beside[0]} is of training images, and data.sources says which: write it into one of them"
             )
+        if self.sources and self.hold_out and all(one.hold_out != self.hold_out for one in self.sources):
+            raise ValueError("data.hold_out divides the images of a source: write it into that one of data.sources")
         return self
 
     @property
