@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -26,6 +27,15 @@ class LastAxisBins(AdaptiveBins):
         nn.Module.__init__(self)
         self.widths, self.scores = bins.widths, bins.scores
         self.min_depth, self.max_depth = bins.min_depth, bins.max_depth
+
+    def centres(self, context: Tensor) -> Tensor:
+        """The same; in exported graphs the sums are a product, as chips and LiteRT have no cumulative sum."""
+        if not (torch.jit.is_tracing() or torch.compiler.is_exporting()):
+            return super().centres(context)
+        widths = self.widths(context.mean(dim=(2, 3))).softmax(dim=-1)
+        bins = self.scores.out_channels
+        before = torch.tensor((np.triu(np.ones((bins, bins)), 1) + np.eye(bins) / 2).tolist(), dtype=widths.dtype)
+        return self.min_depth + (self.max_depth - self.min_depth) * (widths @ before)
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
         """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""

@@ -8,25 +8,25 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.onnx import OnnxExporterError
+from torch import Tensor
 
 from distill.commands.arguments import MODEL, check_outputs, image_size, positive
 from distill.console import display
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
-from distill.deploy.graph import OPSETS, finish, write_onnx, write_program
 from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
+from distill.deploy.targets import TARGETS, Cargo, Target
 from distill.errors import DONE, FAILURE, UserError
 from distill.files import is_special
-from distill.inference.exported import SUFFIXES, OnnxModel, first_line, need
+from distill.inference.exported import first_line
+from students import CNNStudent
 from teachers import DPT
 
 OWN = re.compile(rb"software.{1,200}distill ", re.DOTALL)  # in the facts of what this command writes
@@ -35,13 +35,13 @@ OWN = re.compile(rb"software.{1,200}distill ", re.DOTALL)  # in the facts of wha
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill export` takes."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE", help="FILE.onnx, or FILE.pt2 for torch.export"
-    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="its name ends as its target's does")
+    parser.add_argument("--target", choices=TARGETS, help="what the file is for (default: by the end of its name)")
     parser.add_argument("--size", type=image_size, metavar="HxW", help="of the image (default: as it was trained)")
-    parser.add_argument("--dynamic", action="store_true", help="leave batch, height and width free; ONNX only")
-    parser.add_argument("--opset", type=positive, default=18, help="version of ONNX's operators (default: %(default)s)")
-    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated; ONNX only")
+    parser.add_argument("--dynamic", action="store_true", help="leave batch, height and width free; onnx only")
+    parser.add_argument("--opset", type=positive, help="version of ONNX's operators (default: 18, onnx-portable's 16)")
+    parser.add_argument("--logits", action="store_true", help="end at the scores of the bins; onnx-portable only")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated; onnx only")
     parser.add_argument(
         "--images",
         nargs="+",
@@ -58,39 +58,61 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If a model, an option or an image is wrong.
     """
-    check_options(args)
+    kind = choose_target(args)
+    check_options(args, kind)
     subject = open_subject(args.model)
-    check_sizes(subject, args)
+    check_subject(subject, args)
     if args.int8 and subject.run is None and not args.images:
         raise UserError(
             f"--int8 calibrates on images, and no run with data of its own lies beside {args.model}: give --images"
         )
     size = choose_size(subject, args.size)
     images, origin = images_of(subject, size, args.images, CHECKED)
+    facts = facts_of(subject, None if args.dynamic else size, args.licence, logits=args.logits)
+    opset = args.opset or next(iter(kind.opsets), 0)
+    cargo = Cargo(subject.model, None if args.dynamic else size, facts, opset, args.logits)
     target = Path(os.path.realpath(args.output))
     with (
         tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder,
         explaining_lack(folder, args.output),
     ):
         part = Path(folder) / target.name
-        exported = write(subject, args, size, part)
-        measured = compare(exported, subject, images, args.dynamic)
-        runtime = "ONNX Runtime" if args.output.suffix == ".onnx" else "PyTorch"
-        display(f"checked by {runtime} on images {origin}: {measured}")
-        if not measured.acceptable:
-            display(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
-            return FAILURE
+        write(kind, cargo, part, subject.name)
+        if kind.open is None:
+            display(f"{kind.runtime} runs on its maker's machines only: operators were compared, depth was not")
+        else:
+            measured = compare(kind.open(part), subject, images, args.dynamic)
+            display(f"checked by {kind.runtime} on images {origin}: {measured}")
+            if not measured.acceptable:
+                display(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
+                return FAILURE
         if args.int8:
             calibrating, _ = images_of(subject, size, args.images, CALIBRATED)
             exact, part = part, part.with_name("int8.onnx")
             if not write_int8(subject, size, exact, part, calibrating):
                 display(f"{args.output} was not written")
                 return FAILURE
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    display(f"{args.output}: {args.output.stat().st_size / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
+            os.replace(part, exact)
+        written = publish(Path(folder), target)
+    display(f"{args.output}: {written / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
+
+
+def publish(folder: Path, target: Path) -> int:
+    """Give what was written its place, on the disk and beside each other; the file itself comes last.
+
+    Returns:
+        The bytes of all of it.
+    """
+    size = 0
+    for part in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
+        for path in part.rglob("*") if part.is_dir() else [part]:
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    size += os.stat(file.fileno()).st_size
+        os.replace(part, target.with_name(part.name))
+    return size
 
 
 @contextmanager
@@ -102,8 +124,7 @@ def explaining_lack(folder: str, output: Path) -> Iterator[None]:
         except (OSError, UserError):
             raise
         except Exception:
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*"))
-            Path(folder, "room").write_bytes(bytes(2 * size))  # if there is none, this fails
+            check_room(Path(folder))
             raise
     except OSError as error:
         if error.filename is None or str(error.filename).startswith(folder):
@@ -111,23 +132,49 @@ def explaining_lack(folder: str, output: Path) -> Iterator[None]:
         raise
 
 
-def check_options(args: argparse.Namespace) -> None:
+def check_room(folder: Path) -> None:
+    """Fail if there is no room for twice of what lies in a folder."""
+    size = sum(path.stat().st_size for path in folder.rglob("*"))
+    (folder / "room").write_bytes(bytes(2 * size))
+    (folder / "room").unlink()
+
+
+def choose_target(args: argparse.Namespace) -> Target:
+    """The target of --target, else the first whose files end like --output.
+
+    Raises:
+        UserError: If the name does not fit.
+    """
+    suffix = args.output.suffix
+    names = [args.target] if args.target else [name for name, one in TARGETS.items() if one.suffix == suffix]
+    if not names:
+        known = ", ".join(dict.fromkeys(one.suffix for one in TARGETS.values()))
+        raise UserError(f"--output {args.output} is of no known kind, expected a name that ends with one of {known}")
+    kind = TARGETS[names[0]]
+    if suffix != kind.suffix:
+        raise UserError(f"--output {args.output}: a file for {names[0]} has a name that ends with {kind.suffix}")
+    return kind
+
+
+def check_options(args: argparse.Namespace, kind: Target) -> None:
     """Refuse what cannot work before anything is opened."""
-    kind = args.output.suffix
-    if kind not in SUFFIXES:
-        raise UserError(f"--output {args.output} is of no known kind, expected a name that ends with .onnx or .pt2")
-    if args.opset not in OPSETS:
-        raise UserError(
-            f"--opset {args.opset} cannot be written, expected one from {OPSETS[0]} to {OPSETS[-1]}; runtimes of older "
-            "ones lack what these networks consist of"
+    if args.opset and args.opset not in kind.opsets:
+        known = ", ".join(
+            f"--target {name}: {' '.join(map(str, one.opsets))}" for name, one in TARGETS.items() if one.opsets
         )
-    if kind == ".pt2" and args.dynamic:
-        raise UserError("--dynamic is for ONNX; a .pt2 takes one size: give --size HxW")
-    if kind == ".pt2" and args.int8:
-        raise UserError("--int8 is for ONNX: give an --output that ends with .onnx")
-    for name in ("onnx", "onnxruntime") if kind == ".onnx" else ():
-        need(name)
+        raise UserError(f"--opset {args.opset} cannot be written here, expected one of these: {known}")
+    if args.dynamic and not kind.any_size:
+        raise UserError("--dynamic is for --target onnx; the others take one size: give --size HxW")
+    if args.int8 and not kind.eight_bits:
+        raise UserError("--int8 is for --target onnx, and an --output that ends with .onnx")
+    if args.logits and kind is not TARGETS["onnx-portable"]:
+        raise UserError("--logits is for --target onnx-portable")
+    kind.require()
     check_outputs(args, output=was_exported)
+    for end in kind.beside:
+        other = args.output.with_name(args.output.stem + end)
+        if other.exists() and not args.output.exists():
+            raise UserError(f"{other} is there without {args.output}, and would be replaced; give another --output")
     if is_special(args.output):
         raise UserError(f"--output {args.output} is a device or FIFO, expected a name for a file")
 
@@ -138,34 +185,41 @@ def was_exported(path: Path) -> bool:
         return OWN.search(content) is not None
 
 
-def check_sizes(subject: Subject, args: argparse.Namespace) -> None:
-    """Refuse free sizes for a network whose graph depends on the size."""
-    scale = subject.model.config.resolution_scale if isinstance(subject.model, DPT) else 1
+def check_subject(subject: Subject, args: argparse.Namespace) -> None:
+    """Refuse free sizes for a network whose graph depends on the size, and logits where there are none."""
+    model = subject.model
+    scale = model.config.resolution_scale if isinstance(model, DPT) else 1
     if args.dynamic and scale != 1:
         raise UserError(
             f"{subject.name} works on an image of {scale:g} of the size, which a graph holds for one size only: "
             "leave --dynamic out and give --size HxW"
         )
-
-
-def write(subject: Subject, args: argparse.Namespace, size: tuple[int, int], path: Path) -> nn.Module:
-    """Write the file and open it again, as others will."""
-    facts = facts_of(subject, None if args.dynamic else size, args.licence)
-    if path.suffix == ".pt2":
-        write_program(subject.model, path, size, facts)
-        return torch.export.load(path).module()
-    traced = path.with_name("traced.onnx")
-    try:
-        write_onnx(subject.model, traced, None if args.dynamic else size, args.opset)
-    except OnnxExporterError as error:
+    if args.logits and not (isinstance(model, CNNStudent) and model.calibration is None):
         raise UserError(
-            f"{subject.name} holds what ONNX has not ({first_line(error)}); give an --output .pt2"
-        ) from error
-    finish(traced, path, facts)
-    return OnnxModel(path)
+            f"{subject.name} does not end with bins, as CNN students do that are not calibrated: leave --logits out"
+        )
 
 
-def compare(exported: nn.Module, subject: Subject, images: Sequence[Tensor], dynamic: bool) -> Deviation:
+def write(kind: Target, cargo: Cargo, path: Path, name: str) -> None:
+    """Write the file.
+
+    Raises:
+        UserError: If the target lacks what the network consists of.
+    """
+    try:
+        kind.write(cargo, path)
+    except (OSError, UserError):
+        raise
+    except Exception as error:  # those of the converters have no class in common
+        check_room(path.parent)
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        fix = "another --opset, or --target pt2" if kind.opsets else "--target onnx"
+        raise UserError(f"{name} holds what files for {kind.runtime} have not ({reason}); give {fix}") from error
+
+
+def compare(
+    exported: Callable[[Tensor], Tensor], subject: Subject, images: Sequence[Tensor], dynamic: bool
+) -> Deviation:
     """The difference on the images and, where sizes are free, on the first one at others.
 
     The model computes in float64, so that the file answers for its own rounding alone: that of DPT-Hybrid in float32 is

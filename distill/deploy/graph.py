@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.runtime import quiet
 from distill.files import write_atomically
 from distill.inference.exported import need, open_session
+from students.cnn import CNNStudent
 from students.forms import prepare
 
-OPSETS = (18, 19, 20)  # from the first whose means take axes as an input to the last that the exporter knows
+OPSETS = (18, 19, 20)  # the last that the exporter knows, and those before
+MEANS_BY_INPUT = 18  # the first opset whose means take their axes as an input
 INPUT, OUTPUT = "image", "depth"
+LOGITS = ("scores", "centres")
 DYNAMIC_AXES = {0: "batch", 2: "height", 3: "width"}
 ODD = (69, 101)  # sides that are no multiples of 32: what is traced with them pads
 
 
-def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset: int = OPSETS[0]) -> None:
+def write_onnx(
+    model: nn.Module, path: Path, size: tuple[int, int] | None, opset: int = OPSETS[0], *, logits: bool = False
+) -> None:
     """Write `image` (1, 3, *size) in [0, 1] -> `depth` (1, 1, *size) in metres as an ONNX file.
 
     PyTorch's older exporter traces the network. It is in every version that this package works with and takes seconds;
@@ -32,14 +39,32 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int] | None, opset
 
     Args:
         size: None leaves batch, height and width free.
+        logits: End at `scores` (1, N, H / 4, W / 4) of a CNN student's bins and their `centres` (1, N).
     """
     # An operation that the exporter writes in a slower way.
-    register_custom_op_symbolic("aten::mean", mean, OPSETS[0])
+    register_custom_op_symbolic("aten::mean", mean, opset)
     free = {INPUT: DYNAMIC_AXES, OUTPUT: DYNAMIC_AXES} if size is None else None
-    with torch.no_grad(), quiet():
+    outputs = LOGITS if logits else (OUTPUT,)
+    with torch.no_grad(), quiet(), redirect_stdout(io.StringIO()):  # on which it prints a graph that it cannot write
         export = partial(torch.onnx.export, dynamo=False, opset_version=opset, dynamic_axes=free)
         image = torch.rand(1, 3, *(size or ODD))
-        export(prepare(model), (image,), str(path), input_names=[INPUT], output_names=[OUTPUT])
+        network = EndingAtLogits(prepare(model)) if logits else prepare(model)
+        export(network, (image,), str(path), input_names=[INPUT], output_names=list(outputs))
+
+
+class EndingAtLogits(nn.Module):
+    """A CNN student without its last steps, which 8 bits are too coarse for."""
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(student, CNNStudent)
+        self.student = student
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Image (B, 3, H, W) in [0, 1] -> scores (B, N, h, w) at stride 4, and the bins' centres (B, N) in metres."""
+        decoder = self.student.decoder
+        context, features = decoder.refine(self.student.encode(image))
+        return decoder.head.scores(features), decoder.head.centres(context)
 
 
 def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
@@ -55,6 +80,34 @@ def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(facts))
     model.producer_name = "distill"
     onnx.save(model, str(target))
+
+
+def simplify(path: Path) -> None:
+    """Write a graph again in what old compilers take: resizes by whole factors in place of sizes, and no Reciprocal."""
+    onnx = need("onnx")
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    graph = model.graph
+    shapes = {one.name: [side.dim_value for side in one.type.tensor_type.shape.dim] for one in graph.value_info}
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+
+    def constant(values: np.ndarray, name: str) -> str:
+        graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    for node in graph.node:
+        if node.op_type == "Reciprocal":
+            node.op_type = "Div"
+            node.input.insert(0, constant(np.ones(1), f"{node.name}/one"))
+        elif node.op_type == "Resize" and len(node.input) == 4:
+            image, region, _, sizes = node.input
+            factors = constants[sizes] / shapes[image]
+            if (factors == factors.round()).all():
+                node.input[:] = [image, region, constant(factors, f"{node.name}/factors")]
+    used = {name for node in graph.node for name in node.input}
+    left = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(left)
+    onnx.save(model, str(path))
 
 
 class Node(Protocol):
@@ -78,15 +131,22 @@ def name_nodes(nodes: Iterable[Node]) -> None:
 
 def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: dict[str, str]) -> None:
     """Write the same for one size as a `.pt2`, which AOTInductor and ExecuTorch take; `facts` lie beside the graph."""
-    with torch.no_grad(), quiet():
-        program = torch.export.export(prepare(model), (torch.rand(1, 3, *size),))
-        buffer = io.BytesIO()  # PyTorch's own writer ends the whole process where the disk is full
-        torch.export.save(program, buffer, extra_files=facts)
+    buffer = io.BytesIO()  # PyTorch's own writer ends the whole process where the disk is full
+    with quiet():
+        torch.export.save(exported_program(model, size), buffer, extra_files=facts)
     write_atomically(path, buffer.getvalue())
+
+
+def exported_program(model: nn.Module, size: tuple[int, int]) -> torch.export.ExportedProgram:
+    """The network for one size, as PyTorch's own graph."""
+    with torch.no_grad(), quiet():
+        return torch.export.export(prepare(model), (torch.rand(1, 3, *size),))
 
 
 class Graph(Protocol):
     """What the exporter hands to a function that writes an operation."""
+
+    opset: int
 
     def op(self, name: str, *inputs: Value, **attributes: object) -> Value:
         """Add a node; an attribute's name ends with its type."""
@@ -96,6 +156,8 @@ def mean(g: Graph, x: Value, axes: Value, keep: Value, *_: object) -> Value:
     """The mean of each map as a pooling, which runtimes do in any layout and in 8 bits."""
     chosen, kept = symbolic_helper._maybe_get_const(axes, "is"), symbolic_helper._maybe_get_const(keep, "b")
     if list(chosen) != [2, 3] or symbolic_helper._get_tensor_rank(x) != 4:
+        if g.opset < MEANS_BY_INPUT:
+            return g.op("ReduceMean", x, axes_i=list(chosen), keepdims_i=int(kept))
         return g.op("ReduceMean", x, g.op("Constant", value_t=torch.tensor(chosen)), keepdims_i=int(kept))
     means = g.op("GlobalAveragePool", x)
     return means if kept else g.op("Flatten", means, axis_i=1)

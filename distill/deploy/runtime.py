@@ -36,6 +36,7 @@ class Deviation:
     largest: float
     mean: float
     images: int
+    place: str = ""  # of the largest
 
     @property
     def acceptable(self) -> bool:
@@ -43,7 +44,8 @@ class Deviation:
         return self.largest <= TOLERANCE
 
     def __str__(self) -> str:
-        return f"relative error at most {self.largest:.1e}, on average {self.mean:.1e}, on {self.images} images"
+        where = f" ({self.place})" if self.place else ""
+        return f"relative error at most {self.largest:.1e}{where}, on average {self.mean:.1e}, on {self.images} images"
 
 
 @torch.inference_mode()
@@ -51,12 +53,15 @@ def deviation(
     exported: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
 ) -> Deviation:
     """Compare two models on images (1, 3, H, W); a depth of another shape, or not finite, is infinitely wrong."""
-    largest, total = 0.0, 0.0
-    for image in images:
+    largest, total, place = -1.0, 0.0, ""
+    for number, image in enumerate(images, 1):
         ours, theirs = exported(image), expected(image)
-        if ours.shape != theirs.shape or not torch.isfinite(ours).all():
+        if ours.shape != theirs.shape or not torch.isfinite(ours - theirs).all():
             return Deviation(float("inf"), float("inf"), len(images))
         size = theirs.abs()
         error = ((ours - theirs).abs() / size.clamp(min=max(FLOOR * float(size.max()), 1e-8))).double()
-        largest, total = max(largest, float(error.max())), total + float(error.mean())
-    return Deviation(largest, total / len(images), len(images))
+        total += float(error.mean())
+        if float(error.max()) > largest:
+            largest, (*_, row, column) = float(error.max()), np.unravel_index(int(error.argmax()), error.shape)
+            place = f"row {row}, column {column} of image {number}"
+    return Deviation(largest, total / len(images), len(images), place)

@@ -130,12 +130,16 @@ def read_images(paths: Sequence[Path], count: int) -> list[np.ndarray]:
     return images
 
 
-def facts_of(subject: Subject, size: tuple[int, int] | None, licence: str | None) -> dict[str, str]:
+def facts_of(
+    subject: Subject, size: tuple[int, int] | None, licence: str | None, *, logits: bool = False
+) -> dict[str, str]:
     """A file's metadata, as text by name."""
     model, training = subject.model, subject.training
+    batch, sides = ("batch", "height, width") if size is None else ("1", f"{size[0]}, {size[1]}")
+    depth = f"depth: float32, ({batch}, 1, {sides})"
     known: dict[str, object] = {
-        "input": "image: float32 RGB in [0, 1], (batch, 3, height, width); normalisation is inside",
-        "output": "depth: float32, (batch, 1, height, width)",
+        "input": f"image: float32 RGB in [0, 1], ({batch}, 3, {sides}); normalisation is inside",
+        "output": f"scores and centres of bins, of which the file's _decode.py makes {depth}" if logits else depth,
         "units": subject.units,
         "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
         "min_depth": model.min_depth,

@@ -21,8 +21,8 @@ from teachers.model import DepthModel
 SUFFIXES = (".onnx", ".pt2")
 
 
-def need(name: str) -> ModuleType:
-    """A module of the extra `export`.
+def need(name: str, extra: str = "export") -> ModuleType:
+    """A module of an extra of this package.
 
     Raises:
         UserError: If it is not installed.
@@ -30,7 +30,7 @@ def need(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[export]'") from error
+        raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[{extra}]'") from error
 
 
 def open_session(path: Path, plain: Path | None = None) -> Any:

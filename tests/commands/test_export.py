@@ -124,12 +124,25 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["RUN", "--output", "OUT.tflite"], "expected a name that ends with .onnx or .pt2"),
+        (["RUN", "--output", "OUT.engine"], "expected a name that ends with one of .onnx, .pt2"),
+        (["RUN", "--output", "OUT.pt2", "--target", "onnx"], "a file for onnx has a name that ends with .onnx"),
+        (["RUN", "--output", "OUT.onnx", "--logits"], "--logits is for --target onnx-portable"),
+        (
+            ["HALF", "--output", "OUT.onnx", "--target", "onnx-portable", "--size", "32x64", "--logits"],
+            "does not end with bins",
+        ),
+        (
+            ["HALF", "--output", "OUT.onnx", "--target", "onnx-portable", "--size", "32x64", "--opset", "11"],
+            "opset version 11 is not supported",
+        ),
         (["RUN", "--output", "OUT.onnx"], "does not say which size its images had: give --size HxW"),
         (["RUN", "--output", "OUT.onnx", "--size", "16x64"], "expected at least 32x32, got 16x64"),
-        (["RUN", "--output", "OUT.onnx", "--opset", "11"], "--opset 11 cannot be written, expected one from 18 to 20"),
-        (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for ONNX"),
-        (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for ONNX"),
+        (
+            ["RUN", "--output", "OUT.onnx", "--opset", "11"],
+            "--opset 11 cannot be written here, expected one of these: --target onnx: 18",
+        ),
+        (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for --target onnx"),
+        (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for --target onnx"),
         (["HALF", "--output", "OUT.onnx", "--int8"], "no run with data of its own lies beside"),
         (["HALF", "--output", "OUT.onnx", "--dynamic"], "leave --dynamic out and give --size HxW"),
         (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "absent"], "--images absent: there is no such"),
@@ -177,6 +190,16 @@ def test_a_full_disk_is_a_line_and_leaves_nothing(refused, finished, tmp_path, m
     message = refused("export", finished, "--output", tmp_path / "x.onnx", "--size", "32x64")
     assert message.startswith(f"{tmp_path / 'x.onnx'}: No space left on device; make room")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_portable_file_may_end_at_the_logits_with_its_decoder_beside_it(finished, tmp_path, capsys, refused):
+    words = ["--output", str(tmp_path / "x.onnx"), "--target", "onnx-portable", "--size", "45x70", "--logits"]
+    assert main(["export", str(finished), *words]) == 0
+    assert "TensorRT 8.4 lists all of its operators" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_decode.py"]
+    assert "scores and centres" in OnnxModel(tmp_path / "x.onnx").facts["output"]
+    (tmp_path / "x.onnx").unlink()
+    assert "x_decode.py is there without" in refused("export", finished, *words)
 
 
 def test_images_that_are_named_check_the_file(finished, tmp_path, capsys):
