@@ -25,6 +25,7 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.LeakyReLU: "leaky_relu",
 }
 PLAIN = {nn.Conv2d, PickedConv2d, *ACTIVATIONS}
+FEW = 50_000  # values of a map for which finding oneDNN's kernel, 0.1 ms a call, takes longer than what it saves
 
 
 class FusedConv2d(nn.Conv2d):
@@ -36,7 +37,7 @@ class FusedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W)."""
-        if not is_plain_inference(x, self.weight):
+        if x.numel() < FEW or not is_plain_inference(x, self.weight):
             return self.activation(super().forward(x))
         x = x.contiguous(memory_format=torch.channels_last)  # which every later map then has
         shape = (self.padding, self.stride, self.dilation, self.groups)
