@@ -21,7 +21,7 @@ from distill.engine.run_folder import CONFIG
 from distill.errors import DONE
 from distill.files import write_atomically
 from distill.inference.panels import method_panels, pick
-from distill.pages.model_results import ModelResult, evaluate_model
+from distill.pages.model_results import ModelResult, evaluate_models
 from distill.report.curves import read_metrics, run_charts
 from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
 from distill.report.pictures import Panel, encode_png, panel_strip
@@ -85,12 +85,12 @@ def compare(config: Config, output: Path) -> list[Row]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data, teacher = build_data(config), build_teacher(config)
     assert teacher is not None
-    models = {
-        f"teacher ({config.teacher.name})": teacher.to(device),
-        "student, distilled": load_student(output / "student").to(device),
-        "twin, no distillation": load_student(output / "twin").to(device),
-    }
-    results = [evaluate_model(name, model, config, data, device) for name, model in models.items()]
+    models = (
+        ("teacher", f"teacher ({config.teacher.name})", teacher.to(device)),
+        ("student", "student, distilled", load_student(output / "student").to(device)),
+        ("student", "twin, no distillation", load_student(output / "twin").to(device)),
+    )
+    results = evaluate_models(models, config, data, device)
     rows = [one.row() for one in results]
     title = f"{data.protocol.name} · {data.protocol.fingerprint} · {len(results[0].results.images)} held-out images"
     panels = demo_panels(config, data, output, teacher)

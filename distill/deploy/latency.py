@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from distill import __version__
 
@@ -76,17 +75,6 @@ def measure(
     return {
         name: Latency(float(np.median(taken)), float(np.percentile(taken, 90)), runs) for name, taken in times.items()
     }
-
-
-@torch.inference_mode()
-def median_latency_ms(
-    model: nn.Module, size: tuple[int, int], *, device: torch.device | str = "cpu", runs: int = 15
-) -> float:
-    """Median milliseconds for one image (1, 3, *size) after a warm-up."""
-    device = torch.device(device)
-    image = torch.rand(1, 3, *size, device=device)
-    call = Call(lambda: model(image), on_gpu=device.type == "cuda")
-    return measure({"model": call}, runs=runs)["model"].median_ms
 
 
 def device_name(device: torch.device) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -10,13 +12,14 @@ from distill.assembly.datasets import RunData
 from distill.config import Config
 from distill.data import readable
 from distill.deploy.costs import count_gflops
-from distill.deploy.latency import median_latency_ms
+from distill.deploy.latency import Call, measure
 from distill.evaluation import Evaluation, error_bounds
 from distill.inference.evaluating import GhostModel, evaluate
 from distill.report.charts import error_chart
 from distill.report.page import PageSection, errors_section
 from distill.report.tables import ABSENT, SHORT, Row, metric_text
 from students import count_parameters
+from students.fused import optimise
 from teachers import DepthModel
 
 WORST = 3  # images with the largest abs_rel that a page shows
@@ -58,15 +61,23 @@ class ModelResult:
         return [self.names.index(image.name) for image in self.results.worst(WORST)]
 
 
+def evaluate_models(
+    models: Sequence[tuple[str, str, DepthModel | GhostModel]], config: Config, data: RunData, device: torch.device
+) -> list[ModelResult]:
+    """Results of models, each with its role and name, on the test half, and what they cost for one image of it."""
+    assert data.test is not None
+    results = [evaluate_model(*one, config, data, device) for one in models]
+    first = next(sample for sample in readable(data.test) if not sample.faults)
+    rows, columns = data.protocol.input_window(*first.depth.shape)
+    size = config.data.size or (rows.stop - rows.start, columns.stop - columns.start)
+    costs = model_costs({name: model for _, name, model in models if isinstance(model, DepthModel)}, size, device)
+    return [replace(result, costs=costs.get(result.name, {})) for result in results]
+
+
 def evaluate_model(
-    name: str,
-    model: DepthModel | GhostModel,
-    config: Config,
-    data: RunData,
-    device: torch.device,
-    role: str = "student",
+    role: str, name: str, model: DepthModel | GhostModel, config: Config, data: RunData, device: torch.device
 ) -> ModelResult:
-    """Results of a model on the test half, and what it costs for one image of that size."""
+    """Results of a model on the test half, without what it costs."""
     assert data.test is not None
     names: list[str] = []
     results = evaluate(
@@ -78,18 +89,28 @@ def evaluate_model(
         progress=lambda _, sample: names.append(sample),
         without_truth=data.test.without_truth,
     )
-    costs = {}
-    if not isinstance(model, GhostModel):
-        first = next(sample for sample in readable(data.test) if not sample.faults)
-        rows, columns = data.protocol.input_window(*first.depth.shape)
-        size = config.data.size or (rows.stop - rows.start, columns.stop - columns.start)
-        model.to(memory_format=torch.channels_last)
-        costs = {
+    return ModelResult(role, name, results, {}, tuple(names))
+
+
+def model_costs(
+    models: Mapping[str, DepthModel], size: tuple[int, int], device: torch.device
+) -> dict[str, dict[str, float]]:
+    """What each model costs for one image of that size, in the form in which it is used; latencies in one run."""
+    image = torch.rand(1, 3, *size, device=device)
+    calls = {}
+    for name, model in models.items():
+        used = optimise(model) if device.type == "cpu" else model.to(memory_format=torch.channels_last)
+        calls[name] = Call(partial(used, image), on_gpu=device.type == "cuda")
+    with torch.inference_mode():
+        latencies = measure(calls)
+    return {
+        name: {
             "parameters": count_parameters(model),
             "gflops": count_gflops(model, size),
-            "latency_ms": median_latency_ms(model, size, device=device),
+            "latency_ms": latencies[name].median_ms,
         }
-    return ModelResult(role, name, results, costs, tuple(names))
+        for name, model in models.items()
+    }
 
 
 def breakdown_lines(results: Evaluation) -> list[list[str]]:

@@ -18,7 +18,7 @@ from distill.inference.evaluating import GhostModel, training_images
 from distill.inference.network import Model
 from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
-from distill.pages.model_results import ModelResult, evaluate_model, where_errors_are
+from distill.pages.model_results import ModelResult, evaluate_models, where_errors_are
 from distill.pages.worth import verdict
 from distill.report.curves import read_metrics, run_charts
 from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
@@ -77,22 +77,22 @@ def trained_on(run: Run) -> str:
 def summarise(run: Run) -> list[ModelResult]:
     """Evaluate teacher and best student, write `results.json`, and gather everything in `report.html`."""
     config, data, method, device = run.config, run.data, run.method, run.accelerator.device
+    models: list[tuple[str, str, DepthModel | GhostModel]] = []
     results: list[ModelResult] = []
     others: dict[str, Model] = {}
     if data.test is not None:
-        options = config, data, device
         if run.teacher is not None and is_relative(run.teacher) != is_relative(method.student):
             inform("the teacher is relative and the student is not: their errors do not compare, so it is not measured")
         elif run.teacher is not None:
-            name = f"teacher {Path(config.teacher.name).name}"
-            results.append(evaluate_model(name, run.teacher, *options, role="teacher"))
+            models.append(("teacher", f"teacher {Path(config.teacher.name).name}", run.teacher))
         student = load_student(run.folder.student).to(device)
-        results.append(evaluate_model(f"student {config.student.backbone}", student, *options))
+        models.append(("student", f"student {config.student.backbone}", student))
         if isinstance(method, DisDepth) and run.teacher is not None and not is_relative(method.student):
             # FAM and LAM of the last step belong to the decoder of the last step.
             ghost = GhostModel(method, run.teacher, training_images(data.train, config.train.batch_size, device))
             others["ghost"] = ghost
-            results.append(evaluate_model("ghost", ghost, *options, role="ghost"))
+            models.append(("ghost", "ghost", ghost))
+        results = evaluate_models(models, config, data, device)
         method.student.load_state_dict(student.state_dict())
     write_json(run.folder.path / NAME, [one.as_dict() for one in results])
     write_report(run, results, others)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.deploy import latency
-from distill.deploy.latency import WARMUP, Call, measure, median_latency_ms
+from distill.deploy.latency import WARMUP, Call, measure
 
 
 @pytest.fixture
@@ -46,17 +46,6 @@ def test_one_measurement_is_its_own_percentile_and_nothing_gives_nothing(clock):
     result = measure({"model": Call(lambda: clock.pass_by(0.005))}, runs=1)["model"]
     assert (result.median_ms, result.p90_ms) == pytest.approx((5, 5))
     assert measure({}, runs=2) == {}
-
-
-def test_the_latency_of_a_model_is_that_of_one_image(clock):
-    shapes = []
-
-    def model(image):
-        shapes.append(tuple(image.shape))
-        clock.pass_by(0.004)
-
-    assert median_latency_ms(model, (32, 64), runs=2) == pytest.approx(4)
-    assert set(shapes) == {(1, 3, 32, 64)}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
