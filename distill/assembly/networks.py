@@ -9,7 +9,7 @@ from distill.assembly.teaching import reads_labels
 from distill.config import Config
 from distill.errors import UserError
 from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, refuse_classes, user_error
-from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, FixedGhost, Method
+from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, DepthPull, FixedGhost, Method
 from students import create_student, load_student
 from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
 
@@ -107,6 +107,7 @@ def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | N
     name = "feature" if wanted.name == "disdepth" and not wanted.fam else wanted.name
     loss = LOSSES[wanted.loss]
     options: dict[str, Any] = {}
+    pull = DepthPull(wanted.output_weight, wanted.gradient_weight, wanted.trim)
     if name in ("feature", "disdepth"):
         assert teacher is not None
         options = {
@@ -114,13 +115,12 @@ def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | N
             "kd_weight": wanted.kd_weight,
             "kd_normalise": wanted.kd_normalise,
             "warmup_steps": warmup_steps,
+            "depth_pull": pull if wanted.with_output else None,
         }
     if name == "disdepth":
         options |= {"lam": wanted.lam, "window": wanted.window, "ghost": build_ghost(config, student)}
     if name in ("output", "fill"):
-        options = {"trim": wanted.trim}
-    if name == "output":
-        options["weight"] = wanted.output_weight
+        options = {"pull": pull}
     return METHODS[name](student, loss, **options)
 
 

@@ -153,6 +153,10 @@ class MethodConfig(Section):
         False, description="Compare features after standardising each channel, so that their scale does not weigh."
     )
     output_weight: NonNegativeFloat = Field(1.0, description="Weight of the teacher's depth in `output`.")
+    gradient_weight: NonNegativeFloat = Field(
+        0.0, description="In `output`, weight of matching the gradients of log depth with the teacher's; 0.5 is usual."
+    )
+    with_output: bool = Field(False, description="Add what `output` learns of the teacher's depth to other methods.")
     trim: Decay = Field(
         0.0,
         description="Share of the teacher's pixels of each image, those that the student contradicts most, which do "
@@ -174,6 +178,15 @@ class MethodConfig(Section):
         """Refuse LAM without FAM."""
         if self.name == "disdepth" and self.lam and not self.fam:
             raise ValueError("method.lam weighs acclimated features and needs method.fam; set method.lam=false too")
+        return self
+
+    @model_validator(mode="after")
+    def output_joins_features(self) -> MethodConfig:
+        """Refuse what would add the teacher's depth where there is none, or where it teaches already."""
+        if self.with_output and self.name not in ("feature", "disdepth"):
+            raise ValueError(
+                f"method.with_output adds the teacher's depth to feature and disdepth, not to {self.name}; leave it out"
+            )
         return self
 
 

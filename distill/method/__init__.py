@@ -10,6 +10,7 @@ from torch import Tensor
 from distill.method.acclimation import FeatureAcclimation, LossAttention
 from distill.method.affine import Alignment, average_alignment, fit_affine
 from distill.method.base import Method, StepResult, consult, within
+from distill.method.depth_pull import DepthPull
 from distill.method.disdepth import DisDepth, FixedGhost, ghost_decode
 from distill.method.features import FeatureDistillation
 from distill.method.guide import Guide
@@ -23,6 +24,7 @@ __all__ = [
     "METHODS",
     "RELATIVE_LOSSES",
     "Alignment",
+    "DepthPull",
     "DisDepth",
     "FeatureAcclimation",
     "FixedGhost",

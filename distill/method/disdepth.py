@@ -163,7 +163,7 @@ class DisDepth(FeatureMethod):
             if weight := self.pull(step):
                 result.image_loss = weight * kd.sum()
             logs["kd"] = kd.detach().sum()
-        return self.add_shapes(result, pred, guide)
+        return self.add_depth(result, pred, guide)
 
     @torch.no_grad()
     def explain(self, image: Tensor, guide: Guide) -> dict[str, Tensor]:

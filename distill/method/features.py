@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.method.base import DepthLoss, Method, StepResult, size_of
+from distill.method.depth_pull import DepthPull
 from distill.method.guide import Guide, fill_unlabelled, require_features
 from distill.method.health import GradientProbe, describe_depth, describe_lost
 from distill.method.losses import attentive_kd_loss, silog_loss
@@ -23,6 +24,7 @@ class Pull(TypedDict, total=False):
     kd_weight: float
     kd_normalise: bool
     warmup_steps: int
+    depth_pull: DepthPull | None
 
 
 class FeatureMethod(Method):
@@ -32,6 +34,7 @@ class FeatureMethod(Method):
         kd_weight: lambda_kd.
         kd_normalise: Compare standardised maps; see `attentive_kd_loss`.
         warmup_steps: Steps before the student is pulled.
+        depth_pull: Pull it towards the teacher's depth as well, from the first step.
     """
 
     needs_features = True
@@ -44,13 +47,24 @@ class FeatureMethod(Method):
         kd_weight: float = 0.05,
         kd_normalise: bool = False,
         warmup_steps: int = 0,
+        depth_pull: DepthPull | None = None,
     ) -> None:
         super().__init__(student, task_loss)
         self.kd_weight, self.kd_normalise, self.warmup_steps = kd_weight, kd_normalise, warmup_steps
+        self.depth_pull, self.needs_depth = depth_pull, depth_pull is not None
 
     def pull(self, step: int) -> float:
         """lambda_kd at a step: 0 while warming up."""
         return self.kd_weight if step >= self.warmup_steps else 0.0
+
+    def add_depth(self, result: StepResult, pred: Tensor, guide: Guide) -> StepResult:
+        """Add what the teacher's depth says: metres where it is to teach them, and what `add_shapes` adds."""
+        if self.depth_pull is not None:
+            counting, logs = self.depth_pull.counting(pred, guide)
+            loss = self.depth_pull.loss(pred, counting, self.task_loss)
+            result.logs |= {"kd_depth": loss.detach(), **logs}
+            result.image_loss = loss if result.image_loss is None else result.image_loss + loss
+        return self.add_shapes(result, pred, guide)
 
     def encode(self, image: Tensor, logs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The student's four maps, once for the task and once for distillation, whose gradients `logs` will compare."""
@@ -96,4 +110,4 @@ class FeatureDistillation(FeatureMethod):
         weight = self.pull(step)
         # While warming up every process must use every parameter, and a map that is not finite must not matter.
         pull = weight * kd if weight else 0 * nn.utils.parameters_to_vector(self.projections.parameters()).sum()
-        return self.add_shapes(StepResult(task, pull, logs), pred, guide)
+        return self.add_depth(StepResult(task, pull, logs), pred, guide)

@@ -145,6 +145,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("student.lg_conv=maybe", "student.lg_conv='maybe': input should be a valid boolean"),
         ("method.name=distil", "method.name='distil': expected one of supervised, output"),
         ("data.name=kitti", "data.root is needed for data.name=kitti: the folder of the data set"),
+        ("method={name: fill, with_output: true}", "method.with_output adds the teacher's depth to feature"),
         ("method.fam=false", "method.lam weighs acclimated features and needs method.fam; set method.lam=false too"),
         ("seed", "an override must be section.key=value, got 'seed'"),
         ("=3", "an override must be section.key=value, got '=3'"),

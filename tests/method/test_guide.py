@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from distill.method import METHODS, Guide
+from distill.method import METHODS, DepthPull, Guide
 from distill.method.guide import guide_of_labels, without_worst
 
 LIMITS = (1e-3, 40.0)
@@ -98,6 +98,6 @@ def test_a_trimmed_method_forgives_gross_errors_of_its_teacher(batch, student):
     wrong = torch.where(torch.rand(depth.shape) < 0.05, 35.0, pred)
     losses = []
     for trim in (0.0, 0.1):
-        method = METHODS["output"](student, trim=trim)
+        method = METHODS["output"](student, pull=DepthPull(trim=trim))
         losses.append(method(image, depth, valid, Guide(depth=wrong), 0).logs["kd"].item())
     assert losses[1] < 0.05 * losses[0]

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from distill.data import Batch
 from distill.engine.step import Learner, run_step
-from distill.method import METHODS, FixedGhost, Guide, silog_loss, symptoms, within
+from distill.method import METHODS, DepthPull, FixedGhost, Guide, silog_loss, symptoms, within
 from distill.method.base import StepResult
 from distill.method.disdepth import DisDepth
 from distill.method.features import FeatureDistillation
@@ -267,10 +267,32 @@ def test_supervised_is_the_task_loss_alone(student, batch):
 
 def test_output_distillation_adds_the_loss_against_the_teacher_over_every_pixel(student, teacher, batch):
     image, depth, valid = batch
-    result = take(OutputDistillation(student, weight=0.3), teacher, batch)
+    result = take(OutputDistillation(student, pull=DepthPull(0.3)), teacher, batch)
     pred, everywhere = student(image), torch.ones_like(valid)
     assert_close(result.pixel_loss, silog_loss(pred, depth, valid))
     assert_close(result.image_loss, 0.3 * silog_loss(pred, teacher(image), everywhere))
+
+
+@pytest.mark.parametrize("name", ["output", "feature", "disdepth"])
+def test_good_labels_add_the_teachers_depth_and_the_gradients_of_its_logarithm(name, student, teacher, batch):
+    pull = DepthPull(0.3, gradient_weight=0.5)
+    plain = take(new(name, student, **({"pull": DepthPull(0)} if name == "output" else {})), teacher, batch)
+    options = {"pull": pull} if name == "output" else {"depth_pull": pull}
+    result = take(new(name, student, **options), teacher, batch)
+    pred, taught = student(batch[0]), teacher(batch[0])
+    gap = pred.log() - taught.log()
+    steps = [gap[..., ::k, ::k] for k in (1, 2, 4, 8)]
+    matching = sum((g.diff(dim=-1).abs().sum() + g.diff(dim=-2).abs().sum()) / g.numel() for g in steps)
+    added = 0.3 * silog_loss(pred, taught, torch.ones_like(batch[2])) + 0.5 * matching
+    assert_close(result.student_loss, plain.student_loss + added)
+    assert part(reached(result.image_loss, student), "decoder")
+
+
+def test_a_constant_factor_between_student_and_teacher_costs_no_gradient_matching(student, batch):
+    depth = batch[1].clamp(min=1)
+    pull, known = DepthPull(0, gradient_weight=1), torch.ones_like(batch[2])
+    loss = pull.loss(3 * depth, Guide(depth=depth, known=known), silog_loss)
+    assert_close(loss, torch.tensor(0.0), atol=1e-5, rtol=0)
 
 
 def test_filling_takes_the_teacher_where_nothing_was_measured_or_the_truth_is_out_of_range(student, teacher, batch):
