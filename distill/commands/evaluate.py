@@ -25,6 +25,7 @@ from distill.commands.arguments import (
     page_of,
 )
 from distill.commands.evaluate_classes import SEGMENTATION, evaluate_classes
+from distill.commands.evaluate_reproduced import origin_of, reproduce
 from distill.config import Config, Content, DataConfig, parse_config, run_of
 from distill.console import display, inform, progress_bar, warn
 from distill.data import DepthDataset, check_truth, readable, recognise
@@ -37,7 +38,7 @@ from distill.errors import DONE, UserError
 from distill.evaluation import ALIGNMENTS, Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
-from distill.inference.models import input_size, open_model
+from distill.inference.models import fingerprint_of, for_inference, input_size, open_model
 from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, find_maps, holds_predictions, read_about
 from distill.pages.evaluation_page import show_evaluation, side_by_side, write_evaluation_page
@@ -84,25 +85,43 @@ def options(parser: argparse.ArgumentParser) -> None:
         choices=NUMBERINGS,
         help="how files number classes: ade20k from 1, 0 is nothing (default); from-zero from 0, 255 is nothing",
     )
+    parser.add_argument(
+        "--reproduce",
+        action="store_true",
+        help="MODEL is a RESULT.json of --json: evaluate the same once more and say whether it holds",
+    )
+    parser.add_argument("--moved-to", metavar="MODEL", help="with --reproduce: where the model lies now (data: --root)")
     parser.add_argument("--prediction-scale", type=factor, help="units per metre of a folder of predicted PNGs")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `distill evaluate`."""
+    if args.reproduce:
+        return reproduce(args, evaluate_any)
+    if args.moved_to:
+        raise UserError(f"--moved-to {args.moved_to} is for --reproduce: leave it out")
+    evaluate_any(args)
+    return DONE
+
+
+def evaluate_any(args: argparse.Namespace) -> list[dict[str, object]]:
+    """Evaluate depth or classes as the command's options say, and return the results as JSON has them."""
     if args.data == SEGMENTATION:
-        evaluate_classes(args)
-        return DONE
+        return [evaluate_classes(args).as_dict()]
     if args.labels:
         raise UserError(f"--labels is for --data {SEGMENTATION}: leave it out")
-    evaluate_by_arguments(args)
-    return DONE
+    return [one.as_dict() for one in evaluate_by_arguments(args)]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """What is evaluated: how a sample's depth is predicted, by which model where there is one, and its input size."""
+    """What is evaluated: how a sample's depth is predicted, by which model where there is one, and its input size.
+
+    `weights` is a digest of the model's, or of the predictions.
+    """
 
     predict: Predict
+    weights: str
     model: DepthModel | None = None
     size: tuple[int, int] | None = None
 
@@ -139,9 +158,10 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     if args.save_predictions:
         predict = recorded(args, data, dataset, predictor, protocols[0], state)
     outcomes = evaluate_all(predictor, predict, dataset, protocols, state)
+    origin = origin_of(args, predictor.weights, state.device)
     try:
         seconds = predictor.predict.seconds if isinstance(predictor.predict, Network) else 0.0
-        results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth)
+        results = gather(outcomes, protocols, seconds, predictor.size, dataset.without_truth, origin)
     except UserError:
         check_truth(dataset)  # may raise a better reason, such as a wrong scale or why maps cannot be read
         raise
@@ -243,14 +263,16 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
         if args.prediction_scale:
             check_scale(Path(args.model), args.prediction_scale)
         stored = StoredPredictions(Path(args.model), args.prediction_scale or png_scale(data), protocol)
-        return Predictor(stored, None, stored.size)
+        return Predictor(stored, stored.fingerprint, None, stored.size)
     if args.prediction_scale:
         raise UserError(f"--prediction-scale is for folders of predictions, and {args.model} is a model: leave it out")
-    model = open_model(args.model, optimise=True).to(state.device)
+    model = open_model(args.model)
+    weights = fingerprint_of(model)
+    model = for_inference(model).to(state.device)
     size = input_size(args.model, model, args.size)
     if size:
         inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")
-    return Predictor(Network(model, protocol, state.device, size), model, size)
+    return Predictor(Network(model, protocol, state.device, size), weights, model, size)
 
 
 def recorded(

@@ -10,12 +10,13 @@ import torch
 from accelerate import PartialState
 
 from distill.commands.arguments import check_outputs, json_with
+from distill.commands.evaluate_reproduced import origin_of
 from distill.console import display, inform, progress_bar, warn
 from distill.data.files.annotations import NUMBERINGS, find_annotated
 from distill.errors import UserError
 from distill.evaluation.segmentation import RULES, Segmentation, class_ious
 from distill.files import write_json
-from distill.inference.models import input_size, open_model
+from distill.inference.models import fingerprint_of, input_size, open_model
 from distill.inference.network import Network, eval_mode
 from distill.inference.segmenting import segment_shared
 from distill.report.tables import terminal_table
@@ -37,7 +38,9 @@ def evaluate_classes(args: argparse.Namespace) -> Segmentation:
         raise UserError("--root is needed for --data segmentation: the folder of images/ and annotations/")
     annotated = find_annotated(args.root)
     state = PartialState(cpu=not torch.cuda.is_available())
-    model = open_model(args.model, classes=True).to(state.device)
+    model = open_model(args.model, classes=True)
+    origin = origin_of(args, fingerprint_of(model), state.device)
+    model = model.to(state.device)
     if not (names := classes_of(model)):
         raise UserError(f"--data {SEGMENTATION} needs a model of classes, and {args.model} gives depth")
     network = Network(model, None, state.device, input_size(args.model, model, args.size))
@@ -45,12 +48,13 @@ def evaluate_classes(args: argparse.Namespace) -> Segmentation:
     total = len(annotated.pairs[state.process_index :: state.num_processes])
     with progress_bar(SEGMENTATION, total, active=state.is_main_process) as update, eval_mode(model):
         whole = segment_shared(network, annotated.pairs, numbering, whole, state, lambda: update(advance=1))
+    whole.origin, whole.input_size = origin, network.size
     if not whole.matrix.any():
         reason = whole.skipped[0] if whole.skipped else "no pixel has a class"
         raise UserError(f"no image of {args.root} can be scored: {reason}")
     if state.is_main_process:
         if args.json:
-            write_json(args.json, {"model": args.model, "input_size": network.size, **whole.as_dict()})
+            write_json(args.json, {"model": args.model, **whole.as_dict()})
         show(args.model, whole)
         remark(whole, annotated.images_alone, annotated.annotations_alone, numbering.otherwise)
     return whole

@@ -17,7 +17,7 @@ from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
 from distill.files import write_json
-from distill.inference.models import input_size, open_model
+from distill.inference.models import for_inference, input_size, open_model
 from distill.inference.network import Network
 from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
@@ -95,7 +95,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
 def open_network(name: str, wanted: Size | None, usual: Size | None = None, *, classes: bool = False) -> Network:
     """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_model(name, classes=classes, optimise=True).to(device).eval()
+    model = for_inference(open_model(name, classes=classes)).to(device).eval()
     return Network(model, None, device, input_size(name, model, wanted) or usual)
 
 

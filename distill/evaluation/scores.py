@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from distill.evaluation.breakdown import BINS, error_bounds, part_names
 from distill.evaluation.metrics import MEASURES
+from distill.evaluation.origin import Origin
 from distill.evaluation.protocols import Protocol
 
 Size = tuple[int, int]
@@ -37,7 +38,7 @@ class ImageScore:
     `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
     their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
     this and by `pixels` two results show whether they were measured on one truth. A `constant` prediction is worth no
-    more than the truth's mean once it is aligned.
+    more than the truth's mean once it is aligned. `data` is a digest of image and truth.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ImageScore:
     errors: tuple[int, ...] = (0,) * BINS
     truth: float = 0.0
     constant: bool = False
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Evaluation:
         faults: Names that could not be read. What stood in their place has no score.
         seconds: Time spent in the model.
         input_size: (H, W) to which every image was resized for the model; None where none was.
+        origin: How it was made, where that is kept.
     """
 
     protocol: Protocol
@@ -67,6 +70,7 @@ class Evaluation:
     faults: tuple[str, ...] = ()
     seconds: float = 0.0
     input_size: Size | None = None
+    origin: Origin | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -110,6 +114,7 @@ class Evaluation:
             "protocol": self.protocol.name,
             "fingerprint": self.protocol.fingerprint,
             "settings": self.protocol.settings,
+            **({"origin": self.origin.model_dump(mode="json")} if self.origin else {}),
             "input_size": list(self.input_size) if self.input_size else None,
             "images": len(self.images),
             "skipped": len(self.skipped),
@@ -122,7 +127,14 @@ class Evaluation:
             "breakdown": self.breakdown,
             "error_histogram": {"relative_error": error_bounds(), "pixels": self.errors},
             "per_image": [
-                {"name": one.name, "pixels": one.pixels, "truth": one.truth, "repaired": one.repaired, **one.metrics}
+                {
+                    "name": one.name,
+                    "data": one.data,
+                    "pixels": one.pixels,
+                    "truth": one.truth,
+                    "repaired": one.repaired,
+                    **one.metrics,
+                }
                 for one in self.images
             ],
         }

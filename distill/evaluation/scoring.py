@@ -14,6 +14,7 @@ from distill.errors import UserError
 from distill.evaluation.arrays import Array, Values, float64
 from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
 from distill.evaluation.metrics import measure_parts
+from distill.evaluation.origin import Origin, digest
 from distill.evaluation.protocols import Protocol, SizeError
 from distill.evaluation.scores import Evaluation, ImageScore, Part, Size
 
@@ -83,9 +84,8 @@ def _score(
     named = zip(part_names(protocol.max_depth), measured, strict=True)
     parts = {name: Part(*part) for name, part in named if part[0]}
     truth = float(float64(pixels.target).mean())
-    return ImageScore(
-        sample.name, metrics, count, pixels.repaired, parts, tuple(error_counts(pixels)), truth, pixels.constant
-    )
+    errors, data = tuple(error_counts(pixels)), digest(sample.image, sample.depth)
+    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, errors, truth, pixels.constant, data)
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:
@@ -99,6 +99,7 @@ def gather(
     seconds: float = 0.0,
     size: Size | None = None,
     without_truth: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> list[Evaluation]:
     """The outcomes of all samples as one result by each protocol; `without_truth` are images known to have none.
 
@@ -115,5 +116,5 @@ def gather(
         if not images:
             what = f"{len(skipped)} without ground truth in range, {len(faults)} unreadable"
             raise UserError(f"nothing to evaluate by {protocol.name}: {what}. Give images with their depth")
-        results.append(Evaluation(protocol, images, skipped, faults, seconds, size))
+        results.append(Evaluation(protocol, images, skipped, faults, seconds, size, origin))
     return results

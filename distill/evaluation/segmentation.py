@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.evaluation.origin import Origin
 from distill.evaluation.results import SEGMENTED
+from distill.evaluation.scores import Size
 
 CHANCE = 0.2  # of an image's pixels that may agree though the classes are off by one
 
@@ -43,32 +45,42 @@ def class_ious(matrix: Matrix) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class ImageClasses:
-    """Of one image: how many pixels have a class, how many are right, and would be by the other way of counting."""
+    """Of one image: how many pixels have a class, how many are right, and would be by the other way of counting.
+
+    `data` is a digest of the image and of its true classes.
+    """
 
     name: str
     pixels: int
     right: int
     shifted: int
+    data: str = ""
 
 
 @dataclass
 class Segmentation:
-    """What a model made of a data set. `convention` is the name of how its files number classes."""
+    """What a model made of a data set. `convention` is the name of how its files number classes.
+
+    `origin` says how it was made, and `input_size` to what images were resized for the model.
+    """
 
     names: tuple[str, ...]
     convention: str
     matrix: Matrix = field(init=False)
     images: list[ImageClasses] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    origin: Origin | None = None
+    input_size: Size | None = None
 
     def __post_init__(self) -> None:
         self.matrix = np.zeros((len(self.names), len(self.names)), np.int64)
 
-    def add(self, name: str, pred: np.ndarray, truth: np.ndarray, step: int) -> None:
+    def add(self, name: str, pred: np.ndarray, truth: np.ndarray, step: int, data: str = "") -> None:
         """Take an image. `step` is what the files' numbers would be off by if they counted otherwise."""
         one = confusion(pred, truth, len(self.names))
+        right, shifted = (int(np.trace(one, offset=offset)) for offset in (0, step))
         self.matrix += one
-        self.images.append(ImageClasses(name, int(one.sum()), int(np.trace(one)), int(np.trace(one, offset=step))))
+        self.images.append(ImageClasses(name, int(one.sum()), right, shifted, data))
 
     def merge(self, other: Segmentation) -> None:
         """Take all that another process has: counts are whole numbers, so their order does not matter."""
@@ -98,6 +110,8 @@ class Segmentation:
             "protocol": f"{SEGMENTED}{self.convention}",
             "fingerprint": hashlib.sha256(json.dumps([rules, self.names]).encode()).hexdigest()[:12],
             "rules": rules,
+            **({"origin": self.origin.model_dump(mode="json")} if self.origin else {}),
+            "input_size": self.input_size,
             "images": len(self.images),
             "skipped": len(self.skipped),
             "metrics": self.metrics,
@@ -105,6 +119,7 @@ class Segmentation:
             "per_image": [
                 {
                     "name": one.name,
+                    "data": one.data,
                     "pixels": one.pixels,
                     "pixel_accuracy": one.right / one.pixels if one.pixels else None,
                 }

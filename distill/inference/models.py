@@ -12,7 +12,7 @@ from distill.evaluation.scores import Size
 from distill.files import checksum
 from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
 from students import load_student, read_config
-from students.fused import optimise as optimised
+from students.fused import optimise
 from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
 from teachers.frozen import fingerprint
 from teachers.model import RELATIVE
@@ -47,12 +47,11 @@ def refuse_classes(name: str) -> None:
         )
 
 
-def open_model(name: str, *, classes: bool = False, optimise: bool = False) -> DepthModel:
+def open_model(name: str, *, classes: bool = False) -> DepthModel:
     """A run folder, a `student/` folder, `teacher-name:checkpoint`, an exported file, or what `is_elsewhere`.
 
     Args:
         classes: Whether a model will do that gives classes instead of depth.
-        optimise: Give a student its form for inference; a teacher has it anyway.
 
     Raises:
         UserError: If there is no such model.
@@ -68,7 +67,7 @@ def open_model(name: str, *, classes: bool = False, optimise: bool = False) -> D
         return open_teacher(name)
     if os.path.exists(name) or ":" not in name:
         try:
-            return optimised(load_student(name)) if optimise else load_student(name)
+            return load_student(name)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
     if is_elsewhere(name):
@@ -76,6 +75,11 @@ def open_model(name: str, *, classes: bool = False, optimise: bool = False) -> D
     teacher, _, checkpoint = name.partition(":")
     check_teacher_name(teacher)
     return open_teacher(teacher, checkpoint)
+
+
+def for_inference(model: DepthModel) -> DepthModel:
+    """A student in its form for inference; teachers and exported files have it anyway."""
+    return model if isinstance(model, FrozenTeacher | ExportedModel) else optimise(model)
 
 
 def open_teacher(name: str, checkpoint: str | Path | None = None, **options: Any) -> FrozenTeacher:

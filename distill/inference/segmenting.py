@@ -11,6 +11,7 @@ from distill.data import DecodeError
 from distill.data.files.annotations import Numbering, read_annotation
 from distill.data.files.reading import read_image
 from distill.errors import UserError
+from distill.evaluation.origin import digest
 from distill.evaluation.segmentation import Segmentation
 from distill.inference.evaluating import Processes
 from distill.inference.network import Network
@@ -54,4 +55,4 @@ def add(network: Network, name: str, image: Path, annotation: Path, numbering: N
     if network.size is None and min(pixels.shape[:2]) < MIN_SIDE:
         raise DecodeError(image, f"less than {MIN_SIDE} pixels on a side; enlarge images by --size HxW")
     truth = read_annotation(annotation, pixels, numbering, len(into.names))
-    into.add(name, network.images([pixels])[0], truth, numbering.step)
+    into.add(name, network.images([pixels])[0], truth, numbering.step, digest(pixels, truth))

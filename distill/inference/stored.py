@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from distill.data.files.reading import DecodeError, Units, read_depth
 from distill.errors import UserError
 from distill.evaluation import Predict, Prediction, Protocol
 from distill.evaluation.arrays import as_array
-from distill.files import write_atomically, write_json
+from distill.files import checksum, write_atomically, write_json
 from teachers.model import Output
 
 ABOUT = "predictions.json"
@@ -167,6 +168,12 @@ class StoredPredictions:
             raise UserError(f"{folder} holds classes, and depth is wanted here; give a folder of depth, or a model")
         self.scale, self.size, self.relative = about.scale or scale, about.input_size, about.output == "relative"
         self.users: dict[Path, str] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all maps, by name and content."""
+        content = "".join(f"{name} {checksum(path)} " for name, path in sorted(self.maps.items()))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def find(self, name: str) -> Path | None:
         """The file of an image: the one with the longest common end of the name."""
