@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 from rich.table import Table
@@ -12,12 +13,13 @@ from distill.console import display
 from distill.data import DecodeError, DepthDataset
 from distill.evaluation import Evaluation
 from distill.evaluation.arrays import as_array
+from distill.evaluation.published_figures import PublishedTable, tables_beside
 from distill.evaluation.scoring import Predict
 from distill.inference.panels import depth_panel, network_input
 from distill.pages.model_results import WORST, breakdown_lines, where_errors_are
-from distill.report.page import pictures_section, results_section, write_page
+from distill.report.page import PageSection, pictures_section, results_section, write_page
 from distill.report.pictures import Panel
-from distill.report.tables import Row, metric_text, results_table, short_text, terminal_table
+from distill.report.tables import ABSENT, SHORT, Row, html_table, metric_text, results_table, short_text, terminal_table
 
 LOST = 0.9  # share of pixels beyond the histogram's last limit from which units are suspected
 UNITS = (
@@ -35,8 +37,42 @@ def write_evaluation_page(
         where_errors_are(first, model),
         pictures_section("Worst images", worst_panels(first, dataset, names, predict)),
     ]
+    if rows := published_rows(model, first):
+        notes = "".join(f"<p>{escape(line)}</p>" for line in source_lines(first))
+        sections.insert(1, PageSection("Published figures", html_table(rows) + notes))
     lead = f"{len(first.images)} images. {first.protocol.describe()}."
     write_page(path, f"{model} by {first.protocol.name}", lead, sections, "evaluate")
+
+
+def published_rows(model: str, one: Evaluation) -> list[Row]:
+    """A result and the published figures on its data set; empty where there are none.
+
+    What was not measured by its protocol on as many images has no fingerprint, and so is shown without being compared.
+    """
+    rows, tables = [], tables_beside(one)
+    for table in tables:
+        same = one.protocol.fingerprint if table.compares(one) else None
+        extra = {"images": str(table.images or ABSENT), "source": f"[{number_of(table, tables)}]"}
+        for name in table.models:
+            figures = {key: value for key, value in table.figures(name).items() if key in SHORT}
+            rows.append(Row(name, figures, same, extra))
+    metrics = {name: one.metrics[name] for name in SHORT}
+    return rows and [Row(model, metrics, one.protocol.fingerprint, {"images": str(len(one.images))}), *rows]
+
+
+def number_of(table: PublishedTable, tables: Sequence[PublishedTable]) -> int:
+    """The number of a table's source among those of some tables, from 1."""
+    return 1 + list(dict.fromkeys(one.url for one in tables)).index(table.url)
+
+
+def source_lines(one: Evaluation) -> list[str]:
+    """Where the published figures beside a result stand, by number."""
+    tables = tables_beside(one)
+    lines = {}
+    for table in tables:
+        quoted = f", quoted by {table.via}" if table.via else ""
+        lines[table.url] = f"[{number_of(table, tables)}] {table.title}{quoted}: {table.url}"
+    return list(lines.values())
 
 
 def worst_panels(results: Evaluation, dataset: DepthDataset, names: Sequence[str], predict: Predict) -> list[Panel]:
@@ -67,6 +103,9 @@ def show_evaluation(model: str, results: Sequence[Evaluation], listed: str | Non
         title = f"{one.protocol.name} · {one.protocol.fingerprint} · {len(one.images)} images"
         display(results_table([row], f"{title} of {listed}" if listed else title))
         display(terminal_table(breakdown_lines(one)))
+        if rows := published_rows(model, one):
+            display(results_table(rows, "published figures on this data set"))
+            display("\n".join(source_lines(one)))
     else:
         display(side_by_side(results, model))
     for one in results:

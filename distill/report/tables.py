@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 from rich.console import JustifyMethod
@@ -31,7 +31,7 @@ HIGHER_IS_BETTER = ("d1", "d2", "d3")
 SHORT = ("abs_rel", "rmse", "d1")  # metrics where there is no room for all
 ABSENT = "–"
 FEW = 3  # models whose names fit beside each other on a line of 80 characters, where ten metrics would not
-UNKNOWN_PROTOCOL = "† protocol unknown (no fingerprint): shown for orientation, not compared"
+UNKNOWN_PROTOCOL = "† protocol unknown or different, or other images: shown for orientation, not compared"
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows at one place; the best value of its column is in bold."""
+    """What a table shows at one place; the best value of its column is in bold, what does not compare is faint."""
 
     text: str
     best: bool = False
+    faint: bool = False
+
+    @property
+    def style(self) -> str:
+        """How a terminal shows it."""
+        return "bold" if self.best else "dim" if self.faint else ""
 
 
 Line = list[Cell]
@@ -131,7 +137,8 @@ def _grid(rows: Sequence[Row]) -> tuple[list[str], list[Line], str]:
             # What reads the same is equally good.
             bold = competes and text == best[name] if row.bold is None else name in row.bold
             cells.append(Cell(row.texts.get(name, text), bold))
-        lines.append(cells + [Cell(row.extra.get(name, ABSENT)) for name in extras])
+        cells += [Cell(row.extra.get(name, ABSENT)) for name in extras]
+        lines.append(cells if competes else [replace(cell, faint=True) for cell in cells])
     return metrics + extras, lines, UNKNOWN_PROTOCOL if len(compared) < len(rows) else ""
 
 
@@ -156,7 +163,7 @@ def terminal_table(
     numbers are in `sections`, counted from 1 behind the heads.
     """
     cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
-    heads, *rest = ([_text(cell.text, "bold" if cell.best else "") for cell in line] for line in cells)
+    heads, *rest = ([_text(cell.text, cell.style) for cell in line] for line in cells)
     table = Table(title=_text(title) if title else None, title_justify="left")
     table.caption = _text(caption) if caption else None
     for index, head in enumerate(heads):
@@ -183,7 +190,8 @@ def _html(heads: Iterable[str], lines: Iterable[Line], caption: str = "") -> str
         values = (f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text) for cell in cells)
         # A name breaks behind a comma, a slash or an equals sign rather than within a word.
         row = re.sub(r"([,/=])(?=\S)", r"\1<wbr>", escape(name.text))
-        body.append(f'<tr><th scope="row">{row}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>')
+        start = '<tr class="faint">' if name.faint else "<tr>"
+        body.append(f'{start}<th scope="row">{row}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>')
     head = f"<thead><tr>{''.join(heads)}</tr></thead>"
     return f'<table class="results">{caption}{head}<tbody>{"".join(body)}</tbody></table>'
 
