@@ -1,11 +1,13 @@
-"""`distill compare`: two results of one protocol, image by image."""
+"""`distill compare`: two results of one protocol, or of several data sets, image by image."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from distill.console import display
@@ -13,15 +15,18 @@ from distill.errors import DONE, UserError
 from distill.evaluation import (
     LOWER_IS_BETTER,
     MEASURES,
+    PROTOCOLS,
     Results,
+    bootstrap_over_sets,
     common_images,
     image_values,
-    paired_bootstrap,
     read_results,
 )
 from distill.report.tables import Cell, difference_text, metric_text, terminal_table, with_arrow
 
 UNDECIDED = "–"
+
+Pair = tuple[Results, Results, list[str]]  # A, B, and the images that both hold
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,32 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table for every protocol that both files hold.
+    """Print a table for every protocol that both files hold, or where these are of several data sets, one over all.
 
     Raises:
         UserError: If they hold none in common, or no image.
     """
-    for a, b in same_protocol(args.first, args.second):
-        names = common_images([a, b])
+    pairs = [(a, b, common_images([a, b])) for a, b in same_protocol(args.first, args.second)]
+    for _, _, names in pairs:
         if not names:
             raise UserError(f"{args.first} and {args.second} share no image; give two results on one data set")
-        display(changes_table(changes(a, b, names), f"{a.protocol} · {a.fingerprint} · {len(names)} images"))
-        display(f"A: {args.first}\nB: {args.second}\n95 % interval over test images, drawn in pairs 10000 times")
-        alone = [len(one.images) - len(names) for one in (a, b)]
-        if any(alone):
-            display(f"left out: {alone[0]} images only in A, {alone[1]} only in B")
+    sets = {PROTOCOLS[a.protocol].dataset for a, _, _ in pairs if a.protocol in PROTOCOLS}
+    if 1 < len(sets) == len(pairs):
+        display(sets_table(pairs))
+        display(changes_table(changes(pairs), f"mean of {len(pairs)} data sets, each of which counts alike"))
+    else:
+        for pair in pairs:
+            a, _, names = pair
+            display(changes_table(changes([pair]), f"{a.protocol} · {a.fingerprint} · {len(names)} images"))
+    sides = [(a, names) for a, _, names in pairs], [(b, names) for _, b, names in pairs]
+    display(f"A: {args.first}\nB: {args.second}\n95 % interval over test images, drawn in pairs 10000 times")
+    alone = [sum(len(one.images) - len(names) for one, names in side) for side in sides]
+    if any(alone):
+        display(f"left out: {alone[0]} images only in A, {alone[1]} only in B")
+    for side, path in (("A", args.first), ("B", args.second)):
+        common = {a.fingerprint for a, _, _ in pairs}
+        if others := [one.protocol for key, one in student_results(path).items() if key not in common]:
+            display(f"left out, as only in {side}: {', '.join(others)}")
     return DONE
 
 
@@ -85,21 +102,40 @@ def student_results(path: Path) -> dict[str, Results]:
     students = [one for one in read_results(path) if one.role in (None, "student")]
     if not students:
         raise UserError(f"{path} holds no results: nothing was evaluated. Give one of distill evaluate --json FILE")
-    return {one.fingerprint: one for one in students}
+    by_protocol = {one.fingerprint: one for one in students}
+    if len(by_protocol) < len(students):
+        names = [one.protocol for one in students]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} holds several results of {twice}, as of two roots: compare files of one each")
+    return by_protocol
 
 
-def changes(a: Results, b: Results, names: list[str]) -> list[Change]:
-    """Every metric on the images of those names."""
-    first, second = image_values(a, names), image_values(b, names)
-    columns = zip(MEASURES, first.mean(0), second.mean(0), *paired_bootstrap(first, second), strict=True)
+def changes(pairs: Sequence[Pair]) -> list[Change]:
+    """Every metric on the common images of one data set, or its mean over several."""
+    values = [(image_values(a, names), image_values(b, names)) for a, b, names in pairs]
+    first, second = (np.mean([both[side].mean(0) for both in values], axis=0) for side in (0, 1))
+    intervals = bootstrap_over_sets([b - a for a, b in values])
+    columns = zip(MEASURES, first, second, *intervals, strict=True)
     return [Change(metric, *map(float, numbers)) for metric, *numbers in columns]
+
+
+def sets_table(pairs: Sequence[Pair]) -> Table:
+    """A line for each data set, by abs_rel, which depends on no unit."""
+    lines: list[list[Cell | str]] = [[with_arrow("abs_rel"), "images", "A", "B", "B − A [95 % interval]", "better"]]
+    for pair in pairs:
+        one = next(change for change in changes([pair]) if change.metric == "abs_rel")
+        lines.append([pair[0].protocol, str(len(pair[2])), *change_cells(one)])
+    return terminal_table(lines, "by data set")
 
 
 def changes_table(metrics: list[Change], title: str) -> Table:
     """Rows are metrics; the better value is bold where the interval says that it is better."""
     lines: list[list[Cell | str]] = [["", "A", "B", "B − A [95 % interval]", "better"]]
-    for one in metrics:
-        a, b = (Cell(metric_text(value), one.winner == name) for name, value in (("A", one.a), ("B", one.b)))
-        change = difference_text(one.difference, one.low, one.high)
-        lines.append([with_arrow(one.metric), a, b, change, one.winner])
+    lines += [[with_arrow(one.metric), *change_cells(one)] for one in metrics]
     return terminal_table(lines, title)
+
+
+def change_cells(one: Change) -> list[Cell | str]:
+    """Both values, the difference, and who is better."""
+    a, b = (Cell(metric_text(value), one.winner == name) for name, value in (("A", one.a), ("B", one.b)))
+    return [a, b, difference_text(one.difference, one.low, one.high), one.winner]

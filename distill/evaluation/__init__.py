@@ -9,6 +9,7 @@ from distill.evaluation.named import PROTOCOLS
 from distill.evaluation.protocols import Protocol, SizeError
 from distill.evaluation.results import (
     Results,
+    bootstrap_over_sets,
     common_images,
     image_values,
     paired_bootstrap,
@@ -32,6 +33,7 @@ __all__ = [
     "Protocol",
     "Results",
     "SizeError",
+    "bootstrap_over_sets",
     "common_images",
     "depth_metrics",
     "error_bounds",

@@ -142,13 +142,31 @@ def paired_bootstrap(
     if first.shape != second.shape or not len(first):
         shapes = f"{first.shape} and {second.shape}"
         raise ValueError(f"a and b must hold values of the same images, at least one, got {shapes}")
-    gaps: Numbers = second - first
-    if len(gaps) == 1:
-        nothing = np.full(gaps.shape[1:], np.nan)
-        return gaps[0], nothing, nothing
-    draws, count = np.random.default_rng(seed), len(gaps)
-    times_drawn = (np.bincount(draws.integers(count, size=count), minlength=count) for _ in range(samples))
-    means = np.stack([times @ gaps / count for times in times_drawn])
+    return bootstrap_over_sets([second - first], samples, seed)
+
+
+def bootstrap_over_sets(
+    gaps: Sequence[Numbers], samples: int = 10_000, seed: int = 0
+) -> tuple[Numbers, Numbers, Numbers]:
+    """The mean over data sets of how much b exceeds a in each, and its interval, as in `paired_bootstrap`.
+
+    Every set counts alike, however many images it has; images are drawn anew within each.
+
+    Args:
+        gaps: b - a of the images of each set, (N,) or (N, K).
+    """
+    difference: Numbers = np.mean([gap.mean(axis=0) for gap in gaps], axis=0)
+    if any(len(gap) == 1 for gap in gaps):
+        nothing = np.full(gaps[0].shape[1:], np.nan)
+        return difference, nothing, nothing
+    means = np.mean([drawn_means(gap, samples, seed + number) for number, gap in enumerate(gaps)], axis=0)
     outside = (1 - COVERAGE) / 2
     low, high = np.quantile(means, [outside, 1 - outside], axis=0)
-    return gaps.mean(axis=0), low, high
+    return difference, low, high
+
+
+def drawn_means(gaps: Numbers, samples: int, seed: int) -> Numbers:
+    """Means of as many values as there are, drawn anew with replacement, so many times, (samples,) or (samples, K)."""
+    draws, count = np.random.default_rng(seed), len(gaps)
+    times_drawn = (np.bincount(draws.integers(count, size=count), minlength=count) for _ in range(samples))
+    return np.stack([times @ gaps / count for times in times_drawn])

@@ -89,6 +89,35 @@ def test_of_several_protocols_those_in_both_files_are_compared(results, compared
     assert "folder · f" not in message
 
 
+@pytest.fixture
+def of_sets(results, tmp_path):
+    """of_sets(name, {protocol: {image: value}}): a file as `distill evaluate --zero-shot --json` writes it."""
+
+    def write(name, sets):
+        files = (results(name, values, protocol=one, fingerprint=one) for one, values in sets.items())
+        entries = [json.loads(file.read_text()) for file in files]
+        (tmp_path / name).write_text(json.dumps(entries))
+        return tmp_path / name
+
+    return write
+
+
+def test_several_data_sets_stand_in_one_table_and_count_alike(of_sets, compared):
+    a = {"ibims1": {"x": 1.0, "y": 1.0}, "eth3d": dict.fromkeys("pqrs", 3.0), "tum": {"x": 1.0}}
+    b = {"ibims1": {"x": 0.5, "y": 0.5}, "eth3d": dict.fromkeys("pqrs", 2.0)}
+    lines, message = compared(of_sets("a.json", a), of_sets("b.json", b))
+    assert lines["ibims1"] == ["2", "1.000", "0.5000", "−0.5000 [−0.5000, −0.5000]", "B"]
+    assert lines["eth3d"][:3] == ["4", "3.000", "2.000"]
+    assert lines["rmse"] == ["2.000", "1.250", "−0.7500 [−0.7500, −0.7500]", "B"]
+    assert "left out, as only in A: tum" in message
+
+
+def test_one_data_set_at_two_roots_is_refused(of_sets, refused, tmp_path):
+    path = of_sets("a.json", {"ibims1": {"x": 1.0}, "tum": {"x": 1.0}})
+    (tmp_path / "twice.json").write_text(json.dumps(json.loads(path.read_text()) * 2))
+    assert "several results of ibims1" in refused("compare", path, tmp_path / "twice.json")
+
+
 def test_results_of_two_protocols_are_refused(refused, results):
     a, b = results("a.json", {"x": 1.0}), results("b.json", {"x": 1.0}, protocol="nyu_eigen", fingerprint="g")
     assert refused("compare", a, b) == (

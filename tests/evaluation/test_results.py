@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill.errors import UserError
-from distill.evaluation import MEASURES, paired_bootstrap, student_result
+from distill.evaluation import MEASURES, bootstrap_over_sets, paired_bootstrap, student_result
 
 METRICS = dict.fromkeys(MEASURES, 0.1)
 RESULT = {"protocol": "nyu_eigen", "fingerprint": "abc", "metrics": METRICS, "per_image": [{"name": "a", **METRICS}]}
@@ -101,3 +101,13 @@ def test_one_image_has_no_interval():
 def test_values_of_other_images_are_refused(a, b):
     with pytest.raises(ValueError, match="values of the same images, at least one, got"):
         paired_bootstrap(a, b)
+
+
+def test_over_sets_each_counts_alike_and_the_interval_is_of_draws_within_them():
+    draws = np.random.default_rng(0)
+    few, many = draws.normal(1.0, 0.5, size=30), draws.normal(3.0, 0.5, size=3000)
+    difference, low, high = bootstrap_over_sets([few, many], samples=500)
+    assert difference == pytest.approx((few.mean() + many.mean()) / 2)
+    spread = few.std() / 30**0.5 / 2  # of the mean of both, to which the many add almost nothing
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.15)
+    assert np.isnan(bootstrap_over_sets([few, many[:1]], samples=9)[1])
