@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from distill.data.files.pairs import Contents
+from distill.data.files.pairs import Contents, Shapes
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sample:
     `intrinsics` is the float64 3x3 camera matrix in pixels of `image`, where known. `name` identifies the files.
     `faults` names the files that could not be read and in whose place this sample stands. `label` is what a teacher has
     written of the image, float32 (H, W), NaN where it said nothing: metres, or where it is `relative`, inverse depth up
-    to scale and shift.
+    to scale and shift. `shapes` is what is known of edges and planes, where a set has that.
     """
 
     image: np.ndarray
@@ -34,6 +34,7 @@ class Sample:
     faults: tuple[str, ...] = ()
     label: np.ndarray | None = None
     relative: bool = False
+    shapes: Shapes | None = None
 
 
 class DepthDataset(Protocol):
@@ -82,7 +83,11 @@ class PairDataset(DepthDataset):
         image, depth = self.contents.read(pair)
         label, kind = self.contents.read_label(pair, image), self.contents.labels
         relative = kind is not None and kind.output == "relative"
-        return Sample(image, depth, depth > 0, pair.name, pair.intrinsics, label=label, relative=relative)
+        intrinsics, contents = pair.intrinsics, self.contents
+        if contents.camera and pair.depth:
+            intrinsics = contents.camera(pair.depth, depth.shape)
+        shapes = contents.shapes(pair, depth.shape) if contents.shapes else None
+        return Sample(image, depth, depth > 0, pair.name, intrinsics, label=label, relative=relative, shapes=shapes)
 
 
 @dataclass(frozen=True)

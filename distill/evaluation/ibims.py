@@ -6,15 +6,21 @@ Two versions of the official script are about, and published completeness of 30 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from distill.data.files.pairs import Shapes
+
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
+VERSION = "v1"  # of the script, that results are by
 MOST = 10.0  # pixels from an edge; farther counts as this
 # Of Canny's detector, by the script's version.
 THRESHOLDS = {"v0.9": (0.1, 0.2), "v1": (0.15, 0.3), "depthart": (0.1, 0.2)}
@@ -129,3 +135,54 @@ def _plane_error(
     fitted = np.linalg.eigh(centred.T @ centred)[1][:, 0]
     turned = abs(float(fitted @ np.asarray(normal, dtype=np.float64)))
     return 100 * float((centred @ fitted).std()), math.degrees(math.acos(min(turned, 1.0)))
+
+
+@dataclass(frozen=True)
+class ShapeErrors:
+    """What the script measures of one image.
+
+    Attributes:
+        directed: Shares of pixels, as of `directed_errors`.
+        boundary: Accuracy and completeness, as of `boundary_errors`; NaN of an image without true edges.
+        planes: Flatness and turn of each plane, as of `plane_errors`.
+    """
+
+    directed: dict[str, float]
+    boundary: tuple[float, float]
+    planes: tuple[tuple[float, float], ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        accuracy, completeness = self.boundary
+        return {**self.directed, "dbe_acc": accuracy, "dbe_com": completeness, "planes": list(map(list, self.planes))}
+
+
+def shape_errors(pred: Floats, target: Floats, valid: Bools, shapes: Shapes) -> ShapeErrors:
+    """The errors of one image.
+
+    Args:
+        pred, target: Depth in metres (H, W), 0 where there is none.
+        valid: Pixels that count, (H, W).
+    """
+    known, directed = valid & (pred != 0), dict.fromkeys(("dde_0", "dde_m", "dde_p"), math.nan)
+    boundary, planes = (math.nan, math.nan), []
+    if known.any():
+        directed = directed_errors(pred[known], target[known])
+    if shapes.edges is not None and pred.any():
+        boundary = boundary_errors(pred, shapes.edges, VERSION)
+    if shapes.camera is not None:
+        (fx, _, cx), (_, fy, cy), _ = shapes.camera.tolist()
+        planes = plane_errors(
+            pred, target, [(where & known, normal) for where, normal in shapes.planes], (fx, fy, cx, cy)
+        )
+    return ShapeErrors(directed, boundary, tuple(planes))
+
+
+def mean_shape_errors(images: Sequence[ShapeErrors]) -> dict[str, float]:
+    """Means over images, of planes over those of all images; NaN where nothing is known."""
+    columns: dict[str, list[float]] = {name: [one.directed[name] for one in images] for name in images[0].directed}
+    columns |= {name: [one.boundary[i] for one in images] for i, name in enumerate(("dbe_acc", "dbe_com"))}
+    planes = [plane for one in images for plane in one.planes]
+    columns |= {name: [plane[i] for plane in planes] for i, name in enumerate(("pe_fla", "pe_ori"))}
+    known = {name: [value for value in values if not math.isnan(value)] for name, values in columns.items()}
+    return {name: math.fsum(values) / len(values) if values else math.nan for name, values in known.items()}

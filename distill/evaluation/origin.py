@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, JsonValue
 
 TOLERANCE = 1e-4  # by which a mean may differ, relative to it: what four digits show
 
@@ -62,7 +62,7 @@ class Record(BaseModel):
     origin: Origin
     input_size: tuple[int, int] | None = None
     metrics: dict[str, float | None]
-    per_image: list[dict[str, str | float | None]]
+    per_image: list[dict[str, JsonValue]]
 
     @property
     def data(self) -> dict[str, str]:

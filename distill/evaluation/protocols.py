@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 
+import numpy as np
+
 from distill.errors import UserError, did_you_mean
 from distill.evaluation.aligning import ALIGNMENTS, FEWEST, TINY, Aligner
 from distill.evaluation.arrays import Array, Values, as_map, beside, float64, library
@@ -282,13 +284,36 @@ class Protocol:
         broken = faults if lost is None else faults | lost
         return Pixels(repair(p, (self.min_depth, farthest)), t, where, broken, constant)
 
-    def aligned(self, pred: Values, target: Values, relative: bool) -> tuple[Values, Values]:
-        """Predictions (N,) aligned as metres; and, without a floor, which of them are none: bool, else None."""
+    def depth_map(
+        self,
+        pred: Array,
+        target: Array,
+        flipped: Array | None = None,
+        *,
+        view: tuple[int, int] | None = None,
+        places: Array,
+        relative: bool = False,
+    ) -> Values:
+        """The whole frame (H, W) in metres as it is scored at `places`, 0 where there is no finite prediction."""
+        (depth, _), truth = self.combined(pred, flipped, view, relative), as_map(target, "target")
+        p, t = depth.ravel(), beside(truth.ravel(), depth)
+        fitted = np.zeros(len(p), bool)
+        fitted[places] = True
+        finite = library(p).isfinite(p)
+        aligned, _ = self.aligned(p, t, relative, beside(fitted, depth))
+        return (repair(aligned, (self.min_depth, self.max_depth)) * finite).reshape(depth.shape)
+
+    def aligned(self, pred: Values, target: Values, relative: bool, fitted: Values = None) -> tuple[Values, Values]:
+        """Predictions (N,) aligned as metres; and, without a floor, which of them are none: bool, else None.
+
+        `fitted` are the pixels to fit to, bool (N,); by default all.
+        """
         if self.alignment == "none":
             return pred, None
         if self.aligner.inverse and not relative:
             pred = 1 / float64(library(pred).where(pred > 0, pred, math.nan))
-        depth, _ = self.aligner(pred, target, 1 / self.max_depth if self.aligner.floored else TINY)
+        fitted = fitted if fitted is None else fitted & library(pred).isfinite(pred)
+        depth, _ = self.aligner(pred, target, 1 / self.max_depth if self.aligner.floored else TINY, fitted)
         lost = None if self.aligner.floored else ~(depth < 1 / TINY)
         depth = depth if lost is None else library(depth).where(lost, 1 / TINY, depth)
         return library(depth).asarray(depth, dtype=library(depth).float32), lost

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from distill.evaluation.breakdown import BINS, error_bounds, part_names
+from distill.evaluation.ibims import VERSION, ShapeErrors, mean_shape_errors
 from distill.evaluation.metrics import MEASURES
 from distill.evaluation.origin import Origin
 from distill.evaluation.protocols import Protocol
@@ -38,7 +39,8 @@ class ImageScore:
     `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
     their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
     this and by `pixels` two results show whether they were measured on one truth. A `constant` prediction is worth no
-    more than the truth's mean once it is aligned. `data` is a digest of image and truth.
+    more than the truth's mean once it is aligned. `data` is a digest of image and truth, and `shapes` are the errors of
+    edges and planes, where these are known.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ImageScore:
     truth: float = 0.0
     constant: bool = False
     data: str = ""
+    shapes: ShapeErrors | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,12 @@ class Evaluation:
         """Pixels of all images by their relative error, in the bins of `breakdown.error_bounds`."""
         return [sum(counts) for counts in zip(*(image.errors for image in self.images), strict=True)]
 
+    @property
+    def shapes(self) -> dict[str, float]:
+        """Means of the errors of edges and planes, as iBims-1's script measures them; empty where none are known."""
+        known = [image.shapes for image in self.images if image.shapes]
+        return mean_shape_errors(known) if known else {}
+
     def worst(self, count: int) -> list[ImageScore]:
         """The images with the largest abs_rel, worst first."""
         return sorted(self.images, key=lambda image: image.metrics["abs_rel"], reverse=True)[:count]
@@ -122,6 +131,7 @@ class Evaluation:
             "repaired": self.repaired,
             "constant": sum(image.constant for image in self.images),
             "seconds": self.seconds,
+            **({"shapes": {"script": VERSION, **self.shapes}} if self.shapes else {}),
             "skipped_names": list(self.skipped),
             "faults": list(self.faults),
             "breakdown": self.breakdown,
@@ -134,6 +144,7 @@ class Evaluation:
                     "truth": one.truth,
                     "repaired": one.repaired,
                     **one.metrics,
+                    **({"shapes": one.shapes.as_dict()} if one.shapes else {}),
                 }
                 for one in self.images
             ],

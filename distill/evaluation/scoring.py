@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.evaluation.arrays import Array, Values, float64
+from distill.evaluation.arrays import Array, Values, as_array, float64
 from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
+from distill.evaluation.ibims import shape_errors
 from distill.evaluation.metrics import measure_parts
 from distill.evaluation.origin import Origin, digest
 from distill.evaluation.protocols import Protocol, SizeError
@@ -84,8 +85,14 @@ def _score(
     named = zip(part_names(protocol.max_depth), measured, strict=True)
     parts = {name: Part(*part) for name, part in named if part[0]}
     truth = float(float64(pixels.target).mean())
+    shapes = None
+    if sample.shapes is not None:
+        depth = as_array(protocol.depth_map(prediction.depth, sample.depth, prediction.flipped, **how))
+        valid = np.zeros(depth.shape, bool)
+        valid.ravel()[places] = True
+        shapes = shape_errors(depth, sample.depth, valid, sample.shapes)
     errors, data = tuple(error_counts(pixels)), digest(sample.image, sample.depth)
-    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, errors, truth, pixels.constant, data)
+    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, errors, truth, pixels.constant, data, shapes)
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:

@@ -13,6 +13,7 @@ from distill.console import display
 from distill.data import DecodeError, DepthDataset
 from distill.evaluation import Evaluation
 from distill.evaluation.arrays import as_array
+from distill.evaluation.ibims import VERSION
 from distill.evaluation.published_figures import PublishedTable, tables_beside
 from distill.evaluation.scoring import Predict
 from distill.inference.panels import depth_panel, network_input
@@ -129,19 +130,33 @@ def remarks(one: Evaluation) -> list[str]:
     """What was left out, what was repaired, and where to look first."""
     result = []
     if one.skipped:
-        result.append(f"{len(one.skipped)} images without ground truth in range were skipped: {shorten(one.skipped)}")
+        few = f" (fewer than {one.protocol.fewest} pixels)" if one.protocol.fewest > 1 else ""
+        names = shorten(one.skipped)
+        result.append(f"{len(one.skipped)} images without ground truth in range{few} were skipped: {names}")
     if one.faults:
         result.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
     if one.repaired:
         result.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
     if constant := sum(image.constant for image in one.images):
         result.append(f"{constant} predictions are constant: aligned, each is one middle depth of its truth")
+    if one.shapes:
+        result.append(shapes_text(one.shapes))
     nearer, farther = (one.errors[i] / max(sum(one.errors), 1) for i in (0, -1))
     if max(nearer, farther) > LOST:
         side = "near" if nearer > farther else "far"
         result.append(f"{max(nearer, farther):.0%} of pixels are predicted much too {side}: {UNITS}")
     result.append(f"worst by abs_rel: {shorten(tuple(image.name for image in one.worst(3)))}")
     return result
+
+
+def shapes_text(errors: dict[str, float]) -> str:
+    """The errors of edges and planes in a line."""
+    right, near, far = (errors[name] for name in ("dde_0", "dde_m", "dde_p"))
+    return (
+        f"edges {errors['dbe_acc']:.2f} px off, {errors['dbe_com']:.2f} px to the next (script {VERSION}); planes "
+        f"{errors['pe_fla']:.2f} cm from flat, turned by {errors['pe_ori']:.2f} degrees; right side of 3 m "
+        f"{right:.1%}, too near {near:.1%}, too far {far:.1%}"
+    )
 
 
 def shorten(names: tuple[str, ...]) -> str:

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from distill.evaluation.ibims import boundary_errors, directed_errors, plane_errors
+from distill.data.files.pairs import Shapes
+from distill.evaluation import PROTOCOLS
+from distill.evaluation.ibims import (
+    ShapeErrors,
+    boundary_errors,
+    directed_errors,
+    mean_shape_errors,
+    plane_errors,
+    shape_errors,
+)
 
 CAMERA = (50.0, 50.0, 32.0, 24.0)
 
@@ -57,3 +66,41 @@ def test_a_plane_of_any_scale_is_flat_and_its_turn_is_measured():
 def test_sides_of_three_metres_are_counted():
     sides = directed_errors(np.array([2.0, 3, 4, 5]), np.array([2.5, 4, 1, 6]))
     assert sides == {"dde_0": 0.5, "dde_m": 0.25, "dde_p": 0.25}
+
+
+def test_an_image_has_the_errors_of_its_parts_where_its_truth_counts(step):
+    depth, edges = step
+    camera, where = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]), np.zeros((48, 64), bool)
+    where[:, 31:] = True
+    valid = np.ones((48, 64), bool)
+    valid[:2] = False
+    shapes = Shapes(edges != 0, ((where, np.array([0.0, 1.0, 0.0])),), camera)
+    one = shape_errors(1.2 * depth, depth, valid, shapes)
+    assert one.boundary == boundary_errors(1.2 * depth, edges)
+    assert one.planes[0] == pytest.approx((0, 0), abs=1e-5)
+    assert one.directed == {"dde_0": 1, "dde_m": 0, "dde_p": 0}
+    nothing = shape_errors(0 * depth, depth, valid, Shapes(None, (), None))
+    assert all(map(math.isnan, (*nothing.boundary, *nothing.directed.values())))
+
+
+def test_means_leave_out_what_is_not_known_and_planes_count_alike():
+    sides = {"dde_0": 1.0, "dde_m": 0.0, "dde_p": 0.0}
+    many = ShapeErrors(sides, (1.0, 2.0), ((1.0, 10.0), (2.0, 20.0), (math.nan, math.nan)))
+    one = ShapeErrors(sides | {"dde_0": 0.5}, (math.nan, math.nan), ((6.0, 60.0),))
+    means = mean_shape_errors([many, one])
+    assert means == {"dde_0": 0.75, "dde_m": 0, "dde_p": 0, "dbe_acc": 1, "dbe_com": 2, "pe_fla": 3, "pe_ori": 30}
+
+
+@pytest.mark.parametrize("name", ["ibims1", "ibims1_affine"])
+def test_the_whole_map_is_aligned_as_the_pixels_that_count(name):
+    draws, protocol = np.random.default_rng(0), PROTOCOLS[name]
+    target = draws.uniform(1, 9, (32, 48)).astype(np.float32)
+    target[draws.random(target.shape) < 0.3] = 0
+    pred = (draws.uniform(1, 9, target.shape) + 1).astype(np.float32)
+    pred[0, :3] = np.nan
+    places = protocol.places(target)
+    whole = protocol.depth_map(pred, target, places=places)
+    scored = protocol.pixels(pred, target, places=places, relative=False)
+    finite = np.isfinite(pred.ravel()[places])
+    np.testing.assert_allclose(whole.ravel()[places][finite], scored.pred[finite], rtol=1e-6)
+    assert not whole[0, :3].any()

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from distill.evaluation import MEASURES, PROTOCOLS, Evaluation, ImageScore
-from distill.pages.evaluation_page import side_by_side
+from distill.pages.evaluation_page import remarks, side_by_side
 
 
 def test_protocols_stand_side_by_side_and_none_is_best():
@@ -16,3 +16,10 @@ def test_protocols_stand_side_by_side_and_none_is_best():
         assert word in text
     assert "rows do not compare" in text
     assert not any("\x1b[1m" in line for line in text.splitlines() if "1.884" in line)
+
+
+def test_images_with_too_little_truth_to_align_to_are_named_with_how_much_that_is():
+    image = ImageScore("a", dict.fromkeys(MEASURES, 1.0), 9, 0)
+    plain, aligned = (remarks(Evaluation(PROTOCOLS[name], (image,), ("b",)))[0] for name in ("ibims1", "ibims1_affine"))
+    assert plain == "1 images without ground truth in range were skipped: b"
+    assert "in range (fewer than 10 pixels) were skipped: b" in aligned

@@ -57,6 +57,21 @@ class Pair:
         return tuple(dict.fromkeys(path for path in paths if path))
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """What is known of the shapes in an image.
+
+    Attributes:
+        edges: Where depth has an edge, bool (H, W), where that is known.
+        planes: Where each plane is, bool (H, W), and its unit normal: x right, y forward, z up.
+        camera: 3x3 in pixels, which are counted from 1.
+    """
+
+    edges: np.ndarray | None
+    planes: tuple[tuple[np.ndarray, np.ndarray], ...]
+    camera: np.ndarray | None
+
+
 Identity = tuple[object, ...]
 NUMBER = re.compile(r"0*(\d+(?:[a-z](?![a-z]))?)")  # without zeros before it, with one letter behind it
 
@@ -109,6 +124,8 @@ class Contents:
     images_only: bool = False  # no ground truth is expected: the images are for a teacher's depth
     numbered: bool = True  # an image and its depth have one number, where their names have any
     left_out: tuple[str, ...] = ()  # what of the files on disk is no part of it, in words
+    camera: Callable[[str, tuple[int, int]], np.ndarray | None] | None = None  # by a depth map's file, and its size
+    shapes: Callable[[Pair, tuple[int, int]], Shapes] | None = None  # what is known beside the depth, of that size
     labels: Label | None = None  # one of its labels, which are all by one teacher and of one kind
 
     @property

@@ -6,7 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy as np
 from distill.data.files.disk import check_root, names_in, walk, wrong_layout
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.list_files import Part, read_split
-from distill.data.files.pairs import Contents, Pair, name_under
-from distill.data.zeroshot import decoding
+from distill.data.files.pairs import Contents, Pair, Read, Shapes, name_under
+from distill.data.zeroshot import cameras, decoding, ibims_files
+from distill.data.zeroshot.cameras import Camera, scaled
 from distill.data.zeroshot.decoding import Decode, PublishedReader, mask_paths, picture
 from distill.errors import UserError
 
@@ -47,6 +48,9 @@ class PublishedSet:
         count: Images of the whole test half, where it is a fixed one.
         half: "train", "test", or another word for what belongs to neither.
         fits: Pictures may be larger than their depth maps.
+        camera: Finds the camera of a depth map.
+        shapes: Finds what is known of an image beside its depth.
+        read: Opens a pair, where that is more than an image and a depth map.
     """
 
     title: str
@@ -59,6 +63,9 @@ class PublishedSet:
     count: int | None = None
     half: Half = _always_test
     fits: bool = False
+    camera: Camera | None = None
+    shapes: Callable[[Pair, decoding.Size], Shapes] | None = None
+    read: Read | None = None
 
 
 def _diode(kind: str, count: int) -> PublishedSet:
@@ -72,6 +79,7 @@ def _diode(kind: str, count: int) -> PublishedSet:
         masks=(("_depth.npy", "_depth_mask.npy"),),
         count=count,
         half=lambda match, split: "train" if "train" in match["path"].split("/") else "test",
+        camera=scaled(768, 1024, 886.81, 927.06, 512, 384),
     )
 
 
@@ -85,6 +93,8 @@ PUBLISHED: dict[str, PublishedSet] = {
         50,
         masks=(("/depth/", "/mask_invalid/"), ("/depth/", "/mask_transp/")),
         count=100,
+        camera=cameras.ibims,
+        shapes=ibims_files.raw_shapes,
     ),
     "diode_indoor": _diode("indoors", 325),
     "diode_outdoor": _diode("outdoor", 446),
@@ -114,6 +124,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         decoding.sun_rgbd,
         8,
         count=5050,
+        camera=cameras.sun_rgbd,
     ),
     "tum": PublishedSet(
         "TUM RGB-D",
@@ -122,6 +133,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         (),
         picture(5000),
         10,
+        camera=cameras.tum,
     ),
     "vkitti2": PublishedSet(
         "Virtual KITTI 2",
@@ -134,6 +146,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         picture(100),
         80,
         count=len(VARIANTS) * 894,
+        camera=cameras.vkitti2,
         half=lambda match, split: (
             "train" if match["scene"] != "Scene01" else "test" if match["variant"] in VARIANTS else "turned cameras"
         ),
@@ -147,6 +160,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         decoding.hypersim,
         65,
         count=7682,
+        camera=cameras.hypersim,
         half=lambda match, split: split.get(f"{match['scene']} {match['camera']} {int(match['name'])}", "test"),
     ),
     "ddad": PublishedSet(
@@ -161,11 +175,33 @@ PUBLISHED: dict[str, PublishedSet] = {
 }
 
 
+# Other layouts in which a set is distributed; the first that is there counts.
+OTHERS = {
+    "ibims1": replace(
+        PUBLISHED["ibims1"],
+        sign="ibims1_core_mat/*.mat",
+        depth=BASE + r"(?P<name>[a-z]+_\d\d)\.mat",
+        images=(r"\g<base>\g<name>.mat",),
+        masks=(),
+        camera=ibims_files.mat_camera,
+        shapes=ibims_files.mat_shapes,
+        read=ibims_files.read_mat,
+    )
+}
+
+
+def layouts_of(name: str) -> list[PublishedSet]:
+    """The layouts of a data set."""
+    return [PUBLISHED[name], *([OTHERS[name]] if name in OTHERS else [])]
+
+
 def has_half(root: Path, name: str, part: Part) -> bool:
     """Whether any depth map of a half of a data set lies here."""
     split = read_partition(root) if name == "hypersim" else {}
     return root.is_dir() and any(
-        PUBLISHED[name].half(match, split) == part for match in depth_maps(PUBLISHED[name], root, walk(root, {}))
+        layout.half(match, split) == part
+        for layout in layouts_of(name)
+        for match in depth_maps(layout, root, walk(root, {}))
     )
 
 
@@ -183,9 +219,11 @@ def find_published(root: Path, name: str, part: Part, listed: Path | None = None
     Raises:
         UserError: If nothing of the data set is there.
     """
-    layout = PUBLISHED[name]
-    check_root(root, f"the {layout.title} folder that holds {layout.sign}")
+    layouts = layouts_of(name)
+    signs = tuple(one.sign for one in layouts)
+    check_root(root, f"the {layouts[0].title} folder that holds {' or '.join(signs)}")
     paths = names_in(root)
+    layout = next((one for one in layouts if any(depth_maps(one, root, paths))), layouts[0])
     files = {name_under(root, str(path)) for path in paths}
     split = read_partition(root) if name == "hypersim" else {}
     partners = tum_partners(root, files) if name == "tum" else None
@@ -207,7 +245,7 @@ def find_published(root: Path, name: str, part: Part, listed: Path | None = None
             scene = match["scene"] if "scene" in match.groupdict() else ""
             pairs.append(Pair(image, str(root / image), str(root / depth), scene=scene))
     if not pairs and not missing:
-        raise wrong_layout(root, layout.title, (layout.sign,))
+        raise wrong_layout(root, layout.title, signs)
     if listed is not None:
         pairs, missing = by_list(pairs, listed)
     whole = layout.count if part == "test" and listed is None else None
@@ -220,7 +258,9 @@ def find_published(root: Path, name: str, part: Part, listed: Path | None = None
         truth="depth maps",
         max_depth=layout.cap,
         pairs=tuple(pairs),
-        read=PublishedReader(layout.decode, layout.masks, layout.fits),
+        read=layout.read or PublishedReader(layout.decode, layout.masks, layout.fits),
+        camera=layout.camera,
+        shapes=layout.shapes,
         list_name=f"{layout.title}, {whole}" if whole == len(pairs) else UNKNOWN,
         missing=tuple(missing),
         numbered=partners is None,

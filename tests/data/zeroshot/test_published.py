@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from distill.cli import main
 from distill.commands.arguments import DATA_SETS as NAMES
@@ -59,6 +61,81 @@ def test_a_set_has_a_protocol_of_its_name_and_a_layout_that_is_told_apart(name, 
     with pytest.raises(UserError, match=f"{PUBLISHED[name].title} layout: it holds readme.txt"):
         find(tmp_path, name)
     assert not Source(name, tmp_path).has_half("test")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_camera_is_known_where_the_set_has_one(name, written):
+    root, samples = written(name)
+    by_depth, dataset = {str(sample.depth): sample for sample in samples}, PairDataset(find(root, name))
+    for pair, read in zip(dataset.pairs, dataset, strict=True):
+        known = by_depth[pair.depth].intrinsics
+        if known is None:
+            assert read.intrinsics is None
+        else:
+            fx, fy, cx, cy = known
+            np.testing.assert_allclose(read.intrinsics, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], rtol=1e-4)
+
+
+def test_both_layouts_of_ibims_hold_the_same_and_pictures_count_where_both_are(written):
+    root, samples = written("ibims1")
+    pictures = PairDataset(find(root, "ibims1"))
+    assert all(pair.depth.endswith(".png") for pair in pictures.pairs)
+    shutil.move(root / "ibims1_core_mat", root.parent / "mat")
+    arrays = PairDataset(find(root.parent / "mat", "ibims1"))
+    assert recognise(root.parent / "mat") == ["ibims1"]
+    for one, other in zip(pictures, arrays, strict=True):
+        assert np.array_equal(one.image, other.image)
+        np.testing.assert_allclose(one.depth, other.depth, rtol=3e-7)
+        np.testing.assert_allclose(one.intrinsics, other.intrinsics, atol=1e-4)
+        assert [normal.tolist() for _, normal in one.shapes.planes] == [
+            normal.tolist() for _, normal in other.shapes.planes
+        ]
+        assert all(np.array_equal(a[0], b[0]) for a, b in zip(one.shapes.planes, other.shapes.planes, strict=True))
+    assert np.array_equal(pictures[0].shapes.edges, samples[0].extra["edges"])
+    assert pictures[1].shapes.edges is None
+    assert len(pictures[0].shapes.planes) == 3
+
+
+def test_a_file_of_another_struct_is_named(written):
+    root, samples = written("ibims1")
+    shutil.rmtree(root / "ibims1_core_raw")
+    savemat(samples[0].extra["mat"], {"data": {"rgb": np.zeros((4, 4, 3))}})
+    Path(samples[1].extra["mat"]).write_bytes(b"nothing")
+    dataset = PairDataset(find(root, "ibims1"))
+    with pytest.raises(DecodeError, match=r"no depth and no calib"):
+        dataset[0]
+    with pytest.raises(DecodeError, match="no struct 'data'"):
+        dataset[1]
+
+
+def test_edges_of_another_size_and_a_broken_camera_are_named(written):
+    root, samples = written("ibims1")
+    layouts.png16(root / "ibims1_core_raw/edges" / f"{samples[0].name}.png", np.ones((9, 9)))
+    (root / "ibims1_core_raw/calib" / f"{samples[1].name}.txt").write_text("560,561")
+    dataset = PairDataset(find(root, "ibims1"))
+    with pytest.raises(DecodeError, match="are 9x9 and 60x80"):
+        dataset[0]
+    with pytest.raises(DecodeError, match="expected 4 numbers"):
+        dataset[1]
+
+
+def test_edges_and_planes_of_ibims_are_in_its_results(written, tmp_path, capsys):
+    root, samples = written("ibims1")
+    for sample in samples:
+        np.save(tmp_path / f"{sample.name}.npy", np.nan_to_num(sample.metres, nan=3.0))
+    out = tmp_path / "predictions"
+    out.mkdir()
+    for path in tmp_path.glob("*.npy"):
+        path.rename(out / path.name)
+    words = ["--data", "ibims1", "--root", str(root), "--json", str(tmp_path / "r.json")]
+    assert main(["evaluate", str(out), *words]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["shapes"]["script"] == "v1"
+    assert result["shapes"]["dde_0"] == 1
+    assert 0 <= result["shapes"]["dbe_acc"] <= 10
+    assert len(result["per_image"][0]["shapes"]["planes"]) == 3
+    assert "planes" in capsys.readouterr().out
+    assert main(["evaluate", "--reproduce", str(tmp_path / "r.json")]) == 0
 
 
 def test_how_much_of_the_whole_set_is_there_is_said(written):
