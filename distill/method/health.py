@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -21,8 +22,7 @@ def normalised_entropy(attention: Tensor) -> Tensor:
     """Mean entropy of A over positions, from 0 (one position) to 1 (all alike); A is (B, 1, H, W), not negative."""
     share = attention.flatten(1).float()
     share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    count = torch.tensor(float(share.shape[1]), device=share.device)
-    return torch.special.entr(share).sum(dim=1).mean() / count.log().clamp(min=1e-12)
+    return torch.special.entr(share).sum(dim=1).mean() / max(math.log(share.shape[1]), 1e-12)
 
 
 @torch.no_grad()
