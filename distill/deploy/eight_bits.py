@@ -2,24 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from distill.assembly.datasets import build_data
-from distill.console import display
+from distill.console import display, warn
 from distill.data import Subset, readable
+from distill.deploy.graph import add_fact
 from distill.deploy.quantise import Quantiser, share_of_eight_bits
 from distill.deploy.runtime import deviation
 from distill.deploy.subject import Subject
+from distill.errors import UserError
 from distill.evaluation import Evaluation
 from distill.inference.evaluating import evaluate
 from distill.inference.exported import OnnxModel
-from distill.report.tables import Row, results_table
+from distill.report.tables import HIGHER_IS_BETTER, Row, results_table
 
 CALIBRATED, EVALUATED = 32, 60  # images
-TOLERANCE = 0.01  # by which abs_rel may grow, relative to the float file's
+MEAN, PART = 0.01, 0.05  # by which a mean over images may change, and one image's or one distance's; up or down
+FAR_END, REACH = 99, 1.25  # percent of an image's pixels; times the farthest depth that was seen in calibration
+
+
+@dataclass(frozen=True)
+class MetricChange:
+    """By how much 8 bits change one figure, relative to it (a share of pixels by its difference), and the limit."""
+
+    what: str
+    size: float
+    limit: float
+
+    @property
+    def use(self) -> float:
+        """Of the limit; infinite where it is not a number."""
+        return math.inf if math.isnan(self.size) else self.size / max(self.limit, 1e-12)
+
+    def __str__(self) -> str:
+        return f"{self.what} by {100 * self.size:.2f} %, of {100 * self.limit:g} % allowed"
+
+
+def changes(before: Evaluation, after: Evaluation) -> Iterator[MetricChange]:
+    """Every metric's mean, the abs_rel of every distance and at edges, and that of every image."""
+    for name, value in before.metrics.items():
+        moved = abs(after.metrics[name] - value)
+        yield MetricChange(name, moved if name in HIGHER_IS_BETTER else moved / max(value, 1e-9), MEAN)
+    pairs = [
+        (f"abs_rel at {part}", after.breakdown[part]["metrics"], mean["metrics"])
+        for part, mean in before.breakdown.items()
+    ]
+    pairs += [
+        (f"abs_rel of {one.name}", two.metrics, one.metrics)
+        for one, two in zip(before.images, after.images, strict=True)
+    ]
+    for what, new, old in pairs:
+        yield MetricChange(what, abs(new["abs_rel"] / max(old["abs_rel"], 1e-9) - 1), PART)
+
+
+class Watched(OnnxModel):
+    """A file that remembers how far the depth of each image went."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.far: list[float] = []
+
+    def compute(self, image: Tensor) -> Tensor:
+        """The depth; where its far end lies is noted."""
+        depth = super().compute(image)
+        self.far.append(float(np.percentile(depth.numpy(), FAR_END)))
+        return depth
+
+
+def seen_in(exact: Watched, images: Sequence[Tensor]) -> float:
+    """How far the depth of the images goes; said where that is not half of what the model can give."""
+    for image in images:
+        exact(image)
+    seen, exact.far = max(exact.far), []
+    if exact.output == "metric" and exact.max_depth and seen < exact.max_depth / 2:
+        warn(
+            f"the images that calibrate show depth up to {seen:.3g} m of the {exact.max_depth:g} m that the model can "
+            "give: farther views may be cut; if yours have them, add such images to --images"
+        )
+    return seen
+
+
+def check_reach(seen: float, far: Sequence[float]) -> None:
+    """Refuse a calibration that saw nothing as far as what it is evaluated on.
+
+    Raises:
+        UserError: With what to add.
+    """
+    if beyond := [one for one in far if one > REACH * seen]:
+        raise UserError(
+            f"the images that calibrate show depth up to {seen:.3g}, and {len(beyond)} of {len(far)} test images up to "
+            f"{max(beyond):.3g}, which 8 bits would cut: add images of such far views to --images"
+        )
 
 
 def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Path, images: Sequence[Tensor]) -> bool:
@@ -28,37 +109,47 @@ def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Pa
     Where the truth of none is at hand, their difference on the images is printed.
 
     Returns:
-        Whether the loss is within the tolerance, and weights have 8 bits.
+        Whether the changes are within the limits, and weights have 8 bits.
     """
+    exact = Watched(source)
+    seen = seen_in(exact, images)
     quantiser = Quantiser(source, images)
     data = build_data(subject.run) if subject.run else None
     if data is not None and data.test is not None:
         dataset, protocol = Subset(data.test, min(EVALUATED, len(data.test))), data.protocol
 
-        def measured(path: Path) -> Evaluation:
-            return evaluate(OnnxModel(path), readable(dataset), protocol, tta="none", size=size)
+        def measured(model: OnnxModel) -> Evaluation:
+            return evaluate(model, readable(dataset), protocol, tta="none", size=size)
 
-        before = measured(source)
-        abs_rel = before.metrics["abs_rel"]
-        loss, kept = quantiser.write_within(
-            target, lambda path: measured(path).metrics["abs_rel"] / abs_rel - 1, TOLERANCE
-        )
-        both = {"float": before, "int8": measured(target)}
-        rows = [Row(name, one.metrics, one.protocol.fingerprint) for name, one in both.items()]
-        title = f"{protocol.name}, {len(before.images)} images at {size[0]}x{size[1]}"
-        display(results_table(rows, title))
-        display(f"abs_rel changes by {100 * loss:+.2f} %")
+        before = measured(exact)
+        check_reach(seen, exact.far)
+
+        def change(path: Path) -> MetricChange:
+            return max(changes(before, measured(OnnxModel(path))), key=lambda one: one.use)
+
     else:
-        exact = OnnxModel(source)
-        loss, kept = quantiser.write_within(
-            target, lambda path: deviation(OnnxModel(path), exact, images).mean, TOLERANCE
-        )
-        display(f"int8 differs from float by {100 * loss:.2f} % on average on the images it was calibrated by")
+
+        def change(path: Path) -> MetricChange:
+            means = [deviation(OnnxModel(path), exact, [image]).mean for image in images]
+            both = (
+                MetricChange("depth", sum(means) / len(means), MEAN),
+                MetricChange("an image's depth", max(means), PART),
+            )
+            return max(both, key=lambda one: one.use)
+
+    use, kept = quantiser.write_within(target, lambda path: change(path).use, 1.0)
+    display(f"8 bits change most: {change(target)}")
     if kept:
-        display(f"kept in float, as 8 bits cost more than {100 * TOLERANCE:g} %: {', '.join(kept)}")
-    if not loss <= TOLERANCE:
-        display(f"that is more than {100 * TOLERANCE:g} %, whatever is kept in float")
+        display(f"kept in float, as 8 bits were measured to cost more: {', '.join(kept)}")
+    if not use <= 1:
+        display("that is more, whatever is kept in float")
         return False
+    if data is not None and data.test is not None:
+        after = measured(OnnxModel(target))
+        rows = [Row(name, one.metrics, one.protocol.fingerprint) for name, one in (("float", before), ("int8", after))]
+        display(results_table(rows, f"{protocol.name}, {len(before.images)} images at {size[0]}x{size[1]}"))
+        stated = {"protocol": protocol.name, "fingerprint": protocol.fingerprint, "metrics": after.metrics}
+        add_fact(target, "accuracy", json.dumps(stated))
     share = share_of_eight_bits(target)
     display(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
     return share > 0

@@ -19,6 +19,7 @@ from distill.deploy.runtime import quiet
 from distill.files import write_atomically
 from distill.inference.exported import need, open_session
 from students.cnn import CNNStudent
+from students.decoders import Decoder
 from students.forms import prepare
 
 OPSETS = (18, 19, 20)  # the last that the exporter knows, and those before
@@ -63,6 +64,7 @@ class EndingAtLogits(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image (B, 3, H, W) in [0, 1] -> scores (B, N, h, w) at stride 4, and the bins' centres (B, N) in metres."""
         decoder = self.student.decoder
+        assert isinstance(decoder, Decoder)
         context, features = decoder.refine(self.student.encode(image))
         return decoder.head.scores(features), decoder.head.centres(context)
 
@@ -80,6 +82,15 @@ def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(facts))
     model.producer_name = "distill"
     onnx.save(model, str(target))
+
+
+def add_fact(path: Path, key: str, text: str) -> None:
+    """Add to the metadata of a file."""
+    onnx = need("onnx")
+    model = onnx.load(str(path))
+    fact = model.metadata_props.add()
+    fact.key, fact.value = key, text
+    onnx.save(model, str(path))
 
 
 def simplify(path: Path) -> None:

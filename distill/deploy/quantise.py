@@ -22,7 +22,9 @@ KINDS = [
 ]
 # Parts of the networks, by the beginnings of their nodes' names, in the order in which they are put back to float:
 # what the literature calls sensitive first, then from the output to the input.
+LAST = "the last layer of the bins' head"
 PARTS = (
+    (LAST, "/decoder/head/scores/"),
     ("the bins' head", "/decoder/head/"),
     ("the last convolution", "/decoder/final/"),
     ("DPT's head", "/decoder/fuse/head/"),
@@ -31,6 +33,7 @@ PARTS = (
     ("the encoder", "/encoder/"),
     ("what is outside of them", ""),
 )
+WORTH = 0.1  # of what is tolerated: what the last layer in float must save at least where all may have 8 bits
 
 
 class Quantiser:
@@ -81,18 +84,18 @@ class Quantiser:
         """Write a file whose loss is within the tolerance, if there is one; return its loss and what stays float.
 
         Parts are put back to float one after the other for as long as the loss is too large; one that makes it no
-        smaller goes back to 8 bits.
+        smaller goes back to 8 bits. The last layer is tried in any case.
         """
         self.write(target)
         best = loss(target)
         kept: list[str] = []
         nodes: list[str] = []
         for part, names in self.parts().items():
-            if best <= tolerance:
+            if best <= tolerance and part != LAST:
                 break
             self.write(target, [*nodes, *names])
             result = loss(target)
-            if result < best:
+            if result < best - (WORTH * tolerance if best <= tolerance else 0):
                 best, kept, nodes = result, [*kept, part], [*nodes, *names]
         self.write(target, nodes)
         return best, kept

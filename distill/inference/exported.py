@@ -54,6 +54,14 @@ class SeenInTraining(BaseModel):
     input_size: tuple[PositiveInt, PositiveInt] | None = None
 
 
+class StatedAccuracy(BaseModel):
+    """What was measured of an 8-bit file itself, on its run's test images, before it got its name."""
+
+    protocol: str
+    fingerprint: str
+    metrics: dict[str, float]
+
+
 class FileFacts(BaseModel):
     """What is read of a file's metadata. Limits are in metres; `gflops` are those of the size that it takes."""
 
@@ -63,6 +71,7 @@ class FileFacts(BaseModel):
     parameters: PositiveInt | None = None
     gflops: FiniteFloat | None = None
     training: Json[SeenInTraining] = SeenInTraining()
+    accuracy: Json[StatedAccuracy] | None = None
 
 
 class ExportedModel(DepthModel):

@@ -1,3 +1,4 @@
+import math
 import shutil
 
 import pytest
@@ -5,7 +6,12 @@ import torch
 
 import distill
 from distill.cli import main
-from distill.deploy.quantise import Quantiser, share_of_eight_bits
+from distill.deploy.eight_bits import changes, check_reach
+from distill.deploy.quantise import LAST, Quantiser, share_of_eight_bits
+from distill.errors import UserError
+from distill.evaluation import PROTOCOLS, Evaluation
+from distill.evaluation.metrics import MEASURES
+from distill.evaluation.scores import ImageScore
 from distill.inference.exported import OnnxModel
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -50,7 +56,9 @@ def test_metrics_before_and_after_stand_in_one_table(finished, tmp_path, capsys)
     (values,) = [line.split() for line in message.splitlines() if "abs_rel ↓" in line]
     assert names.index("float") < names.index("int8")
     assert float(values[4]) == pytest.approx(float(values[6]), rel=0.01)
-    assert "abs_rel changes by" in message
+    assert "8 bits change most:" in message
+    stated = OnnxModel(tmp_path / "x.onnx").known.accuracy
+    assert stated.metrics["abs_rel"] == pytest.approx(float(values[6]), rel=0.01)
 
 
 def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path):
@@ -66,10 +74,51 @@ def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path
     assert {name for name, weight in convs.items() if "DequantizeLinear" not in weight} == floats & convs.keys()
 
 
+def evaluation(abs_rel, rmse=4.0, d1=0.5):
+    """Of as many images as there are errors; what is not given is the same everywhere."""
+    images = [
+        ImageScore(str(i), dict.fromkeys(MEASURES, 1.0) | {"abs_rel": one, "rmse": rmse, "d1": d1}, 9, 0)
+        for i, one in enumerate(abs_rel)
+    ]
+    return Evaluation(PROTOCOLS["nyu_eigen"], tuple(images))
+
+
+@pytest.mark.parametrize(
+    ("after", "what", "use"),
+    [
+        (evaluation([0.098, 0.098]), "abs_rel", 2.0),  # better is another depth, too
+        (evaluation([0.1, 0.1], rmse=4.14), "rmse", 3.5),
+        (evaluation([0.1, 0.1], d1=0.48), "d1", 2.0),  # a share: by the difference
+        (evaluation([0.11, 0.09]), "abs_rel of", 2.0),
+        (evaluation([0.1, 0.1], rmse=math.nan), "rmse", math.inf),
+    ],
+)
+def test_every_metric_and_every_image_is_bounded_both_ways(after, what, use):
+    worst = max(changes(evaluation([0.1, 0.1]), after), key=lambda one: one.use)
+    assert worst.what.startswith(what)
+    assert worst.use == pytest.approx(use)
+
+
+def test_a_calibration_that_saw_nothing_far_is_refused_with_what_to_add():
+    check_reach(40.0, [38.0, 45.0])
+    with pytest.raises(UserError, match=r"up to 40, and 1 of 2 test images up to 78.* add images .* to --images"):
+        check_reach(40.0, [38.0, 78.0])
+
+
+def test_the_last_layer_stays_float_only_where_that_saves_enough(finished, tmp_path):
+    exact = tmp_path / "exact.onnx"
+    assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
+    quantiser = Quantiser(exact, [IMAGE])
+    for second, expected in ((0.75, []), (0.6, [LAST])):
+        losses = iter([0.8, second])
+        assert quantiser.write_within(tmp_path / "x.onnx", lambda _path, it=losses: next(it), 1.0)[1] == expected
+
+
 def test_a_file_without_an_8_bit_weight_is_a_failure(eight_bits, finished, streets, tmp_path, monkeypatch, capsys):
     assert share_of_eight_bits(eight_bits) > 0.9
     shutil.copytree(finished / "student", tmp_path / "alone")  # no truth is at hand: it is compared with the float file
-    monkeypatch.setattr("distill.deploy.eight_bits.TOLERANCE", 0.0)
+    for limit in ("MEAN", "PART"):
+        monkeypatch.setattr(f"distill.deploy.eight_bits.{limit}", 0.0)
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8", "--images", str(streets / "image")]
     assert main(["export", str(tmp_path / "alone"), *words]) == 1
     message = capsys.readouterr().out
