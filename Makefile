@@ -1,17 +1,21 @@
 # make demo   install into .venv and run the whole method on embedded scenes
 # make test   install into .venv and run the tests, on every core; python -m pytest runs them one after another
+# make test-targets   the files of `distill export --target`, each by its own runtime in an environment of its own
 # make lint   ruff and mypy
 # make docs   build the pages of docs/ as a site, into site/
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-targets lint docs clean
 demo: $(READY)
 	$(BIN)/distill demo
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+test-targets:
+	sh tools/test_targets.sh $(PYTHON)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,4 +33,4 @@ $(READY): pyproject.toml tools/setup_env.sh
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-targets

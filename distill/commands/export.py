@@ -29,6 +29,10 @@ from distill.inference.exported import first_line
 from students import CNNStudent
 from teachers import DPT
 
+TENSORRT = (
+    "--target tensorrt: an engine is made by the GPU that runs it; give --target onnx-portable here, and there run "
+    "trtexec --onnx=FILE.onnx --saveEngine=FILE.engine --fp16"
+)
 OWN = re.compile(rb"software.{1,200}distill ", re.DOTALL)  # in the facts of what this command writes
 
 
@@ -36,7 +40,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill export` takes."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="its name ends as its target's does")
-    parser.add_argument("--target", choices=TARGETS, help="what the file is for (default: by the end of its name)")
+    parser.add_argument(
+        "--target", choices=[*TARGETS, "tensorrt"], help="what the file is for (default: by the end of its name)"
+    )
     parser.add_argument("--size", type=image_size, metavar="HxW", help="of the image (default: as it was trained)")
     parser.add_argument("--dynamic", action="store_true", help="leave batch, height and width free; onnx only")
     parser.add_argument("--opset", type=positive, help="version of ONNX's operators (default: 18, onnx-portable's 16)")
@@ -143,9 +149,11 @@ def choose_target(args: argparse.Namespace) -> Target:
     """The target of --target, else the first whose files end like --output.
 
     Raises:
-        UserError: If the name does not fit.
+        UserError: If the name does not fit, or it is TensorRT's.
     """
     suffix = args.output.suffix
+    if args.target == "tensorrt" or suffix == ".engine":
+        raise UserError(TENSORRT)
     names = [args.target] if args.target else [name for name, one in TARGETS.items() if one.suffix == suffix]
     if not names:
         known = ", ".join(dict.fromkeys(one.suffix for one in TARGETS.values()))

@@ -1,5 +1,7 @@
 import json
+import signal
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,13 +10,14 @@ import torch
 
 import distill
 from distill.cli import main
-from distill.commands.export import compare
+from distill.commands.export import compare, write
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 from distill.deploy.graph import ODD, write_onnx
 from distill.deploy.runtime import Deviation
 from distill.deploy.subject import RELATIVE, Subject, facts_of
+from distill.deploy.targets import TARGETS, Cargo
 from distill.errors import UserError
 from distill.inference.exported import OnnxModel
 from teachers import create_dpt
@@ -124,7 +127,8 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["RUN", "--output", "OUT.engine"], "expected a name that ends with one of .onnx, .pt2"),
+        (["RUN", "--output", "OUT.trt"], "expected a name that ends with one of .onnx, .pt2"),
+        (["RUN", "--output", "OUT.engine"], "there run trtexec --onnx=FILE.onnx"),
         (["RUN", "--output", "OUT.pt2", "--target", "onnx"], "a file for onnx has a name that ends with .onnx"),
         (["RUN", "--output", "OUT.onnx", "--logits"], "--logits is for --target onnx-portable"),
         (
@@ -200,6 +204,27 @@ def test_a_portable_file_may_end_at_the_logits_with_its_decoder_beside_it(finish
     assert "scores and centres" in OnnxModel(tmp_path / "x.onnx").facts["output"]
     (tmp_path / "x.onnx").unlink()
     assert "x_decode.py is there without" in refused("export", finished, *words)
+
+
+def test_a_signal_in_the_middle_leaves_nothing(finished, tmp_path, monkeypatch):
+    def stop(*_):
+        assert len(list(tmp_path.iterdir())) == 1
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("distill.commands.export.write", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(finished), "--output", str(tmp_path / "x.onnx"), "--size", "32x64"])
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_target_lacks_is_named_with_a_way_out(tmp_path):
+    def fail(cargo, path):
+        raise NotImplementedError("aten::unheard_of is not implemented")
+
+    cargo = Cargo(FirstPixelsWidth(), (32, 64), {})
+    with pytest.raises(UserError, match=r"net holds what files for OpenVINO have not .*unheard_of.*give --target onnx"):
+        write(replace(TARGETS["openvino"], write=fail), cargo, tmp_path / "x.xml", "net")
 
 
 def test_images_that_are_named_check_the_file(finished, tmp_path, capsys):

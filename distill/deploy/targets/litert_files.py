@@ -1,0 +1,46 @@
+"""`.tflite`, for LiteRT, formerly TensorFlow Lite."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distill.deploy.runtime import quiet
+from distill.deploy.targets.target import Cargo, Target
+from distill.inference.exported import need
+from students.forms import prepare
+
+EXTRA = "litert"
+
+
+def write(cargo: Cargo, path: Path) -> None:
+    """Write it, in float32; the metadata lie behind it as a ZIP archive, where the format has its associated files."""
+    image = torch.rand(1, 3, *cargo.one_size)
+    with torch.no_grad(), quiet():
+        need("litert_torch", EXTRA).convert(prepare(cargo.model), (image,)).export(str(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("distill.json", json.dumps(dict(cargo.facts)))
+
+
+def opened(path: Path) -> Callable[[Tensor], Tensor]:
+    """The file in LiteRT's interpreter."""
+    interpreter = need("ai_edge_litert.interpreter", EXTRA).Interpreter(
+        model_path=str(path), num_threads=torch.get_num_threads()
+    )
+    interpreter.allocate_tensors()
+    (taken,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(image: Tensor) -> Tensor:
+        interpreter.set_tensor(taken["index"], image.contiguous().numpy())
+        interpreter.invoke()
+        return torch.from_numpy(interpreter.get_tensor(made["index"]).copy())
+
+    return run
+
+
+LITERT = Target(".tflite", EXTRA, ("litert_torch", "ai_edge_litert"), "LiteRT", write, opened)
