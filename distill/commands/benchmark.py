@@ -29,7 +29,8 @@ from distill.console import display, printable, progress_bar
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import environment, measure
 from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
-from distill.deploy.ways import WAYS, Prepared, ways_of
+from distill.deploy.strangers import open_stranger
+from distill.deploy.ways import WAYS, Prepared, usual_ways, ways_of
 from distill.errors import DONE, UserError
 from distill.evaluation import Results, student_result
 from distill.evaluation.scores import Size
@@ -70,7 +71,16 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="HxW",
         help="of the image (default: 352x1120, the paper's)",
     )
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how to run them (default: all)")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=WAYS,
+        default=usual_ways(),
+        help="how to run them (default: all that are installed)",
+    )
+    parser.add_argument(
+        "--against", type=Path, nargs="+", metavar="FILE.onnx", help="networks of others, for their time"
+    )
     parser.add_argument("--runs", type=positive, default=20, help="measured runs of each (default: %(default)s)")
     parser.add_argument("--results", type=Path, nargs="+", metavar="FILE", help="accuracy of each: evaluate's --json")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
@@ -121,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
 def command_of(args: argparse.Namespace) -> str:
     """The command that measures the same again."""
     words = ["distill", "benchmark", *args.models, "--size", "x".join(map(str, args.size)), "--ways", *args.ways]
+    words += ["--against", *args.against] if args.against else []
     words += ["--runs", args.runs, *(["--results", *args.results] if args.results else []), "--report", args.report]
     return shlex.join(map(str, words))
 
@@ -138,6 +149,8 @@ def read_accuracies(args: argparse.Namespace) -> dict[str, Results]:
         raise UserError(f"--results has {len(paths)} files for {len(args.models)} models; give one for each, in order")
     if args.report and not args.models:
         raise UserError("--report is a page of measurements: give a MODEL")
+    if args.against and not args.models:
+        raise UserError("--against measures a network beside yours: give a MODEL")
     if args.plot and not paths:
         raise UserError("--plot draws accuracy against latency: give --results, files of distill evaluate --json")
     results = [student_result(path) for path in paths]
@@ -178,11 +191,11 @@ def measure_models(
         if isinstance(model, ExportedModel):
             input_size(name, model, args.size)  # refuses one that it does not take
     image = torch.rand(1, 3, *args.size, device=device)
-    measured = []
+    measured = [stranger(path, args.size) for path in args.against or []]
     with progress_bar("preparing", len(models) * len(args.ways) + args.runs) as update:
         for name, model in models.items():
             paper = paper_row(model.recipe, args.size) if isinstance(model, Student) else None
-            one = Measured(name, *costs_of(model, args.size), paper, accuracies.get(name))
+            one = Measured(name, *costs_of(model, args.size), paper, accuracies.get(name) or stated_accuracy(model))
             for way, make in ways_of(model, args.ways).items():
                 update(description=f"preparing {printable(name)}, {way}")
                 prepare(one, way, partial(make, model, image))
@@ -194,6 +207,18 @@ def measure_models(
     for one in measured:
         one.latency = {way: latency[f"{one.name} {way}"] for way in one.ways}
     return measured
+
+
+def stranger(path: Path, size: Size) -> Measured:
+    """A network of --against, at its own size."""
+    ready, parameters, own = open_stranger(path, size)
+    return Measured(f"{path} at {own[0]}x{own[1]}", parameters, None, ways={"onnx": ready})
+
+
+def stated_accuracy(model: DepthModel) -> Results | None:
+    """The accuracy that an 8-bit file states of itself."""
+    stated = model.known.accuracy if isinstance(model, ExportedModel) else None
+    return None if stated is None else Results(stated.protocol, stated.fingerprint, None, stated.metrics, {}, {})
 
 
 def costs_of(model: DepthModel, size: Size) -> tuple[int | None, float | None]:

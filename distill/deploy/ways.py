@@ -1,4 +1,4 @@
-"""The ways to run one model: eager, in another memory format or precision, compiled, by ONNX Runtime."""
+"""The ways to run one model: eager, in another memory format or precision, compiled, by runtimes of files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from distill.deploy.costs import peak_growth, weight_bytes
-from distill.deploy.graph import finish, write_onnx
 from distill.deploy.latency import Call
 from distill.deploy.quantise import Quantiser
-from distill.inference.exported import ExportedModel, OnnxModel
+from distill.deploy.targets import TARGETS, Cargo
+from distill.inference.exported import ExportedModel
 from students import Student
 from students.fused import optimise
 from teachers import DepthModel, FrozenTeacher
@@ -57,33 +58,34 @@ def in_pytorch(
     return Prepared(Call(act, on_gpu=image.device.type == "cuda"), weights, peak)
 
 
-def in_onnx_runtime(model: nn.Module, image: Tensor, *, eight_bits: bool = False) -> Prepared:
-    """The file that `distill export` writes for images of this size, on the CPU wherever the model is.
+def in_runtime(model: nn.Module, image: Tensor, *, target: str, eight_bits: bool = False) -> Prepared:
+    """The file that `distill export` writes for images of this size, in its runtime on the CPU wherever the model is.
 
-    With 8 bits in all layers that can have them it is calibrated on noise: for its cost, not for its depth. It is
-    weighed when it first runs, as the runtime keeps the memory that it then takes.
+    With 8 bits in all layers that can have them it is calibrated on noise: for its cost, not for its depth.
     """
-    image = image.cpu()
+    kind, image, plain = TARGETS[target], image.cpu(), model.model if isinstance(model, FrozenTeacher) else model
+    assert isinstance(plain, DepthModel)
+    assert kind.open is not None
+    kind.require()
     with tempfile.TemporaryDirectory(prefix="distill-") as folder:
-        traced, path, small = (Path(folder) / f"{name}.onnx" for name in ("traced", "model", "int8"))
-        plain = model.model if isinstance(model, FrozenTeacher) else model
-        write_onnx(plain, traced, (image.shape[-2], image.shape[-1]))
-        finish(traced, path, {})
+        path = Path(folder) / f"model{kind.suffix}"
+        kind.write(Cargo(plain, (image.shape[-2], image.shape[-1]), {}, next(iter(kind.opsets), 0)), path)
         if eight_bits:
-            Quantiser(path, [image]).write(small)
-            path = small
-        return as_it_is(OnnxModel(path), image)
+            Quantiser(path, [image]).write(path)
+        size = sum(part.stat().st_size for part in Path(folder).iterdir())
+        return weighed(kind.open(path), size, image)
 
 
 def as_it_is(model: ExportedModel, image: Tensor) -> Prepared:
     """An exported file in its runtime, on the CPU."""
-    image, size = image.cpu(), model.path.stat().st_size
+    return weighed(model, model.path.stat().st_size, image.cpu())
 
-    def act() -> object:
-        return model(image)
 
-    growth = peak_growth(act, torch.device("cpu"))
-    return Prepared(Call(act), size, None if growth is None else growth + size)
+def weighed(run: Callable[[Tensor], object], size: int, image: Tensor) -> Prepared:
+    """What runs a file of a size; weighed when it first runs, as runtimes keep the memory that they then take."""
+    call = Call(lambda: run(image))
+    growth = peak_growth(call.act, torch.device("cpu"))
+    return Prepared(call, size, None if growth is None else growth + size)
 
 
 def optimised(model: nn.Module, image: Tensor) -> Prepared:
@@ -92,16 +94,23 @@ def optimised(model: nn.Module, image: Tensor) -> Prepared:
     return in_pytorch(optimise(model).to(image.device) if isinstance(model, Student) else model, image)
 
 
+RUNTIMES = ("openvino", "executorch", "litert")  # targets that are ways where they are installed
 WAYS: dict[str, Callable[[nn.Module, Tensor], Prepared]] = {
     "fp32": partial(in_pytorch, memory_format=torch.contiguous_format),
     "channels_last": in_pytorch,
     "optimised": optimised,
     "bf16": partial(in_pytorch, autocast=True),
     "compiled": partial(in_pytorch, compiled=True),
-    "onnx": in_onnx_runtime,
-    "onnx-int8": partial(in_onnx_runtime, eight_bits=True),
+    "onnx": partial(in_runtime, target="onnx"),
+    "onnx-int8": partial(in_runtime, target="onnx", eight_bits=True),
+    **{name: partial(in_runtime, target=name) for name in RUNTIMES},
 }
 ROUNDED = ("bf16", "onnx-int8")  # other numbers than the model's, whose accuracy is not theirs
+
+
+def usual_ways() -> list[str]:
+    """All, without the targets that are not installed."""
+    return [way for way in WAYS if way not in RUNTIMES or find_spec(TARGETS[way].modules[0].partition(".")[0])]
 
 
 def ways_of(model: nn.Module, names: Sequence[str]) -> dict[str, Callable[[nn.Module, Tensor], Prepared]]:

@@ -60,6 +60,23 @@ def test_a_way_that_rounds_has_no_accuracy_of_the_model(benchmark, finished):
     assert accuracy == {"fp32": model["accuracy"]["metrics"]["abs_rel"], "bf16": None}
 
 
+def test_a_file_states_its_own_accuracy_and_a_strangers_time_stands_beside_it(benchmark, finished, tmp_path, refused):
+    onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    add_fact = pytest.importorskip("distill.deploy.graph").add_fact
+    ours, other = tmp_path / "ours.onnx", tmp_path / "other.onnx"
+    assert main(["export", str(finished), "--output", str(ours), "--size", "32x64"]) == 0
+    add_fact(ours, "accuracy", json.dumps({"protocol": "p", "fingerprint": "f", "metrics": {"abs_rel": 0.5}}))
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    pixels, made = (make.make_tensor_value_info(name, kind, ["n", 24, 40, 3]) for name in ("pixels", "made"))
+    graph = make.make_graph([make.make_node("Relu", ["pixels"], ["made"])], "g", [pixels], [made])
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=9), str(other))
+    stranger, model = benchmark(ours, "--against", other)["models"]
+    assert stranger["name"] == f"{other} at 24x40"
+    assert [way["abs_rel"] for way in (*stranger["ways"], *model["ways"])] == [None, 0.5]
+    other.write_bytes(b"no network")
+    assert "is no network that ONNX Runtime runs" in refused("benchmark", ours, "--size", "32x64", "--against", other)
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_the_papers_table_stands_beside_ours_also_above_a_models(benchmark, finished, monkeypatch, capsys, with_model):
     monkeypatch.setattr("distill.commands.benchmark.PAPER_ROWS", PAPER_ROWS[5:6])
@@ -90,6 +107,8 @@ def test_a_way_that_does_not_work_here_is_named_and_the_others_are_measured(benc
         (["RUN", "RUN"], "a model is given twice"),
         (["RUN", "--results", "RESULT", "RESULT"], "--results has 2 files for 1 models; give one for each, in order"),
         (["RUN", "--results", "absent.json"], "no results at absent.json"),
+        (["RUN", "--against", "absent.onnx"], "--against absent.onnx: there is no such file, expected FILE.onnx"),
+        (["--against", "absent.onnx"], "--against measures a network beside yours: give a MODEL"),
         (["--report", "p.html"], "--report is a page of measurements: give a MODEL"),
         (["RUN", "--plot", "p.svg"], "--plot draws accuracy against latency: give --results"),
         (["RUN", "RUN/student", "--results", "RESULT", "OTHER"], "their metrics do not compare"),
