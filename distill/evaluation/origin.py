@@ -99,9 +99,18 @@ def compare_records(old: Record, new: Record) -> Reproduction:
     return Reproduction(
         [*changes(settings), *data_changes(old.data, new.data)],
         changes((key, before.get(key), after.get(key)) for key in before | after),
-        changes((name, old.metrics[name], new.metrics.get(name)) for name, gap in gaps.items() if gap > TOLERANCE),
+        changes(
+            (name, shown(old.metrics[name]), shown(new.metrics.get(name)))
+            for name, gap in gaps.items()
+            if gap > TOLERANCE
+        ),
         max(gaps.values(), default=0.0),
     )
+
+
+def shown(figure: float | None) -> str:
+    """A figure to six digits."""
+    return "nothing" if figure is None else f"{figure:.6g}"
 
 
 def changes(values: Iterable[tuple[str, object, object]]) -> list[str]:

@@ -85,7 +85,7 @@ def test_what_moved_is_named_and_rounding_is_not():
     assert (same.inputs, same.circumstances, same.figures) == ([], [], [])
     assert same.largest == pytest.approx(5e-6)
     other = compare_records(record({"rmse": 2.0}), record({"rmse": 2.1}, "bc", "g", (32, 64)))
-    assert other.figures == ["rmse was 2.0, is 2.1"]
+    assert other.figures == ["rmse was 2, is 2.1"]
     assert other.inputs == [
         "protocol p was f, is g",
         "input size was None, is (32, 64)",
