@@ -121,6 +121,9 @@ def recognise(root: Path) -> list[str]:
             if name != "folder" and Source(name, root).find("test").usable:
                 names.append(name)
     if not names:
+        for name in TRUTHS:
+            if name != "folder" and Source(name, root).has_half("train"):
+                Source(name, root).find("test")  # says that there is no other half
         expected = "; ".join(f"{name}: {one.sign}" for name, one in PUBLISHED.items())
         raise UserError(f"{root} holds no known data set, expected KITTI, NYU Depth V2, or one of {expected}")
     return names

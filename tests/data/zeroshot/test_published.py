@@ -176,6 +176,8 @@ def test_training_halves_are_other_scenes_or_folders(written):
     root, _ = written("diode_indoor")
     (root / "val").rename(root / "train")
     assert Source("diode_indoor", root).has_half("train")
+    with pytest.raises(UserError, match="holds the train half alone"):
+        recognise(root)
 
 
 def test_hypersims_own_list_divides_it(written):
