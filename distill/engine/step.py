@@ -218,6 +218,7 @@ def merge_statistics(accelerator: Accelerator, module: nn.Module) -> None:
     Each follows its own micro-batches while training. A running mean is linear in what it saw, so it does not matter
     when or how often this is done.
     """
-    if accelerator.num_processes > 1:
-        for kept in filter(torch.is_floating_point, running(module)):
-            kept.copy_(accelerator.reduce(kept, "mean"))
+    kept = list(filter(torch.is_floating_point, running(module)))
+    if accelerator.num_processes > 1 and kept:
+        mean = accelerator.reduce(torch.cat(kept), "mean")  # one wait for the others, not one a norm
+        torch._foreach_copy_(kept, list(mean.split([len(one) for one in kept])))
