@@ -18,7 +18,7 @@ from timm.models.swin_transformer import SwinTransformerBlock, window_partition,
 from torch import Tensor, nn
 
 from students.efficientnet_names import to_timm
-from students.lg_conv import wrap_lg_conv
+from students.lg_conv import AUTO, wrap_lg_conv
 from teachers.checkpoints import check_values
 from teachers.model import replace_modules
 from teachers.weight_files import read_state_dict
@@ -204,13 +204,16 @@ class Backbone(nn.Module):
         pretrained: Load timm's ImageNet weights.
         expanded: Keep the 1x1 convolution with which some networks widen their last map for the classifier.
         weights: A file of the whole network's, as timm or EfficientNet-PyTorch saves them.
-        lg_conv: Wrap convolutions of its stages (after the weights are loaded).
+        lg_conv: Wrap convolutions of its stages (after the weights are loaded); "auto": where it has some.
         lg_scope: Which; see `wrap_lg_conv`.
+
+    Attributes:
+        wrapped: How many convolutions are.
 
     Raises:
         FileNotFoundError: If there is no file of weights.
         ValueError: If timm does not know the name, a stride is missing or not kept, only images of one size are taken,
-            or the weights are another network's.
+            there is nothing to wrap, or the weights are another network's.
     """
 
     mean: Tensor
@@ -221,7 +224,7 @@ class Backbone(nn.Module):
         name: str,
         *,
         pretrained: bool,
-        lg_conv: bool,
+        lg_conv: bool | str,
         lg_scope: str = "3x3",
         expanded: bool = True,
         weights: Path | None = None,
@@ -243,14 +246,16 @@ class Backbone(nn.Module):
         if weights is not None:
             load_plain(self.net, read_state_dict(weights), str(weights), name)
         self.channels_last = vars(self.net).get("output_fmt") == Format.NHWC
+        self.wrapped = 0
         if lg_conv:
             stride_8 = info.module_name(self.levels[1])
             flattened = stride_8.replace(".", "_", 1)  # some extractors flatten a network's stages
             stride_8 = flattened if flattened in dict(self.net.named_children()) else stride_8
-            if wrap_lg_conv(self.net, lg_scope, stride_8) == 0:
+            self.wrapped = wrap_lg_conv(self.net, lg_scope, stride_8)
+            if self.wrapped == 0 and lg_conv != AUTO:
                 raise ValueError(
                     f"{name!r} has no convolution in its stages that lg_conv would wrap (lg_scope={lg_scope}); "
-                    "set lg_conv to false"
+                    "give student.lg_conv=false, or auto, which wraps where there is something to wrap"
                 )
         config = vars(self.net).get("pretrained_cfg", {})
         for key, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):

@@ -7,7 +7,7 @@ from pathlib import Path
 from students.backbone import Backbone
 from students.decoders import DECODERS
 from students.inherit import trained_student
-from students.lg_conv import LGConv
+from students.lg_conv import AUTO, LGConv
 from students.student import WEIGHTS, Student
 from teachers.checkpoints import check_values
 from teachers.weight_files import Json, read_state_dict
@@ -20,7 +20,7 @@ class CNNStudent(Student):
 
     Args:
         backbone: A timm name.
-        lg_conv: Let the backbone's convolutions see the whole image.
+        lg_conv: Let the backbone's convolutions see the whole image; "auto": where there are some to be wrapped.
         lg_scope: Which of them: "3x3" (the paper's), "kxk" (every kernel above 1x1), "late" (3x3 at strides 16 and 32).
         pretrained: Start from timm's ImageNet weights, unless there is a checkpoint.
         checkpoint: What to start from: the folder of a trained student of this backbone, of which every weight is
@@ -40,7 +40,7 @@ class CNNStudent(Student):
         self,
         backbone: str,
         *,
-        lg_conv: bool = False,
+        lg_conv: bool | str = False,
         lg_scope: str = "3x3",
         pretrained: bool = True,
         checkpoint: str | Path | None = None,
@@ -53,6 +53,8 @@ class CNNStudent(Student):
         super().__init__()
         if not 0 < min_depth < max_depth:
             raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
+        if isinstance(lg_conv, str) and lg_conv != AUTO:
+            raise ValueError(f"lg_conv must be true, false or {AUTO}, got {lg_conv!r}")
         if decoder not in DECODERS:
             raise ValueError(f"unknown decoder {decoder!r}, known are {', '.join(DECODERS)}")
         kind = DECODERS[decoder]
@@ -71,7 +73,12 @@ class CNNStudent(Student):
         self.feature_channels = self.encoder.channels
         self.decoder = kind(self.feature_channels, width, bins, min_depth, max_depth)
         self.min_depth, self.max_depth = min_depth, max_depth
-        options: Json = {"lg_conv": lg_conv, "lg_scope": lg_scope, "min_depth": min_depth, "max_depth": max_depth}
+        options: Json = {
+            "lg_conv": self.encoder.wrapped > 0,
+            "lg_scope": lg_scope,
+            "min_depth": min_depth,
+            "max_depth": max_depth,
+        }
         options |= {"decoder": decoder, "width": width, "bins": bins}
         self.recipe = {"student": backbone, "options": options}
         if trained:

@@ -14,6 +14,7 @@ HEAD_WIDTH = 8
 GLOBAL_SCALE = 0.01  # initial weight of the global branch's norm, so that pretrained weights are hardly disturbed
 STEM_NAMES = ("conv_stem", "conv1", "stem", "patch_embed")
 SCOPES = ("3x3", "kxk", "late")
+AUTO = "auto"  # in the place of true: where there is something to wrap
 
 
 class LGConv(nn.Module):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distill.assembly.teaching import reads_labels
 from distill.config import Config
+from distill.console import inform
 from distill.errors import UserError
 from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, refuse_classes, user_error
 from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, DepthPull, FixedGhost, Method
-from students import create_student, load_student
+from students import CNNStudent, create_student, load_student
+from students.lg_conv import AUTO
 from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
 
 WHERE = (
@@ -27,11 +32,29 @@ def is_folder(teacher: str) -> bool:
 def check_models(config: Config) -> None:
     """Look at names and files of both networks before anything is built."""
     check_teacher(config)
-    parent = config.student.checkpoint
+    wanted = config.student
+    if wanted.backbone not in list_teachers():
+        without = wanted.options() | {"pretrained": False}
+        without.pop("checkpoint", None)
+        check_student(wanted.backbone, tuple(without.items()))
+    parent = wanted.checkpoint
     if parent is not None and str(parent) not in SHIPPED and not parent.exists():
         raise UserError(
             f"student.checkpoint: nothing at {parent}; give the path of the parent's weights, or {', '.join(SHIPPED)}"
         )
+
+
+@cache
+def check_student(backbone: str, options: tuple[tuple[str, object], ...]) -> None:
+    """Build a CNN without its weights, so that what it refuses is said before any are read or fetched."""
+    try:
+        with torch.device("meta"):
+            create_student(backbone, **dict(options))
+    except Exception:  # also of networks that are planned by values, which this device has not
+        try:
+            create_student(backbone, **dict(options))
+        except ValueError as error:
+            raise user_error(error) from error
 
 
 def check_teacher(config: Config) -> None:
@@ -96,9 +119,11 @@ def build_student(config: Config, max_depth: float) -> DepthModel:
         student = create_student(wanted.backbone, **options)
         student.freeze(wanted.frozen)
         student.output = "relative" if config.method.loss in RELATIVE_LOSSES else "metric"
-        return student
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
+    if wanted.lg_conv == AUTO and isinstance(student, CNNStudent):
+        inform(f"student.lg_conv=auto: {student.encoder.wrapped} convolutions of {wanted.backbone} are wrapped")
+    return student
 
 
 def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | None, warmup_steps: int = 0) -> Method:

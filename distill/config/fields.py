@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
@@ -70,9 +71,18 @@ def plain_number(value: object, handler: ValidatorFunctionWrapHandler) -> object
     return number
 
 
+def truth_or_auto(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Name all that is allowed in one message, where a union would give one for each of its types."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("truth_or_auto", "expected true, false or auto") from None
+
+
 OrNull = BeforeValidator(default_for_null)
 NO = BeforeValidator(lambda value: "no" if value is False else value)  # as YAML 1.1 takes the word
 NUMBER = WrapValidator(plain_number)
+TruthOrAuto = Annotated[bool | Literal["auto"], WrapValidator(truth_or_auto)]
 Number = Annotated[float, NUMBER]
 PositiveFloat = Annotated[float, Field(gt=0), NUMBER]
 NonNegativeFloat = Annotated[float, Field(ge=0), NUMBER]

@@ -21,6 +21,7 @@ from distill.config.fields import (
     PositiveShare,
     Section,
     Share,
+    TruthOrAuto,
     one_of,
 )
 from distill.errors import UserError
@@ -65,8 +66,9 @@ class StudentConfig(Section):
     """The network that is trained."""
 
     backbone: str = Field("efficientnet_b0", description="A timm name, or a DPT's.")
-    lg_conv: Annotated[bool, OrNull] = Field(
-        False, description="Of a CNN: let the backbone's 3x3 convolutions see the whole image."
+    lg_conv: Annotated[TruthOrAuto, OrNull] = Field(
+        False,
+        description="Of a CNN: let the backbone's 3x3 convolutions see the whole image; auto: where it has some.",
     )
     lg_scope: Annotated[str, one_of(SCOPES), OrNull] = Field(
         "3x3", description="Which convolutions: 3x3 (the paper's), every kernel above 1x1, or 3x3 at strides 16 and 32."

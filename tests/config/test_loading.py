@@ -67,6 +67,7 @@ def test_what_is_dumped_loads_to_the_same(load):
         ("train.precision=no", "no"),
         ("train.steps=010", 10),
         ("student.lg_conv=yes", True),
+        ("student.lg_conv=auto", "auto"),
         ("output=010", Path("010")),
     ],
 )
@@ -142,7 +143,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("data.crop=[16, 64]", "data.crop.0=16: input should be greater than or equal to 32"),
         ("data.name=kiti", "data.name='kiti': expected one of kitti, nyu, folder, ibims1"),
         ("data.split=[a, b, c]", "data.split"),
-        ("student.lg_conv=maybe", "student.lg_conv='maybe': input should be a valid boolean"),
+        ("student.lg_conv=maybe", "student.lg_conv='maybe': expected true, false or auto"),
         ("method.name=distil", "method.name='distil': expected one of supervised, output"),
         ("data.name=kitti", "data.root is needed for data.name=kitti: the folder of the data set"),
         ("method={name: fill, with_output: true}", "method.with_output adds the teacher's depth to feature"),

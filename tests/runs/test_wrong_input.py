@@ -296,12 +296,27 @@ def test_a_checkpoint_that_is_a_text_file_is_refused(refused_run, tmp_path, suff
             ["student.backbone=efficientnet_b00"],
             "timm has no model named 'efficientnet_b00'; the nearest are efficient",
         ),
-        (["student.backbone=vit_tiny_patch16_224"], "maps at strides [16, 16, 16], but [4, 8, 32] are needed"),
         (["student.frozen=[stem]"], "the student has no part 'stem' to freeze; it has encoder"),
     ],
 )
 def test_a_network_that_does_not_exist_is_refused(refused_run, streets, micro_weights, words, message):
     words = [word.replace("STREETS", str(streets)).replace("MICRO", str(micro_weights)) for word in words]
+    assert message in refused_run(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["student.backbone=vit_tiny_patch16_224"], "maps at strides [16, 16, 16], but [4, 8, 32] are needed; choose"),
+        (["student.backbone=test_convnext", "student.lg_conv=true"], "give student.lg_conv=false, or auto"),
+        (
+            ["student.decoder=light", "student.width=4", "student.bins=64"],
+            "give student.width at least that, or student.bins=16",
+        ),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused_before_a_network_is_built(refused_run, monkeypatch, words, message):
+    monkeypatch.setattr("distill.assembly.run.build_teacher", None)
     assert message in refused_run(*words)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from students import create_student
 from students.backbone import Backbone
 from students.lg_conv import LGConv, convolve, wrap_lg_conv
 
@@ -226,6 +227,23 @@ def test_late_begins_behind_the_map_at_stride_8(name):
 def test_an_unknown_scope_is_refused():
     with pytest.raises(ValueError, match="unknown lg_scope 'early', known are 3x3, kxk, late"):
         wrap_lg_conv(backbone("test_resnet"), "early")
+
+
+def test_auto_wraps_where_there_is_something_to_wrap():
+    for name, wrapped in (("test_efficientnet", True), ("test_convnext", False)):
+        student = create_student(name, lg_conv="auto", pretrained=False, width=8, bins=8)
+        assert student.recipe["options"]["lg_conv"] is wrapped
+        assert (student.encoder.wrapped > 0) is wrapped
+
+
+def test_a_network_with_nothing_to_wrap_is_refused_with_both_ways_out():
+    with pytest.raises(ValueError, match=r"student\.lg_conv=false, or auto"):
+        create_student("test_convnext", lg_conv=True, pretrained=False)
+
+
+def test_another_word_than_auto_is_refused():
+    with pytest.raises(ValueError, match="lg_conv must be true, false or auto, got 'yes'"):
+        create_student("test_convnext", lg_conv="yes", pretrained=False)
 
 
 def test_a_network_without_blocks_is_wrapped_too():
