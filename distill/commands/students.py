@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from distill.commands.arguments import check_outputs, image_size, json_with, positive
+from distill.commands.arguments import beginning_with, check_outputs, image_size, json_with, page_of, positive
 from distill.commands.benchmark import measure_models
 from distill.console import display
-from distill.deploy.costs import MEBI, weight_bytes
+from distill.deploy.costs import weight_bytes
 from distill.deploy.latency import environment
 from distill.deploy.ways import WAYS
 from distill.errors import DONE, UserError
 from distill.evaluation import Results, student_result
-from distill.evaluation.scores import Size
-from distill.files import write_json
+from distill.files import write_atomically, write_json
 from distill.inference.models import user_error
 from distill.pages.benchmark_page import Measured
-from distill.report.tables import SHORT, Row, results_table
+from distill.pages.students_page import choice_picture, student_row, write_students_page
+from distill.report.svg import CHART_START
+from distill.report.tables import Row, results_table
 from students import Student, create_student, read_config
 from students.decoders import DECODERS
 
@@ -45,6 +47,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--trained", type=Path, nargs="+", default=[], metavar="RUN", help="run folders, whose accuracy is shown"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw cost against accuracy, or against size")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: the table and that picture")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If a backbone cannot be a student, or a run has no results.
     """
-    check_outputs(args, json=json_with("students"))
+    drawn = beginning_with(CHART_START)
+    check_outputs(args, json=json_with("students"), plot=drawn, report=page_of("students"))
     accuracies = trained_results(args.trained)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if args.ways else torch.device("meta")
     names = args.backbones or BACKBONES
@@ -64,10 +69,9 @@ def run(args: argparse.Namespace) -> int:
     }
     measured = measure_models(students, args, accuracies, device)
     stamp = environment(device) if args.ways else {}
-    if args.json:
-        records = [one.as_dict() | {"file_bytes": weight_bytes(students[one.name])} for one in measured]
-        write_json(args.json, {"size": list(args.size), "device": stamp, "students": records})
-    rows = [student_row(one, weight_bytes(students[one.name]), args.size) for one in measured]
+    sizes = {name: weight_bytes(student) for name, student in students.items()}
+    rows = [student_row(one, sizes[one.name], args.size) for one in measured]
+    write_files(args, measured, rows, sizes, stamp)
     where = f", {args.runs} runs, {stamp['device']}" if args.ways else ""
     display(results_table(rows, f"Students: one image of {args.size[0]}x{args.size[1]}{where}"))
     for one in measured:
@@ -76,6 +80,33 @@ def run(args: argparse.Namespace) -> int:
     for name in accuracies.keys() - students.keys():
         display(f"not shown: the accuracy of {name}, which is not among these students")
     return DONE
+
+
+def write_files(
+    args: argparse.Namespace,
+    measured: Sequence[Measured],
+    rows: Sequence[Row],
+    sizes: Mapping[str, int],
+    stamp: Mapping[str, str],
+) -> None:
+    """The files that the options ask for."""
+    if args.json:
+        records = [one.as_dict() | {"file_bytes": sizes[one.name]} for one in measured]
+        write_json(args.json, {"size": list(args.size), "device": stamp, "students": records})
+    picture = choice_picture(measured, args.size, args.ways)
+    if args.plot:
+        write_atomically(args.plot, picture)
+    if args.report:
+        protocol = next((one.accuracy.protocol for one in measured if one.accuracy), "")
+        write_students_page(args.report, rows, picture, args.size, stamp, command_of(args), protocol)
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command that lists the same again."""
+    words = ["distill", "students", *args.backbones, "--decoders", *args.decoders, *["--lg-conv"] * args.lg_conv]
+    words += ["--size", "x".join(map(str, args.size)), *(["--trained", *args.trained] if args.trained else [])]
+    words += ["--ways", *args.ways, "--runs", args.runs] if args.ways else []
+    return shlex.join(map(str, [*words, "--report", args.report]))
 
 
 def name_of(backbone: str, decoder: str, lg_conv: bool) -> str:
@@ -113,20 +144,3 @@ def trained_results(runs: list[Path]) -> dict[str, Results]:
             raise UserError(f"--trained: {folder} was scored by another protocol than the others; evaluate all by one")
         results[name] = result
     return results
-
-
-def student_row(one: Measured, file_bytes: int, size: Size) -> Row:
-    """A student's line: costs, the median latency in each way, and what it was scored."""
-    assert one.parameters is not None
-    assert one.gflops is not None
-    gmacs = one.gflops / 2
-    extra = {
-        "M params": f"{one.parameters / 1e6:.2f}",
-        "GMAC": f"{gmacs:.2f}",
-        "kMAC/pixel": f"{1e6 * gmacs / (size[0] * size[1]):.1f}",
-        "file MiB": f"{file_bytes / MEBI:.1f}",
-        **{f"{way} ms": f"{latency.median_ms:.0f}" for way, latency in one.latency.items()},
-    }
-    scored: Mapping[str, float] = one.accuracy.metrics if one.accuracy else {}
-    metrics = {name: scored[name] for name in SHORT if name in scored}
-    return Row(one.name, metrics, one.accuracy.fingerprint if one.accuracy else None, extra)

@@ -13,7 +13,7 @@ from distill.deploy.latency import Latency
 from distill.deploy.paper import Cost, PaperRow
 from distill.deploy.ways import ROUNDED, Prepared
 from distill.evaluation import Results
-from distill.report.charts import CHART_SIZE, Marks, dot_chart, line_chart
+from distill.report.charts import CHART_SIZE, Marks, dot_chart, line_chart, pareto_front
 from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
 from distill.report.tables import SHORT, Row
 
@@ -128,8 +128,7 @@ def pareto_plot(measured: Sequence[Measured], size: tuple[int, int] = (640, 260)
             abs_rel = one.accuracy.metrics["abs_rel"]
             exact = [latency for way, latency in one.latency.items() if one.accuracy_of(way)]
             series[one.name] = sorted((latency.median_ms, abs_rel) for latency in exact)
-    points = sorted(point for line in series.values() for point in line)
-    front = [point for i, point in enumerate(points) if all(point[1] < earlier[1] for earlier in points[:i])]
+    front = pareto_front(point for line in series.values() for point in line)
     title = "AbsRel (lower is better) against latency"
     return line_chart(
         {**series, "best for its latency": front}, title=title, x_label="median ms for one image", size=size

@@ -51,7 +51,7 @@ def line_chart(
             lines[name] = drawn
     if not lines:
         return chart_svg(title, "no points", size, text_at(size[0] / 2, size[1] / 2, "No finite values", "middle"))
-    legend, top = _legend(lines, size[0])
+    legend, top = _legend([f"{name} {points[-1][1]:.4g}" for name, points in lines.items()], size[0])
     x, y = _axes(lines.values(), x_log, y_log, size, top)
     body = "".join(_line(*line, x, y, colour_of(i)) for i, line in enumerate(lines.items()))
     summary = "; ".join(f"{name}: {_summary(points)}" for name, points in lines.items())
@@ -130,11 +130,10 @@ def _thin(points: list[Point]) -> tuple[list[Point], list[Point], list[Point]]:
     return mean, low, high
 
 
-def _legend(lines: Series, width: int) -> tuple[str, float]:
-    """A coloured stroke, the name and the last value of each line, in as many rows as they need; and where they end."""
+def _legend(entries: Iterable[str], width: int) -> tuple[str, float]:
+    """A coloured stroke and the text of each entry, in as many rows as they need; and where they end."""
     parts, x, y = [], 0.0, 36.0
-    for i, (name, points) in enumerate(lines.items()):
-        text = f"{name} {points[-1][1]:.4g}"
+    for i, text in enumerate(entries):
         needed = 36 + LETTER * len(text)
         if x > 0 and x + needed > width:
             x, y = 0.0, y + 19
@@ -147,6 +146,53 @@ def _legend(lines: Series, width: int) -> tuple[str, float]:
 def _summary(points: list[Point]) -> str:
     values = [y for _, y in points]
     return f"last {values[-1]:.4g}, lowest {min(values):.4g}, highest {max(values):.4g}, {len(values)} points"
+
+
+# ----------------------------------------------------------------------------------------------------------- scatter
+
+HIGH = 15  # pixels of a line of text
+
+
+def scatter_chart(
+    groups: Mapping[str, Mapping[str, Point]], *, title: str, x_label: str, size: tuple[int, int] = (760, 460)
+) -> str:
+    """An SVG of points with their names, on logarithmic axes, one colour a group. Less is better in both directions.
+
+    A broken line joins those that no other beats in both. A name for which there is no room is a tooltip only.
+    """
+    named = [(name, i, point) for i, group in enumerate(groups.values()) for name, point in group.items()]
+    points = [point for _, _, point in named]
+    if not points:
+        return chart_svg(title, "no points", size, text_at(size[0] / 2, size[1] / 2, "No points", "middle"))
+    legend, top = _legend(groups, size[0])
+    x, y = _axes([points], x_log=True, y_log=True, size=size, top=top)
+    front = pareto_front(points)
+    line = stroke(_path(front, x, y), INK, ";fill:none;stroke-dasharray:4 4") if len(front) > 1 else ""
+    places = [(x(px), y(py)) for px, py in points]
+    parts, taken = [], [(px - 5, py - 5, px + 5, py + 5) for px, py in places]
+    for (name, i, (px, py)), (left, up) in zip(named, places, strict=True):
+        tip = f"<title>{escape(name)}: {px:.4g}, {py:.4g}</title>"
+        parts.append(f'<circle cx="{left:.1f}" cy="{up:.1f}" r="4" style="fill:{colour_of(i)}">{tip}</circle>')
+        wide = LETTER * len(name)
+        for dx, dy, anchor in ((8, 4, "start"), (-8, 4, "end"), (0, -8, "middle"), (0, 17, "middle")):
+            begin = left + dx - wide * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+            box = (begin, up + dy - HIGH + 4, begin + wide, up + dy + 4)
+            inside = x.start < box[0] and box[2] < size[0] and box[1] > y.end
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                parts.append(text_at(left + dx, up + dy, name, anchor))
+                break
+    return chart_svg(title, f"{len(points)} points", size, legend + _frame(x, y, x_label) + line + "".join(parts))
+
+
+def pareto_front(points: Iterable[Point]) -> list[Point]:
+    """The points that no other beats in both directions, from left to right; less is better."""
+    ordered = sorted(points)
+    return [point for i, point in enumerate(ordered) if all(point[1] < earlier[1] for earlier in ordered[:i])]
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 # -------------------------------------------------------------------------------------------------------------- dots

@@ -29,6 +29,17 @@ def test_latency_is_measured_where_ways_are_named(tmp_path, capsys):
     assert "fp32 ms" in capsys.readouterr().out
 
 
+def test_a_picture_and_a_page_show_what_to_choose_from(tmp_path):
+    plot, page = tmp_path / "plot.svg", tmp_path / "page.html"
+    words = ["test_resnet", "test_efficientnet", *SMALL, "--plot", str(plot), "--report", str(page)]
+    assert main(["students", *words]) == 0
+    drawn = plot.read_text()
+    for word in ("kMAC a pixel", "Millions of parameters", "test_resnet: ", "paper", "light"):
+        assert word in drawn
+    for word in ("What to choose from", "test_efficientnet · light", "distill students test_resnet"):
+        assert word in page.read_text()
+
+
 def test_the_accuracy_of_a_trained_student_stands_in_its_row_or_is_said_to_be_left_out(finished, capsys):
     recipe = json.loads((finished / "student" / "config.json").read_text())
     words = ["--lg-conv"] if recipe["options"]["lg_conv"] else []

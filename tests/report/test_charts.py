@@ -4,7 +4,16 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from distill.report.charts import DOTTED, MANY, Marks, dot_chart, error_chart, line_chart
+from distill.report.charts import (
+    DOTTED,
+    MANY,
+    Marks,
+    dot_chart,
+    error_chart,
+    line_chart,
+    pareto_front,
+    scatter_chart,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,6 +40,22 @@ def test_points_are_where_the_axes_say():
     assert ys[0] == 220
     assert xs[1] == pytest.approx((xs[0] + xs[2]) / 2, abs=0.1)
     assert ys[1] == pytest.approx((ys[0] + ys[2]) / 2, abs=0.1)
+
+
+def test_a_scatter_names_its_points_and_joins_those_that_none_beats():
+    groups = {"one": {"fast": (1, 9.0), "beaten": (5, 9.5)}, "other": {"good": (10, 2.0)}}
+    svg = scatter_chart(groups, title="t", x_label="ms")
+    assert {"fast", "beaten", "good", "one", "other", "ms"} <= set(texts(svg))
+    assert "<title>beaten: 5, 9.5</title>" in svg
+    assert pareto_front(point for group in groups.values() for point in group.values()) == [(1, 9.0), (10, 2.0)]
+
+
+def test_names_without_room_are_tooltips_and_no_two_lie_over_each_other():
+    svg = scatter_chart({"g": {f"point {i}": (1 + i / 1000, 1.0) for i in range(30)}}, title="t", x_label="x")
+    named = [e for e in ET.fromstring(svg).iter(f"{SVG}text") if (e.text or "").startswith("point")]
+    assert 0 < len(named) < 30
+    assert len({(e.get("x"), e.get("y")) for e in named}) == len(named)
+    assert svg.count("<title>") == 30
 
 
 def test_ticks_are_round_numbers():
