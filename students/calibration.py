@@ -35,6 +35,10 @@ class Calibration:
         inverse = self.scale / depth.to(torch.promote_types(depth.dtype, torch.float32)) + self.shift
         return inverse.clamp(1 / self.max_depth, 1 / self.min_depth).reciprocal()
 
+    def slope(self, depth: Tensor) -> Tensor:
+        """How many metres the result changes by where the network's own depth changes by one."""
+        return self.scale * (self(depth) / depth).square()
+
     def then(self, scale: float, shift: float) -> tuple[float, float]:
         """The scale and shift of another calibration behind this one, as one."""
         return scale * self.scale, scale * self.shift + shift

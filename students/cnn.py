@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from students.backbone import Backbone
-from students.decoders import DECODERS
+from students.decoders import DECODERS, Decoder
 from students.inherit import trained_student
 from students.lg_conv import AUTO, LGConv
 from students.student import WEIGHTS, Student
@@ -35,6 +37,9 @@ class CNNStudent(Student):
         ValueError: If the backbone is unknown or has not the four strides, the limits are not 0 < min < max, or the
             checkpoint is another network's.
     """
+
+    has_uncertainty = True
+    decoder: Decoder
 
     def __init__(
         self,
@@ -83,6 +88,14 @@ class CNNStudent(Student):
         self.recipe = {"student": backbone, "options": options}
         if trained:
             continue_from(self, *trained)
+
+    def with_uncertainty(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth, and the standard deviation of the bins at each pixel, both (B, 1, H, W); nothing is trained for it."""
+        maps: Tensor = self.decoder(self.encode(image), (image.shape[-2], image.shape[-1]), spread=True)
+        depth, spread = maps.split(1, dim=1)
+        if self.calibration is not None:
+            return self.calibration(depth), spread * self.calibration.slope(depth)
+        return depth, spread
 
 
 def continue_from(student: CNNStudent, folder: Path, recipe: Json) -> None:

@@ -70,12 +70,21 @@ class AdaptiveBins(nn.Module):
         widths = self.widths(context.mean(dim=(2, 3))).float().softmax(dim=-1)
         return self.min_depth + (self.max_depth - self.min_depth) * (widths.cumsum(dim=-1) - widths / 2)
 
-    def forward(self, context: Tensor, features: Tensor) -> Tensor:
-        """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
+    def forward(self, context: Tensor, features: Tensor, spread: bool = False) -> Tensor:
+        """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres.
+
+        With `spread` its standard deviation under the bins' probabilities is a second map, (B, 2, H, W).
+        """
         # Bins last, where channels-last order has them: a softmax over any other dimension copies the largest map.
         probabilities = self.scores(features).float().permute(0, 2, 3, 1).softmax(dim=-1)
+        centres = self.centres(context)[:, None, None, :]
         # Not a matrix product, which autocast would take back to half precision: 8 bits are coarse for depth.
-        return (probabilities * self.centres(context)[:, None, None, :]).sum(dim=-1)[:, None]
+        depth = (probabilities * centres).sum(dim=-1)
+        if not spread:
+            return depth[:, None]
+        # Not the mean of squares less the square of the mean: of two large numbers little would be left.
+        variance = (probabilities * (centres - depth[..., None]).square()).sum(dim=-1)
+        return torch.stack([depth, variance.sqrt()], dim=1)
 
 
 class Decoder(nn.Module):
@@ -99,10 +108,10 @@ class Decoder(nn.Module):
         """The four maps -> what the bins' widths are made of, at stride 32, and what their scores are, at stride 4."""
         raise NotImplementedError
 
-    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """The four maps and the image's size -> depth (B, 1, *size)."""
-        depth = F.interpolate(self.head(*self.refine(features)), scale_factor=4, mode="bilinear", align_corners=False)
-        return depth[..., : size[0], : size[1]]
+    def forward(self, features: list[Tensor], size: tuple[int, int], spread: bool = False) -> Tensor:
+        """The four maps and the image's size -> depth (B, 1, *size), with `spread` that of the bins as a second map."""
+        maps = self.head(*self.refine(features), spread)
+        return F.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
 
 
 class PaperDecoder(Decoder):

@@ -37,8 +37,10 @@ class LastAxisBins(AdaptiveBins):
         before = torch.tensor((np.triu(np.ones((bins, bins)), 1) + np.eye(bins) / 2).tolist(), dtype=widths.dtype)
         return self.min_depth + (self.max_depth - self.min_depth) * (widths @ before)
 
-    def forward(self, context: Tensor, features: Tensor) -> Tensor:
-        """Coarsest map (B, C, h, w) and finest map (B, F, H, W) -> depth (B, 1, H, W) in metres."""
+    def forward(self, context: Tensor, features: Tensor, spread: bool = False) -> Tensor:
+        """As of `AdaptiveBins`, which has no other form with `spread`."""
+        if spread:
+            return super().forward(context, features, spread)
         scores = self.scores(features)
         probabilities = rearrange(scores, "b c h w -> b (h w) c").softmax(dim=-1)
         return rearrange(probabilities @ self.centres(context)[..., None], "b (h w) c -> b c h w", h=scores.shape[-2])

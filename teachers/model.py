@@ -31,6 +31,7 @@ class DepthModel(nn.Module):
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
         classes: Where `output` is "classes", their names: `forward` and `decode` give logits (B, classes, H, W).
+        has_uncertainty: Whether `with_uncertainty` works.
         licence: Of the weights, as their publisher names it; "" where that is not known.
         revision: Of the weights on the Hub that they were fetched from; "" of all others.
         encoder: What `encode` calls: the part that is compiled, divided among processes or has a learning rate.
@@ -42,6 +43,7 @@ class DepthModel(nn.Module):
     max_depth: float | None
     output: Output = "metric"
     classes: tuple[str, ...] = ()
+    has_uncertainty: bool = False
     licence: str = ""
     revision: str = ""
     encoder: nn.Module
@@ -62,6 +64,10 @@ class DepthModel(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W)."""
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+    def with_uncertainty(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth as `forward` gives it, and its standard deviation in metres, both (B, 1, H, W)."""
+        raise NotImplementedError
 
     def inverse(self, output: Tensor) -> Tensor:
         """What `forward` gave as inverse depth, up to a scale and a shift of a relative model."""

@@ -38,7 +38,7 @@ from distill.errors import DONE, UserError
 from distill.evaluation import ALIGNMENTS, Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
 from distill.inference.evaluating import evaluate_shared
-from distill.inference.models import fingerprint_of, for_inference, input_size, open_model
+from distill.inference.models import check_uncertainty, fingerprint_of, for_inference, input_size, open_model
 from distill.inference.network import Network, eval_mode
 from distill.inference.stored import Recorder, StoredPredictions, find_maps, holds_predictions, read_about
 from distill.pages.evaluation_page import show_evaluation, side_by_side, write_evaluation_page
@@ -74,6 +74,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, per image too")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page: errors, worst images")
+    parser.add_argument(
+        "--confidence", action="store_true", help="whether a CNN student knows where it is wrong: AUSE, curves"
+    )
     parser.add_argument(
         "--save-predictions", type=Path, metavar="DIR", help="write every depth map, to be evaluated again"
     )
@@ -258,6 +261,8 @@ def check_scale(folder: Path, scale: float) -> None:
 def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protocol, state: PartialState) -> Predictor:
     """The model, or the folder of predictions, that the command names."""
     if holds_predictions(args.model):
+        if args.confidence:
+            raise UserError(f"--confidence asks a model, and {args.model} holds predictions: leave it out")
         if args.size:
             raise UserError(f"--size is for models, and {args.model} holds predictions: leave it out")
         if args.prediction_scale:
@@ -267,12 +272,15 @@ def open_predictor(args: argparse.Namespace, data: DataConfig, protocol: Protoco
     if args.prediction_scale:
         raise UserError(f"--prediction-scale is for folders of predictions, and {args.model} is a model: leave it out")
     model = open_model(args.model)
+    if args.confidence:
+        check_uncertainty(args.model, model)
     weights = fingerprint_of(model)
     model = for_inference(model).to(state.device)
     size = input_size(args.model, model, args.size)
     if size:
         inform(f"images are resized to {size[0]}x{size[1]} for the model, predictions back")
-    return Predictor(Network(model, protocol, state.device, size), weights, model, size)
+    network = Network(model, protocol, state.device, size, confidence=args.confidence)
+    return Predictor(network, weights, model, size)
 
 
 def recorded(

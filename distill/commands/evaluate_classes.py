@@ -63,7 +63,7 @@ def evaluate_classes(args: argparse.Namespace) -> Segmentation:
 def refuse_options(args: argparse.Namespace) -> None:
     """Refuse what is for depth alone."""
     depth = ["split", "truth", "protocol", "all_protocols", "tta", "alignment", "median_scaling", "scenes", "max_depth"]
-    depth += ["depth_scale", "report", "save_predictions", "prediction_scale"]
+    depth += ["depth_scale", "report", "save_predictions", "prediction_scale", "confidence"]
     if options := [f"--{name.replace('_', '-')}" for name in depth if getattr(args, name, None)]:
         raise UserError(f"{', '.join(options)}: for depth alone, --data {SEGMENTATION} scores classes: leave it out")
 

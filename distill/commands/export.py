@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +21,14 @@ from distill.commands.arguments import MODEL, check_outputs, image_size, positiv
 from distill.console import display
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
+from distill.deploy.graph import OUTPUT
 from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.deploy.targets import TARGETS, Cargo, Target
 from distill.errors import DONE, FAILURE, UserError
 from distill.files import is_special
-from distill.inference.exported import first_line
+from distill.inference.exported import UNCERTAINTY, OnnxModel, first_line
+from distill.inference.models import check_uncertainty
 from students import CNNStudent
 from teachers import DPT
 
@@ -49,6 +52,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logits", action="store_true", help="end at the scores of the bins; onnx-portable only")
     parser.add_argument("--int8", action="store_true", help="8-bit weights and activations, calibrated; onnx only")
     parser.add_argument(
+        "--confidence", action="store_true", help="a second output, the depth's standard deviation, of a CNN student"
+    )
+    parser.add_argument(
         "--images",
         nargs="+",
         type=Path,
@@ -68,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     check_options(args, kind)
     subject = open_subject(args.model)
     check_subject(subject, args)
+    if args.confidence:
+        check_uncertainty(args.model, subject.model)
     if args.int8 and subject.run is None and not args.images:
         raise UserError(
             f"--int8 calibrates on images, and no run with data of its own lies beside {args.model}: give --images"
@@ -76,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     images, origin = images_of(subject, size, args.images, CHECKED)
     facts = facts_of(subject, None if args.dynamic else size, args.licence, logits=args.logits)
     opset = args.opset or next(iter(kind.opsets), 0)
-    cargo = Cargo(subject.model, None if args.dynamic else size, facts, opset, args.logits)
+    if args.confidence:
+        facts["uncertainty"] = "uncertainty: float32, as depth: its standard deviation under the bins' probabilities"
+    cargo = Cargo(subject.model, None if args.dynamic else size, facts, opset, args.logits, args.confidence)
     target = Path(os.path.realpath(args.output))
     with (
         tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder,
@@ -87,11 +97,13 @@ def run(args: argparse.Namespace) -> int:
         if kind.open is None:
             display(f"{kind.runtime} runs on its maker's machines only: operators were compared, depth was not")
         else:
-            measured = compare(kind.open(part), subject, images, args.dynamic)
-            display(f"checked by {kind.runtime} on images {origin}: {measured}")
-            if not measured.acceptable:
-                display(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
-                return FAILURE
+            opened = kind.open(part)
+            for number, output in enumerate([OUTPUT, UNCERTAINTY] if args.confidence else [OUTPUT]):
+                measured = compare(opened, subject, images, args.dynamic, number)
+                display(f"{output} checked by {kind.runtime} on images {origin}: {measured}")
+                if not measured.acceptable:
+                    display(f"more than {TOLERANCE:g} is a failure: {args.output} was not written")
+                    return FAILURE
         if args.int8:
             calibrating, _ = images_of(subject, size, args.images, CALIBRATED)
             exact, part = part, part.with_name("int8.onnx")
@@ -177,6 +189,9 @@ def check_options(args: argparse.Namespace, kind: Target) -> None:
         raise UserError("--int8 is for --target onnx, and an --output that ends with .onnx")
     if args.logits and kind is not TARGETS["onnx-portable"]:
         raise UserError("--logits is for --target onnx-portable")
+    if args.confidence and (args.logits or not kind.two_outputs):
+        known = ", ".join(name for name, one in TARGETS.items() if one.two_outputs)
+        raise UserError(f"--confidence is for --target {known}, without --logits: leave one of them out")
     kind.require()
     check_outputs(args, output=was_exported)
     for end in kind.beside:
@@ -226,9 +241,9 @@ def write(kind: Target, cargo: Cargo, path: Path, name: str) -> None:
 
 
 def compare(
-    exported: Callable[[Tensor], Tensor], subject: Subject, images: Sequence[Tensor], dynamic: bool
+    opened: Callable[[Tensor], object], subject: Subject, images: Sequence[Tensor], dynamic: bool, number: int = 0
 ) -> Deviation:
-    """The difference on the images and, where sizes are free, on the first one at others.
+    """The difference of an output on the images and, where sizes are free, on the first one at others.
 
     The model computes in float64, so that the file answers for its own rounding alone: that of DPT-Hybrid in float32 is
     larger than what is allowed where depth is 1 / (scale * output + shift).
@@ -238,8 +253,13 @@ def compare(
     """
     model = copy.deepcopy(subject.model).double()
 
+    def exported(image: Tensor) -> Tensor:
+        made = opened.maps(image) if isinstance(opened, OnnxModel) else opened(image)
+        output = made if isinstance(made, Tensor) else cast(Sequence[Tensor], made)[number]
+        return output
+
     def exact(image: Tensor) -> Tensor:
-        return model(image.double())
+        return model.with_uncertainty(image.double())[number] if number else model(image.double())
 
     for size in other_sizes(images[0]) if dynamic else ():
         other = torch.cat([F.interpolate(image, size=size, mode="bilinear") for image in (images[0], images[-1])])

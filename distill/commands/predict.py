@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
 from distill.files import write_json
-from distill.inference.models import for_inference, input_size, open_model
+from distill.inference.models import check_uncertainty, for_inference, input_size, open_model
 from distill.inference.network import Network
 from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
@@ -38,6 +38,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive, metavar="N", help="of a video or camera, no more than these")
     parser.add_argument("--npy", action="store_true", help="write float32 metres as well")
     parser.add_argument("--ply", action="store_true", help="write coloured point clouds as well")
+    parser.add_argument(
+        "--confidence", action="store_true", help="write the depth's standard deviation too, of a CNN student"
+    )
     parser.add_argument(
         "--intrinsics",
         type=factor,
@@ -73,7 +76,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
         truth.check(inputs)
     total = expected_frames(inputs, args.frames)
     check_output(args, inputs, writer)
-    student = open_network(args.model, args.size, classes=True)
+    student = open_network(args.model, args.size, classes=True, confidence=args.confidence)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
     settle_meaning(args, inputs, writer, student, teacher)
@@ -92,11 +95,15 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     return broken
 
 
-def open_network(name: str, wanted: Size | None, usual: Size | None = None, *, classes: bool = False) -> Network:
+def open_network(
+    name: str, wanted: Size | None, usual: Size | None = None, *, classes: bool = False, confidence: bool = False
+) -> Network:
     """MODEL as a network that takes images of any size; `usual` is that of one that states none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = for_inference(open_model(name, classes=classes)).to(device).eval()
-    return Network(model, None, device, input_size(name, model, wanted) or usual)
+    if confidence:
+        check_uncertainty(name, model)
+    return Network(model, None, device, input_size(name, model, wanted) or usual, confidence=confidence)
 
 
 def make_writer(args: argparse.Namespace) -> Writer:
@@ -114,7 +121,8 @@ def make_writer(args: argparse.Namespace) -> Writer:
         inform(
             f"point clouds: a camera that sees {USUAL_ANGLE:g} degrees across is assumed; --intrinsics gives your own"
         )
-    return Writer(args.output, args.npy, args.ply, bool(args.teacher or args.truth), camera)
+    compare = bool(args.teacher or args.truth)
+    return Writer(args.output, args.npy, args.ply, compare, camera, confidence=args.confidence)
 
 
 def settle_meaning(
@@ -175,15 +183,18 @@ def predict(
 ) -> Iterator[Predicted]:
     """What is known of a batch of frames; one whose ground truth cannot be read has none, and is named."""
     images = [frame.image for frame in batch]
-    depths = student.images(images)
+    known: Iterable[tuple[np.ndarray, np.ndarray | None]] = (
+        student.with_uncertainty(images) if student.confidence else [(depth, None) for depth in student.images(images)]
+    )
     others: Sequence[np.ndarray | None] = teacher.images(images) if teacher else [None] * len(batch)
-    for frame, depth, other in zip(batch, depths, others, strict=True):
+    for frame, (depth, uncertainty), other in zip(batch, known, others, strict=True):
         measured = None
         try:
             measured = truth.read(frame) if truth else None
         except DecodeError as error:
             skip(error, broken)
-        yield Predicted(frame, depth, colour_range(student.model, depth), other, measured, *meaning_of(student.model))
+        limits, meaning = colour_range(student.model, depth), meaning_of(student.model)
+        yield Predicted(frame, depth, limits, other, measured, *meaning, uncertainty=uncertainty)
 
 
 def write(writer: Writer, one: Predicted, broken: list[str]) -> bool:

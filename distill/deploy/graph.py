@@ -17,10 +17,11 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.runtime import quiet
 from distill.files import write_atomically
-from distill.inference.exported import need, open_session
+from distill.inference.exported import UNCERTAINTY, need, open_session
 from students.cnn import CNNStudent
 from students.decoders import Decoder
 from students.forms import prepare
+from teachers import DepthModel
 
 OPSETS = (18, 19, 20)  # the last that the exporter knows, and those before
 MEANS_BY_INPUT = 18  # the first opset whose means take their axes as an input
@@ -30,8 +31,24 @@ DYNAMIC_AXES = {0: "batch", 2: "height", 3: "width"}
 ODD = (69, 101)  # sides that are no multiples of 32: what is traced with them pads
 
 
+def graph_of(model: nn.Module, uncertainty: bool) -> nn.Module:
+    """What is written of a model: a copy, whose output may be depth and its standard deviation."""
+    plain = prepare(model)
+    if uncertainty:
+        assert isinstance(plain, DepthModel)
+        # Not a module around it, which would rename every node.
+        plain.forward = plain.with_uncertainty  # type: ignore[method-assign, assignment]
+    return plain
+
+
 def write_onnx(
-    model: nn.Module, path: Path, size: tuple[int, int] | None, opset: int = OPSETS[0], *, logits: bool = False
+    model: nn.Module,
+    path: Path,
+    size: tuple[int, int] | None,
+    opset: int = OPSETS[0],
+    *,
+    logits: bool = False,
+    uncertainty: bool = False,
 ) -> None:
     """Write `image` (1, 3, *size) in [0, 1] -> `depth` (1, 1, *size) in metres as an ONNX file.
 
@@ -41,15 +58,16 @@ def write_onnx(
     Args:
         size: None leaves batch, height and width free.
         logits: End at `scores` (1, N, H / 4, W / 4) of a CNN student's bins and their `centres` (1, N).
+        uncertainty: Write the depth's standard deviation as a second output, of a model that has it.
     """
     # An operation that the exporter writes in a slower way.
     register_custom_op_symbolic("aten::mean", mean, opset)
-    free = {INPUT: DYNAMIC_AXES, OUTPUT: DYNAMIC_AXES} if size is None else None
-    outputs = LOGITS if logits else (OUTPUT,)
+    outputs = LOGITS if logits else (OUTPUT, UNCERTAINTY) if uncertainty else (OUTPUT,)
+    free = dict.fromkeys((INPUT, *outputs), DYNAMIC_AXES) if size is None else None
     with torch.no_grad(), quiet(), redirect_stdout(io.StringIO()):  # on which it prints a graph that it cannot write
         export = partial(torch.onnx.export, dynamo=False, opset_version=opset, dynamic_axes=free)
         image = torch.rand(1, 3, *(size or ODD))
-        network = EndingAtLogits(prepare(model)) if logits else prepare(model)
+        network = EndingAtLogits(prepare(model)) if logits else graph_of(model, uncertainty)
         export(network, (image,), str(path), input_names=[INPUT], output_names=list(outputs))
 
 
@@ -140,18 +158,22 @@ def name_nodes(nodes: Iterable[Node]) -> None:
         makers |= dict.fromkeys(node.output, node.name)
 
 
-def write_program(model: nn.Module, path: Path, size: tuple[int, int], facts: dict[str, str]) -> None:
+def write_program(
+    model: nn.Module, path: Path, size: tuple[int, int], facts: dict[str, str], *, uncertainty: bool = False
+) -> None:
     """Write the same for one size as a `.pt2`, which AOTInductor and ExecuTorch take; `facts` lie beside the graph."""
     buffer = io.BytesIO()  # PyTorch's own writer ends the whole process where the disk is full
     with quiet():
-        torch.export.save(exported_program(model, size), buffer, extra_files=facts)
+        torch.export.save(exported_program(model, size, uncertainty), buffer, extra_files=facts)
     write_atomically(path, buffer.getvalue())
 
 
-def exported_program(model: nn.Module, size: tuple[int, int]) -> torch.export.ExportedProgram:
+def exported_program(
+    model: nn.Module, size: tuple[int, int], uncertainty: bool = False
+) -> torch.export.ExportedProgram:
     """The network for one size, as PyTorch's own graph."""
     with torch.no_grad(), quiet():
-        return torch.export.export(prepare(model), (torch.rand(1, 3, *size),))
+        return torch.export.export(graph_of(model, uncertainty), (torch.rand(1, 3, *size),))
 
 
 class Graph(Protocol):

@@ -12,6 +12,7 @@ from distill.evaluation.ibims import VERSION, ShapeErrors, mean_shape_errors
 from distill.evaluation.metrics import MEASURES
 from distill.evaluation.origin import Origin
 from distill.evaluation.protocols import Protocol
+from distill.evaluation.uncertainty import Sparsification, mean_sparsification
 
 Size = tuple[int, int]
 
@@ -40,7 +41,7 @@ class ImageScore:
     their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
     this and by `pixels` two results show whether they were measured on one truth. A `constant` prediction is worth no
     more than the truth's mean once it is aligned. `data` is a digest of image and truth, and `shapes` are the errors of
-    edges and planes, where these are known.
+    edges and planes, where these are known. `uncertainty` is there where it was asked for.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ImageScore:
     constant: bool = False
     data: str = ""
     shapes: ShapeErrors | None = None
+    uncertainty: Sparsification | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,18 @@ class Evaluation:
         known = [image.shapes for image in self.images if image.shapes]
         return mean_shape_errors(known) if known else {}
 
+    @property
+    def uncertainty(self) -> Sparsification | None:
+        """The mean over images, where uncertainty was asked for."""
+        return mean_sparsification([image.uncertainty for image in self.images if image.uncertainty])
+
     def worst(self, count: int) -> list[ImageScore]:
         """The images with the largest abs_rel, worst first."""
         return sorted(self.images, key=lambda image: image.metrics["abs_rel"], reverse=True)[:count]
 
     def as_dict(self) -> dict[str, object]:
         """Everything, in types that JSON knows."""
+        uncertainty = self.uncertainty
         return {
             "protocol": self.protocol.name,
             "fingerprint": self.protocol.fingerprint,
@@ -136,6 +144,7 @@ class Evaluation:
             "faults": list(self.faults),
             "breakdown": self.breakdown,
             "error_histogram": {"relative_error": error_bounds(), "pixels": self.errors},
+            **({"uncertainty": uncertainty.as_dict()} if uncertainty else {}),
             "per_image": [
                 {
                     "name": one.name,

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.evaluation.arrays import Array, Values, as_array, float64
+from distill.evaluation.arrays import Array, Values, as_array, as_map, beside, float64
 from distill.evaluation.breakdown import depth_edges, error_counts, part_masks, part_names
 from distill.evaluation.ibims import shape_errors
 from distill.evaluation.metrics import measure_parts
 from distill.evaluation.origin import Origin, digest
+from distill.evaluation.pixels import Pixels, resize, take
 from distill.evaluation.protocols import Protocol, SizeError
 from distill.evaluation.scores import Evaluation, ImageScore, Part, Size
+from distill.evaluation.uncertainty import Sparsification, sparsify
 
 if TYPE_CHECKING:
     from distill.data.sample import Sample
@@ -29,13 +31,14 @@ class Prediction:
 
     `depth` is (h, w), in metres or, where it is `relative`, inverse depth without a unit; `flipped` that of the
     mirrored image, still mirrored, where there is one; `view` is the size of what the model was shown, to which a depth
-    of another size is resized.
+    of another size is resized. `uncertainty`, (h, w), is its standard deviation in metres, where that is asked for.
     """
 
     depth: Array
     flipped: Array | None = None
     view: Size | None = None
     relative: bool = False
+    uncertainty: Array | None = None
 
 
 Predict = Callable[["Sample"], Prediction]
@@ -91,8 +94,30 @@ def _score(
         valid = np.zeros(depth.shape, bool)
         valid.ravel()[places] = True
         shapes = shape_errors(depth, sample.depth, valid, sample.shapes)
-    errors, data = tuple(error_counts(pixels)), digest(sample.image, sample.depth)
-    return ImageScore(sample.name, metrics, count, pixels.repaired, parts, errors, truth, pixels.constant, data, shapes)
+    return ImageScore(
+        sample.name,
+        metrics,
+        count,
+        pixels.repaired,
+        parts,
+        tuple(error_counts(pixels)),
+        truth,
+        pixels.constant,
+        digest(sample.image, sample.depth),
+        shapes,
+        uncertainty_score(prediction, pixels, sample.depth.shape, protocol),
+    )
+
+
+def uncertainty_score(prediction: Prediction, pixels: Pixels, frame: Size, protocol: Protocol) -> Sparsification | None:
+    """How well the uncertainty of the pixels that count orders their errors, where there is one."""
+    if prediction.uncertainty is None:
+        return None
+    spread = as_map(prediction.uncertainty, "uncertainty")
+    if prediction.view is not None and spread.shape != prediction.view:
+        spread = resize(spread, prediction.view, protocol.align_corners, protocol.interpolation)
+    values = (pixels.pred, pixels.target, take(spread, beside(pixels.places, spread), frame))
+    return sparsify(*(float64(beside(one, np.empty(0))) for one in values))
 
 
 def interleave(parts: Iterable[Sequence[Outcome]]) -> list[Outcome]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, FiniteFloat, Json, PositiveInt
 from torch import Tensor
@@ -19,6 +20,7 @@ from distill.inference.program_check import check_program
 from teachers.model import DepthModel
 
 SUFFIXES = (".onnx", ".pt2")
+UNCERTAINTY = "uncertainty"  # what a file's second output is called
 
 
 def need(name: str, extra: str = "export") -> ModuleType:
@@ -79,6 +81,7 @@ class ExportedModel(DepthModel):
 
     Attributes:
         facts: The file's metadata.
+        has_uncertainty: Whether its second output is that.
         known: What is read of it.
         shape: (B, 3, H, W) of the image; None where any will do.
     """
@@ -104,7 +107,7 @@ class ExportedModel(DepthModel):
         return output.reciprocal() if "relative depth" in (self.known.units or "") else super().inverse(output)
 
     def compute(self, image: Tensor) -> Tensor:
-        """The depth of as many images as the file takes at once."""
+        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
         raise NotImplementedError
 
     def encode(self, image: Tensor) -> list[Tensor]:
@@ -121,14 +124,23 @@ class ExportedModel(DepthModel):
         Raises:
             UserError: If the file does not work at this size.
         """
+        return self.maps(image)[0]
+
+    def with_uncertainty(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and its standard deviation, of a file that has both."""
+        depth, uncertainty = self.maps(image)
+        return depth, uncertainty
+
+    def maps(self, image: Tensor) -> Sequence[Tensor]:
+        """Depth, and its standard deviation where the file has it, (B, 1, H, W) each."""
         size = f"{image.shape[-2]}x{image.shape[-1]}"
         try:
-            depth = torch.cat([self.compute(part) for part in image.cpu().split(self.shape[0] or len(image))])
-            if depth.shape != (len(image), 1, *image.shape[-2:]):
-                raise ValueError(f"it made {tuple(depth.shape)} of {tuple(image.shape)}")
+            maps = torch.cat([self.compute(part) for part in image.cpu().split(self.shape[0] or len(image))])
+            if maps.shape != (len(image), 1 + self.has_uncertainty, *image.shape[-2:]):
+                raise ValueError(f"it made {tuple(maps.shape)} of {tuple(image.shape)}")
         except Exception as error:  # those of the runtimes have no class in common
             raise UserError(f"{self.path} fails at {size} ({first_line(error)}); export with --size {size}") from error
-        return depth
+        return maps.split(1, dim=1)
 
 
 class OnnxModel(ExportedModel):
@@ -139,10 +151,14 @@ class OnnxModel(ExportedModel):
         image = session.get_inputs()[0]
         super().__init__(path, session.get_modelmeta().custom_metadata_map, image.shape)
         self.session, self.name = session, image.name
+        first, *others = (output.name for output in session.get_outputs())
+        self.has_uncertainty = UNCERTAINTY in others
+        self.wanted = [first, UNCERTAINTY] if self.has_uncertainty else [first]
 
     def compute(self, image: Tensor) -> Tensor:
-        """The depth of as many images as the file takes at once."""
-        return torch.from_numpy(self.session.run(None, {self.name: image.contiguous().numpy()})[0])
+        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
+        maps = self.session.run(self.wanted, {self.name: image.contiguous().numpy()})
+        return torch.from_numpy(np.concatenate(maps, axis=1))
 
 
 class ProgramModel(ExportedModel):
@@ -158,12 +174,15 @@ class ProgramModel(ExportedModel):
         (image,) = program.graph_signature.user_inputs
         shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == image)
         super().__init__(path, archive.extra_files, shape)
+        self.has_uncertainty = len(program.graph_signature.user_outputs) > 1
         module = program.module()
-        self.run: Callable[[Tensor], Tensor] = lambda image: module(image)  # as a part it would refuse eval()
+        # As a part of this module it would refuse eval().
+        self.run: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = lambda image: module(image)
 
     def compute(self, image: Tensor) -> Tensor:
-        """The depth of as many images as the file takes at once."""
-        return self.run(image)
+        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
+        maps = self.run(image)
+        return maps if isinstance(maps, Tensor) else torch.cat(maps, dim=1)
 
 
 def open_exported(path: Path) -> ExportedModel:

@@ -15,7 +15,7 @@ from students import load_student, read_config
 from students.fused import optimise
 from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
 from teachers.frozen import fingerprint
-from teachers.model import RELATIVE
+from teachers.model import RELATIVE, is_relative
 
 # depth = 1 / (scale * output + shift) of DPT's published metric weights, by a word of their file's name
 PUBLISHED_CONVERSION = {"kitti": (6.016e-5, 0.00579), "nyu": (3.05e-4, 0.1378)}
@@ -136,6 +136,22 @@ def fingerprint_of(model: DepthModel) -> str:
     if isinstance(model, ExportedModel):
         return checksum(model.path)[:16]
     return model.fingerprint if isinstance(model, FrozenTeacher) else fingerprint(model)
+
+
+def check_uncertainty(name: str, model: DepthModel) -> None:
+    """Refuse a model that does not say how sure it is, where that is wanted.
+
+    Raises:
+        UserError: If it has no bins, or its depth has no unit.
+    """
+    if isinstance(model, ExportedModel) and not model.has_uncertainty:
+        raise UserError(f"--confidence: {name} gives depth alone; export it again with --confidence, or leave it out")
+    if not model.has_uncertainty:
+        raise UserError(
+            f"--confidence is the spread of a CNN student's depth bins, and {name} has no bins: leave it out"
+        )
+    if is_relative(model):
+        raise UserError(f"--confidence is in metres, and {name} gives {RELATIVE}: leave it out")
 
 
 def metadata_of(model: str) -> dict[str, Any]:

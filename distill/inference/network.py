@@ -34,6 +34,7 @@ class Network:
         device: Where the model is; images are taken there.
         size: (H, W) to which images are resized for the model; None leaves them as they are.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
+        confidence: Whether predictions carry their uncertainty, of a model that has it.
     """
 
     model: Model
@@ -41,6 +42,7 @@ class Network:
     device: torch.device
     size: Size | None = None
     autocast: torch.dtype | None = None
+    confidence: bool = False
     seconds: float = 0.0
 
     @torch.inference_mode()
@@ -58,9 +60,15 @@ class Network:
         if self.size is None and min(height, width) < MIN_SIDE and isinstance(self.model, DepthModel):
             seen = f"{sample.name} is {height}x{width} (height x width)"
             raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge images by an input size")
-        depths = self.depth([shown], mirrored=self.protocol.tta != "none")
-        flipped = depths[1] if len(depths) > 1 else None
-        return Prediction(depths[0], flipped, (height, width), is_relative(self.model))
+        mirrored = self.protocol.tta != "none"
+        uncertainty = None
+        if self.confidence:
+            depths, spreads = self.moments([shown], mirrored=mirrored).unbind(1)
+            uncertainty = (spreads[0] + spreads[1].fliplr()) / 2 if mirrored else spreads[0]
+        else:
+            depths = self.depth([shown], mirrored=mirrored)
+        flipped = depths[1] if mirrored else None
+        return Prediction(depths[0], flipped, (height, width), is_relative(self.model), uncertainty)
 
     @torch.inference_mode()
     def depth(self, images: Sequence[np.ndarray], *, mirrored: bool = False) -> Tensor:
@@ -71,7 +79,18 @@ class Network:
         depth = self.output(images, mirrored=mirrored, channels=1)
         return (relative_inverse(self.model, depth) if is_relative(self.model) else depth)[:, 0].float()
 
-    def output(self, images: Sequence[np.ndarray], *, mirrored: bool, channels: int) -> Tensor:
+    def moments(self, images: Sequence[np.ndarray], *, mirrored: bool = False) -> Tensor:
+        """Depth and its standard deviation in metres, (B, 2, h, w), otherwise as `depth`."""
+        model = self.model
+        assert isinstance(model, DepthModel)
+        both = self.output(
+            images, mirrored=mirrored, channels=2, model=lambda batch: torch.cat(model.with_uncertainty(batch), 1)
+        )
+        return both.float()
+
+    def output(
+        self, images: Sequence[np.ndarray], *, mirrored: bool, channels: int, model: Model | None = None
+    ) -> Tensor:
         """What the model gives for images (H, W, 3) of one size, (B, channels, h, w) at the size that it works on."""
         shown = torch.stack([network_image(image, self.size) for image in images]).to(self.device)
         batch = torch.cat([shown, shown.flip(-1)]) if mirrored else shown
@@ -79,7 +98,7 @@ class Network:
         wait_for(self.device)
         start = time.perf_counter()
         with precision:
-            output = self.model(batch)
+            output = (model or self.model)(batch)
         wait_for(self.device)
         self.seconds += time.perf_counter() - start
         expected = (len(batch), channels, *batch.shape[-2:])
@@ -96,10 +115,20 @@ class Network:
         if names := classes_of(self.model):
             logits = self.output(images, mirrored=False, channels=len(names))
             return list(largest(logits, shape).to(torch.uint8).cpu().numpy())
-        depth = self.depth(images)[:, None]
-        if depth.shape[-2:] != shape:
-            depth = F.interpolate(depth, size=shape, mode="bilinear", align_corners=False)
-        return list(depth[:, 0].cpu().numpy())
+        return list(at_size(self.depth(images)[:, None], shape)[:, 0])
+
+    @torch.inference_mode()
+    def with_uncertainty(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Depth and its standard deviation in metres, float32 (H, W), of each of such images, at its size."""
+        return [(depth, spread) for depth, spread in at_size(self.moments(images), images[0].shape[:2])]
+
+
+def at_size(maps: Tensor, size: Size) -> np.ndarray:
+    """Maps (B, C, h, w) at another size, (B, C, *size), bilinear."""
+    if maps.shape[-2:] != size:
+        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    array: np.ndarray = maps.cpu().numpy()
+    return array
 
 
 def largest(logits: Tensor, size: Size) -> Tensor:

@@ -23,6 +23,7 @@ from distill.files import checksum, write_atomically, write_json
 from teachers.model import Output
 
 ABOUT = "predictions.json"
+PICTURE = re.compile(r"((_uncertainty)?_colour|_compare|_uncertainty)\.png$|_uncertainty\.npy$")  # beside a depth map
 SUFFIXES = (".npy", ".png")  # of two files of one name, the first counts: it is exact
 
 
@@ -103,7 +104,7 @@ def find_maps(folder: Path) -> dict[str, Path]:
     files = sorted(folder.rglob("*"))
     for suffix in SUFFIXES:
         for path in (file for file in files if file.suffix.lower() == suffix):
-            plain = path.with_name(re.sub(r"_(colour|compare)\.png$", ".png", path.name))
+            plain = path.with_name(PICTURE.sub(path.suffix, path.name))
             picture = plain != path and (plain.exists() or plain.with_suffix(".npy").exists())
             if path.name.startswith(".") or picture:
                 continue

@@ -16,9 +16,18 @@ from distill.evaluation.arrays import as_array
 from distill.evaluation.ibims import VERSION
 from distill.evaluation.published_figures import PublishedTable, tables_beside
 from distill.evaluation.scoring import Predict
+from distill.evaluation.uncertainty import SIGMAS, STEPS, Sparsification
 from distill.inference.panels import depth_panel, network_input
 from distill.pages.model_results import WORST, breakdown_lines, where_errors_are
-from distill.report.page import PageSection, pictures_section, results_section, write_page
+from distill.report.charts import CHART_SIZE, line_chart
+from distill.report.page import (
+    PageSection,
+    chart_section,
+    pictures_section,
+    results_section,
+    table_section,
+    write_page,
+)
 from distill.report.pictures import Panel
 from distill.report.tables import ABSENT, SHORT, Row, html_table, metric_text, results_table, short_text, terminal_table
 
@@ -36,6 +45,7 @@ def write_evaluation_page(
     sections = [
         results_section([Row(model, first.metrics, first.protocol.fingerprint)], first.protocol.name),
         where_errors_are(first, model),
+        *([uncertainty_section(first.uncertainty)] if first.uncertainty else []),
         pictures_section("Worst images", worst_panels(first, dataset, names, predict)),
     ]
     if rows := published_rows(model, first):
@@ -135,6 +145,8 @@ def remarks(one: Evaluation) -> list[str]:
         result.append(f"{len(one.skipped)} images without ground truth in range{few} were skipped: {names}")
     if one.faults:
         result.append(f"{len(one.faults)} images could not be read: {shorten(one.faults)}")
+    if one.uncertainty:
+        result += uncertainty_lines(one.uncertainty)
     if one.repaired:
         result.append(f"{one.repaired} predicted pixels were not finite; they count as wrong, not as missing")
     if constant := sum(image.constant for image in one.images):
@@ -157,6 +169,34 @@ def shapes_text(errors: dict[str, float]) -> str:
         f"{errors['pe_fla']:.2f} cm from flat, turned by {errors['pe_ori']:.2f} degrees; right side of 3 m "
         f"{right:.1%}, too near {near:.1%}, too far {far:.1%}"
     )
+
+
+def uncertainty_lines(measured: Sparsification) -> list[str]:
+    """How far uncertainty can be trusted, in numbers."""
+    areas = [f"{name} AUSE {measured.ause[name]:.4f}, AURG {measured.aurg[name]:.4f}" for name in measured.ause]
+    shares = [f"{share:.0%} within {times}" for times, share in zip(SIGMAS, measured.within, strict=True)]
+    return [
+        f"uncertainty: {'; '.join(areas)} (AUSE 0: it orders pixels as their errors do; AURG above 0: better than "
+        "chance)",
+        f"standard deviations: of the pixels {', '.join(shares)} (68 % and 95 % where errors are as large as it says)",
+    ]
+
+
+def uncertainty_section(measured: Sparsification) -> PageSection:
+    """The curves of what is left as pixels are left out, and how far uncertainty can be trusted."""
+    kinds = {
+        "least sure first": measured.least_sure_first,
+        "worst first": measured.worst_first,
+        "at random": measured.at_random,
+    }
+    charts = []
+    for name in measured.ause:
+        lines = {
+            kind: [(100 * i / STEPS, y) for i, y in enumerate(curves[name][:-1])] for kind, curves in kinds.items()
+        }
+        charts.append(line_chart(lines, title=f"{name} of the pixels that stay", x_label="% left out", size=CHART_SIZE))
+    notes = table_section("", [], uncertainty_lines(measured))
+    return PageSection("Does it know where it is wrong", chart_section("", charts).html + notes.html)
 
 
 def shorten(names: tuple[str, ...]) -> str:

@@ -22,12 +22,23 @@ from distill.inference.panels import depth_panel
 from distill.inference.stored import read_about, same_depth
 from distill.predict.frames import Frame
 from distill.predict.inputs import VIDEO_OUT, Input
-from distill.report.pictures import class_overlay, colourise, depth_scale, encode_png, panel_strip, scale_bar
+from distill.report.pictures import (
+    class_overlay,
+    colourise,
+    colourise_error,
+    depth_scale,
+    encode_png,
+    error_scale,
+    panel_strip,
+    scale_bar,
+)
 from teachers import DepthModel
 from teachers.model import Output, is_relative
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
+UNSURE, UNSURE_COLOUR, UNSURE_ARRAY = (f"_uncertainty{suffix}" for suffix in (DEPTH, COLOUR, ARRAY))
+UNSURE_LIMIT = 0.4  # of depth, at the end of the colours, as in the pictures of errors
 
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}  # of one name
 
@@ -43,7 +54,8 @@ Limits = tuple[float, float]  # metres between which colours span
 class Predicted:
     """A frame with all that is known of its depth, maps in metres (H, W).
 
-    Where `meaning` says so it is relative inverse depth instead, or numbers of the `classes`.
+    Where `meaning` says so it is relative inverse depth instead, or numbers of the `classes`. `uncertainty` is the
+    depth's standard deviation.
     """
 
     frame: Frame
@@ -53,6 +65,7 @@ class Predicted:
     truth: np.ndarray | None = None
     meaning: Output = "metric"
     classes: tuple[str, ...] = ()
+    uncertainty: np.ndarray | None = None
 
 
 def meaning_of(model: Model) -> tuple[Output, tuple[str, ...]]:
@@ -92,6 +105,12 @@ def colour_picture(one: Predicted) -> np.ndarray:
     return picture if relative else scale_bar(picture, depth_scale(*one.limits))
 
 
+def uncertainty_picture(depth: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
+    """The standard deviation as a share of the depth, in the colours of errors, with their scale below."""
+    picture = colourise_error(depth + uncertainty, depth, depth > 0, UNSURE_LIMIT)
+    return scale_bar(picture, replace(error_scale(UNSURE_LIMIT), label="Standard deviation (% of depth)"))
+
+
 def beside(one: Predicted) -> np.ndarray:
     """Image, truth, teacher and student on one scale of colours, and the student's error where there is truth."""
     truth = np.zeros(one.depth.shape, np.float32) if one.truth is None else one.truth
@@ -108,6 +127,7 @@ class Writer:
         arrays: Write .npy as well.
         clouds: Write .ply as well, for `camera`; without one for the usual camera.
         compare: Write teacher and truth beside the student where there are any.
+        confidence: Write the depth's standard deviation as well.
         meaning: Of relative depth, which has no unit, arrays and colours are all that is written; of classes their
             numbers and colours.
     """
@@ -118,6 +138,7 @@ class Writer:
     compare: bool = False
     camera: Camera | None = None
     meaning: Output = "metric"
+    confidence: bool = False
     film: Film | None = field(default=None, init=False)
 
     @property
@@ -126,6 +147,8 @@ class Writer:
         if self.meaning == "relative":
             return [COLOUR, ARRAY]
         chosen = {ARRAY: self.arrays, CLOUD: self.clouds, BESIDE: self.compare}
+        chosen |= {UNSURE: self.confidence, UNSURE_COLOUR: self.confidence}
+        chosen |= {UNSURE_ARRAY: self.confidence and self.arrays}
         return [DEPTH, COLOUR, *(suffix for suffix, wanted in chosen.items() if wanted)]
 
     def strangers(self, inputs: Sequence[Input]) -> Iterator[Path]:
@@ -152,10 +175,11 @@ class Writer:
 
     def _forget(self, target: Path, written: set[str]) -> None:
         """Remove what an earlier call left of a frame that this one makes untrue; what is not surely such stays."""
-        place = {suffix: target.with_name(target.name + suffix) for suffix in (DEPTH, ARRAY, CLOUD, BESIDE)}
+        own = (CLOUD, BESIDE, UNSURE, UNSURE_COLOUR, UNSURE_ARRAY)
+        place = {suffix: target.with_name(target.name + suffix) for suffix in (DEPTH, ARRAY, *own)}
         if DEPTH not in written or not is_written_depth(place[DEPTH]):
             return
-        for suffix in {ARRAY, CLOUD, BESIDE} - written:
+        for suffix in {ARRAY, *own} - written:
             if suffix != ARRAY or same_depth(place[ARRAY], PNG_SCALE):
                 place[suffix].unlink(missing_ok=True)
 
@@ -175,9 +199,17 @@ class Writer:
         if self.clouds:
             height, width = one.depth.shape
             files[CLOUD] = point_cloud(one.depth, frame.image, self.camera or usual_camera(width, height))
+        if one.uncertainty is not None:
+            files |= self._uncertainty_files(one.depth, one.uncertainty, frame.number is None)
         if self.compare and (one.teacher is not None or one.truth is not None):
             files[BESIDE] = encode_png(beside(one))
         return files
+
+    def _uncertainty_files(self, depth: np.ndarray, uncertainty: np.ndarray, picture: bool) -> dict[str, bytes]:
+        files = {UNSURE: encode_depth(uncertainty, PNG_SCALE)}
+        if picture:
+            files[UNSURE_COLOUR] = encode_png(uncertainty_picture(depth, uncertainty))
+        return files | ({UNSURE_ARRAY: encode_npy(uncertainty)} if self.arrays else {})
 
     def _film(self, frame: Frame, limits: Limits) -> Film:
         path = self.output / frame.source.name.with_name(frame.source.name.name + VIDEO_OUT)

@@ -403,6 +403,28 @@ def test_predictions_of_another_size_are_refused_with_both(refused, tiny_kitti, 
 # -------------------------------------------------------------------------------------------------- page and processes
 
 
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_confidence_is_measured_against_the_error(evaluated, finished, streets, tmp_path, capsys, tta):
+    plain = evaluated(finished)
+    words = ["--confidence", "--tta", tta, "--report", tmp_path / "page.html"]
+    result = evaluated(finished, *words)
+    assert "uncertainty" not in plain
+    assert set(result["uncertainty"]["ause"]) == {"abs_rel", "rmse"}
+    if tta == "none":
+        assert result["metrics"] == pytest.approx(plain["metrics"], rel=1e-4)
+    assert result["uncertainty"]["least_sure_first"]["rmse"][0] == pytest.approx(result["metrics"]["rmse"])
+    shown = capsys.readouterr().out
+    for word in ("AUSE", "AURG", "68 %"):
+        assert word in shown
+    assert "Does it know where it is wrong" in (tmp_path / "page.html").read_text()
+
+
+def test_confidence_of_saved_predictions_is_refused(refused, tiny_kitti, tmp_path):
+    np.save(tmp_path / "0000000005.npy", np.ones((375, 1242), np.float32))
+    message = refused("evaluate", tmp_path, "--data", "kitti", "--root", tiny_kitti, "--confidence")
+    assert "holds predictions: leave it out" in message
+
+
 def test_the_page_shows_errors_and_the_worst_images(evaluated, finished, streets, tmp_path):
     page = tmp_path / "page.html"
     evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256, "--report", page)

@@ -19,7 +19,7 @@ from distill.deploy.runtime import Deviation
 from distill.deploy.subject import RELATIVE, Subject, facts_of
 from distill.deploy.targets import TARGETS, Cargo
 from distill.errors import UserError
-from distill.inference.exported import OnnxModel
+from distill.inference.exported import OnnxModel, open_exported
 from teachers import create_dpt
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -61,6 +61,27 @@ def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_p
     assert ours.size is None
     assert ours.facts["licence"] == "mine"
     assert ours(torch.rand(2, 3, 45, 70)).shape == (2, 1, 45, 70)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_the_uncertainty_is_a_second_output(finished, streets, tmp_path, capsys, suffix):
+    path = tmp_path / f"student{suffix}"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64", "--confidence"]) == 0
+    assert "uncertainty checked by" in capsys.readouterr().out
+    ours = open_exported(path)
+    with torch.no_grad():
+        expected = distill.load_model(finished).with_uncertainty(IMAGE)
+        for one, other in zip(ours.with_uncertainty(IMAGE), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ours(IMAGE), expected[0], rtol=1e-3, atol=0)
+    words = [str(streets / "image" / "test0.png"), "--confidence", "--output", str(tmp_path / "out")]
+    assert main(["predict", str(path), *words]) == 0
+    assert (tmp_path / "out" / "test0_uncertainty.png").is_file()
+
+
+def test_a_file_of_depth_alone_has_no_confidence(exported, refused, streets):
+    message = refused("predict", exported, streets / "image" / "test0.png", "--confidence")
+    assert "gives depth alone; export it again with --confidence" in message
 
 
 class FirstPixelsWidth(torch.nn.Module):

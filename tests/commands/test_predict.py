@@ -17,6 +17,7 @@ from distill.data.files.png import encode_depth
 from distill.data.files.reading import Units, read_depth
 from distill.errors import UserError
 from distill.inference.models import trained_size
+from distill.inference.stored import find_maps
 from distill.predict.inputs import check_names, find_inputs
 from students import save_student
 
@@ -59,6 +60,29 @@ def test_an_image_becomes_metres_in_16_bits_and_a_picture(predict, finished, str
     assert (stored.dtype, stored.shape) == (np.uint16, (32, 64))
     assert np.abs(stored / 256 - depth).max() <= 0.5 / 256 + 1e-3
     assert (colour.dtype, colour.ndim) == (np.uint8, 3)
+
+
+def test_confidence_is_metres_beside_the_depth_and_no_depth_map_itself(predict, finished, streets, tmp_path):
+    image = streets / "image" / "test0.png"
+    code, folder = predict(image, "--confidence", "--npy")
+    assert code == 0
+    beside = [f"test0_uncertainty{end}" for end in (".npy", ".png", "_colour.png")]
+    assert names(folder) == ["test0.npy", "test0.png", "test0_colour.png", *beside]
+    with torch.inference_mode():
+        depth, spread = load_model(finished).with_uncertainty(to_tensor(read(image)[..., ::-1].copy())[None])
+    assert np.abs(np.load(folder / "test0.npy") - depth[0, 0].numpy()).max() <= 1e-3
+    assert np.abs(np.load(folder / "test0_uncertainty.npy") - spread[0, 0].numpy()).max() <= 1e-3
+    assert np.abs(read(folder / "test0_uncertainty.png") / 256 - spread[0, 0].numpy()).max() <= 0.5 / 256 + 1e-3
+    assert list(find_maps(folder)) == ["test0"]
+    predict(image)
+    assert names(folder) == ["test0.png", "test0_colour.png"]  # nothing of the earlier call's
+
+
+def test_confidence_of_what_has_no_bins_is_refused_with_the_fix(refused, relative_student, micro_weights, streets):
+    for model, reason in ((f"dpt_micro:{micro_weights}", "has no bins"), (relative_student, "is in metres")):
+        message = refused("predict", model, streets / "image" / "test0.png", "--confidence")
+        assert reason in message
+        assert message.endswith("leave it out")
 
 
 def test_images_of_any_size_keep_it(predict, tmp_path):

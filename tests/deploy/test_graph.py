@@ -51,6 +51,24 @@ def test_batchnorm_is_folded(any_size):
     assert kinds["Conv"] > 20
 
 
+@pytest.mark.parametrize("size", [(64, 96), None])
+def test_a_light_student_holds_nothing_that_devices_refuse(size, tmp_path):
+    """No norm, nothing adaptive or unfolded, no size but those of constants; a file of one size computes no shape."""
+    model = create_student("mobilenetv4_conv_small_035", decoder="light", pretrained=False, bins=8, width=8).eval()
+    write_onnx(model, tmp_path / "traced.onnx", size)
+    finish(tmp_path / "traced.onnx", tmp_path / "light.onnx", {})
+    graph = onnx.load(tmp_path / "light.onnx").graph
+    kinds = collections.Counter(node.op_type for node in graph.node)
+    plain = {"Conv", "Relu", "Add", "Resize", "Sub", "Div", "Mul", "GlobalAveragePool", "Flatten", "Gemm", "Softmax"}
+    plain |= {"MatMul", "Transpose", "Reshape", "Unsqueeze", "CumSum", "Gelu", "Erf", "Slice"}
+    assert size is None or kinds.keys() - plain == set()
+    assert not kinds.keys() & {"BatchNormalization", "Im2Col", "Col2Im", "AveragePool", "Loop", "If", "Scan"}
+    constants = {tensor.name for tensor in graph.initializer}
+    resizes = [node for node in graph.node if node.op_type == "Resize"]
+    assert len(resizes) == 4  # three doublings, and the depth
+    assert all(len(node.input) == 3 and node.input[2] in constants for node in resizes)
+
+
 def test_a_node_without_a_name_lies_in_the_part_of_the_one_before_it():
     make = onnx.helper.make_node
     nodes = [

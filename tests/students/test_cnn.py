@@ -228,3 +228,37 @@ def test_autocast_does_not_coarsen_the_depth(head):
     assert coarse.dtype == torch.float32
     assert_close(coarse, head(context, features), rtol=2e-3, atol=0)
     assert coarse.unique().item() != coarse.unique().bfloat16().item()
+
+
+# -------------------------------------------------------------------------------------------------------- uncertainty
+
+
+@pytest.mark.parametrize("decoder", ["paper", "light"])
+def test_the_spread_is_that_of_the_bins_probabilities(make_student, decoder):
+    head = make_student("test_resnet", decoder=decoder).decoder.head
+    context, features = torch.rand(2, head.widths.fc1.in_features, 2, 3), torch.rand(2, 16, 8, 12)
+    with torch.no_grad():
+        both = head(context, features, spread=True)
+        centres = head.centres(context)[:, :, None, None].double()
+        shares = head.scores(features).softmax(dim=1).double()
+    mean = (shares * centres).sum(dim=1)
+    expected = torch.stack([mean, (shares * (centres - mean[:, None]) ** 2).sum(dim=1).sqrt()], dim=1)
+    assert_close(both.double(), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(both[:, :1], head(context, features))
+
+
+def test_depth_is_the_same_with_its_uncertainty_and_without(make_student, images):
+    student, image = make_student("test_efficientnet"), images(45, 70)
+    depth, spread = student.with_uncertainty(image)
+    assert torch.equal(depth, student(image))
+    assert spread.shape == depth.shape
+    assert spread.min() > 0
+
+
+def test_a_calibrated_students_uncertainty_is_in_its_own_metres(make_student, images):
+    student, image = make_student("test_resnet"), images(64, 64)
+    plain = student.with_uncertainty(image)
+    student.calibrate(2.0, 0.0, cap=80.0)  # halves every depth
+    depth, spread = student.with_uncertainty(image)
+    assert_close(depth, plain[0] / 2)
+    assert_close(spread, plain[1] / 2)

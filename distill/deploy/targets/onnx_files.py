@@ -21,7 +21,8 @@ DECODER = "_decode.py"  # the end of its name
 def write_plain(cargo: Cargo, path: Path) -> None:
     """Write it."""
     traced = path.with_name(".traced.onnx")
-    write_onnx(cargo.model, traced, cargo.size, cargo.opset, logits=cargo.logits)
+    ending = {"logits": cargo.logits, "uncertainty": cargo.uncertainty}
+    write_onnx(cargo.model, traced, cargo.size, cargo.opset, **ending)
     finish(traced, path, cargo.facts)
     traced.unlink()
 
@@ -59,7 +60,16 @@ class Scores:
 
 
 ONNX = Target(
-    ".onnx", "export", ("onnx", "onnxruntime"), "ONNX Runtime", write_plain, OnnxModel, OPSETS, True, eight_bits=True
+    ".onnx",
+    "export",
+    ("onnx", "onnxruntime"),
+    "ONNX Runtime",
+    write_plain,
+    OnnxModel,
+    OPSETS,
+    any_size=True,
+    eight_bits=True,
+    two_outputs=True,
 )
 PORTABLE = Target(
     ".onnx",
@@ -70,4 +80,5 @@ PORTABLE = Target(
     open_portable,
     opsets=(16, 11),
     beside=(DECODER,),
+    two_outputs=True,
 )

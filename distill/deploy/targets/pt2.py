@@ -13,7 +13,7 @@ from distill.deploy.targets.target import Cargo, Target
 
 def write(cargo: Cargo, path: Path) -> None:
     """Write it."""
-    write_program(cargo.model, path, cargo.one_size, dict(cargo.facts))
+    write_program(cargo.model, path, cargo.one_size, dict(cargo.facts), uncertainty=cargo.uncertainty)
 
 
 def opened(path: Path) -> nn.Module:
@@ -21,4 +21,4 @@ def opened(path: Path) -> nn.Module:
     return torch.export.load(path).module()
 
 
-PT2 = Target(".pt2", "export", (), "PyTorch", write, opened)
+PT2 = Target(".pt2", "export", (), "PyTorch", write, opened, two_outputs=True)

@@ -22,6 +22,7 @@ class Cargo:
         facts: Its metadata.
         opset: Version of ONNX's operators, for the targets that have one.
         logits: End at the scores of the bins and their centres, in place of depth.
+        uncertainty: Give the depth's standard deviation as a second output.
     """
 
     model: DepthModel
@@ -29,6 +30,7 @@ class Cargo:
     facts: Mapping[str, str]
     opset: int = 0
     logits: bool = False
+    uncertainty: bool = False
 
     @property
     def one_size(self) -> Size:
@@ -52,6 +54,7 @@ class Target:
         any_size: Whether it may leave sizes free.
         eight_bits: Whether --int8 is for it.
         beside: Ends of the names of further files that belong to it.
+        two_outputs: Whether --confidence is for it; of what it opens then the outputs are `maps`, or a tuple.
     """
 
     suffix: str
@@ -64,6 +67,7 @@ class Target:
     any_size: bool = False
     eight_bits: bool = False
     beside: tuple[str, ...] = ()
+    two_outputs: bool = False
 
     def require(self) -> None:
         """Refuse what is not installed.
