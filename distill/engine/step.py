@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,13 @@ class Learner:
     schedule: LRScheduler
     clip: float | None = None
     seed: int = 0
+
+    @cached_property
+    def parts(self) -> list[list[nn.Parameter]]:
+        """The weights of the student, and those of acclimation."""
+        acclimation = self.method.acclimation()
+        others = {id(parameter) for parameter in acclimation}
+        return [[one for one in self.module.parameters() if id(one) not in others], acclimation]
 
 
 class Moved(NamedTuple):
@@ -114,9 +122,7 @@ def move(learner: Learner, losses: Tensor) -> tuple[list[Tensor], Moved]:
     Returns:
         The norms of the gradients, of the student's and, where there is any, of acclimation's; and what has moved.
     """
-    accelerator, acclimation = learner.accelerator, learner.method.acclimation()
-    others = {id(parameter) for parameter in acclimation}
-    parts = [[one for one in learner.module.parameters() if id(one) not in others], acclimation]
+    accelerator, parts = learner.accelerator, learner.parts
     accelerator.unscale_gradients()
     norms = [nn.utils.clip_grad_norm_(part, learner.clip or float("inf")) for part in parts if part]
     sound = [torch.isfinite(norm.to(loss.device)) & torch.isfinite(loss) for norm, loss in zip(norms, losses)]  # noqa: B905

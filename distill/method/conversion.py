@@ -17,6 +17,7 @@ FEWEST = 64  # pixels of an image that a fit needs
 SPAN = 1.5  # ratio of the farthest to the nearest of them
 OUTLIER = 3 * 1.48  # times the median absolute residual: three standard deviations of a normal one
 ROUNDS = 2  # of fitting again without outliers
+MOST = 4096  # pixels of an image that a fit is made on; more would tell the same two numbers
 CAP = 1000.0  # metres, of a student without a limit
 
 
@@ -39,8 +40,9 @@ class Converted(NamedTuple):
 def convert(r: Tensor, depth: Tensor, valid: Tensor, cap: float) -> Converted:
     """A relative map in metres, image by image: depth = 1 / max(s r + t, 1 / cap).
 
-    s and t are those of 1 / depth = s r + t by least squares over valid pixels, found again twice without the pixels
-    whose residual exceeds `OUTLIER` medians. A fit is good with s > 0 and `FEWEST` pixels over a ratio of `SPAN`.
+    s and t are those of 1 / depth = s r + t by least squares over valid pixels (of very many over evenly chosen ones),
+    found again twice without the pixels whose residual exceeds `OUTLIER` medians. A fit is good with s > 0 and
+    `FEWEST` pixels over a ratio of `SPAN`.
 
     Args:
         r: Inverse depth up to scale and shift, (B, 1, H, W); what is not finite is known to be neither near nor far.
@@ -48,21 +50,31 @@ def convert(r: Tensor, depth: Tensor, valid: Tensor, cap: float) -> Converted:
         cap: Metres beyond which no depth is taught.
     """
     r, cap = r.float(), min(cap, CAP)
-    inverse = torch.where(valid, depth.float(), 1.0).clamp(min=1e-3).reciprocal()
-    valid = valid & r.isfinite()
-    kept = valid
-    scale, shift = fit_affine(r, inverse, kept)
+    index, known = spread(valid & r.isfinite())
+    x = r.flatten(1).gather(1, index)
+    inverse = torch.where(known, depth.flatten(1).gather(1, index).float(), 1.0).clamp(min=1e-3).reciprocal()
+    kept = known
+    scale, shift = fit_affine(x, inverse, kept)
     for _ in range(ROUNDS):
-        residual = (column(scale) * r + column(shift) - inverse).abs()
-        middle = torch.where(valid, residual, torch.nan).flatten(1).nanmedian(dim=1).values.nan_to_num()
-        kept = valid & (residual <= column(OUTLIER * middle).clamp(min=1e-9))
-        scale, shift = fit_affine(r, inverse, kept)
-    nearest = torch.where(kept, inverse, 0.0).flatten(1).amax(dim=1)
-    farthest = torch.where(kept, inverse, torch.inf).flatten(1).amin(dim=1)
-    enough = valid.flatten(1).sum(dim=1) >= FEWEST
+        residual = (scale[:, None] * x + shift[:, None] - inverse).abs()
+        middle = torch.where(known, residual, torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num()
+        kept = known & (residual <= (OUTLIER * middle).clamp(min=1e-9))
+        scale, shift = fit_affine(x, inverse, kept)
+    nearest = torch.where(kept, inverse, 0.0).amax(dim=1)
+    farthest = torch.where(kept, inverse, torch.inf).amin(dim=1)
+    enough = known.sum(dim=1) >= FEWEST
     good = enough & (scale > 0) & (nearest >= SPAN * farthest)
     converted = column(scale) * r + column(shift)
     return Converted(converted.clamp(min=1 / cap).reciprocal(), converted <= 1 / cap, good, enough)
+
+
+def spread(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (B, MOST) in each flat image of its valid pixels, of many every second, third ...; and which there are."""
+    count = valid.flatten(1).cumsum(dim=1)
+    total = count[:, -1:].contiguous()
+    every = (total + MOST - 1).div(MOST, rounding_mode="floor").clamp(min=1)
+    wanted = torch.arange(MOST, device=valid.device) * every + 1
+    return torch.searchsorted(count, wanted).clamp(max=count.shape[1] - 1), wanted <= total
 
 
 def column(values: Tensor) -> Tensor:
@@ -86,6 +98,10 @@ def shape_loss(pred: Tensor, r: Tensor, wanted: Tensor) -> Tensor:
         r: Inverse depth up to scale and shift; pixels where it is not finite do not count.
         wanted: Images that count, bool (B,); with none the loss is 0 and has no gradient.
     """
+    if pred.device.type == "cpu":  # where looking costs nothing, and the rest much
+        if not wanted.any():
+            return pred.new_zeros((), dtype=torch.float32)
+        pred, r, wanted = pred[wanted], r[wanted], wanted[wanted]
     everywhere = column(wanted) & r.isfinite()
     x = torch.where(everywhere, pred, 1.0).float().clamp(min=1e-3).reciprocal()
     gap = standardise(x, everywhere) - standardise(torch.where(everywhere, r.float(), 1.0), everywhere)

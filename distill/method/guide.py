@@ -108,9 +108,9 @@ def without_worst(pred: Tensor, guide: Guide, share: float) -> tuple[Guide, dict
     ours, theirs = (one.clamp(min=1e-3).log() for one in pair)
     gap = torch.where(known, (ours - theirs).abs(), -1.0).flatten(1)
     worst = (share * known.flatten(1).sum(dim=1)).round().long()
-    order = gap.sort(dim=1, descending=True)
-    first = torch.arange(gap.shape[1], device=gap.device) < worst[:, None]
-    left_out = torch.zeros_like(first).scatter(1, order.indices, first).view_as(known)
+    largest = gap.topk(max(round(share * gap.shape[1]), 1), dim=1).indices
+    first = torch.arange(largest.shape[1], device=gap.device) < worst[:, None]
+    left_out = torch.zeros_like(gap, dtype=torch.bool).scatter(1, largest, first).view_as(known)
     kept = known & ~left_out
     means = [(gap.view_as(known) * one).sum() / one.sum().clamp(min=1) for one in (left_out, kept)]
     return guide._replace(known=kept), {"trimmed_gap": means[0], "kept_gap": means[1]}

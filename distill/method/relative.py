@@ -96,9 +96,10 @@ def trimmed_error(gap: Tensor, valid: Tensor) -> Tensor:
     """1 / (2 M) * sum |gap| over all but the largest fifth of each image; M counts the valid pixels of the batch."""
     mask = valid.flatten(1)
     count = mask.sum(dim=1, keepdim=True)
-    errors = torch.where(mask, gap.flatten(1).abs(), torch.inf).sort(dim=1).values
-    kept = torch.arange(errors.shape[1], device=gap.device) < count - count // 5
-    return torch.where(kept, errors, 0.0).sum() / (2 * count.sum().clamp(min=1))
+    errors = torch.where(mask, gap.flatten(1).abs(), 0.0)
+    largest = errors.topk(errors.shape[1] // 5, dim=1).values  # several times faster than to sort all
+    dropped = torch.arange(largest.shape[1], device=gap.device) < count // 5
+    return (errors.sum() - torch.where(dropped, largest, 0.0).sum()) / (2 * count.sum().clamp(min=1))
 
 
 def gradient_matching(gap: Tensor, valid: Tensor) -> Tensor:

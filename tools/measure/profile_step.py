@@ -9,6 +9,9 @@ Steps are those of `distill train`, with everything around them that costs time.
 the teacher's `encode` alone plus forward and backward of the student alone, on the same batch after every step. Without
 `--config`, DPT-Hybrid teaches an EfficientNet-B0 on embedded streets of 352x704; a teacher without `teacher.checkpoint`
 has random weights here, on which no time depends. Times are medians over the steps.
+
+Where the method learns from a teacher's depth alone (output, fill), each step is made a second time from labels, as if
+the loader had read what the teacher says (method.name=output). Both costs stand in one table, beside the student's.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -45,6 +48,7 @@ from distill.engine.run_folder import RunFolder
 from distill.engine.step import run_step
 from distill.errors import UserError
 from distill.method import features
+from teachers.model import is_relative, relative_inverse
 
 USUAL: dict[str, Any] = {
     "data": {"name": "scenes", "scenes": {"train": 8, "test": 1, "size": [352, 704]}, "workers": 1},
@@ -55,7 +59,7 @@ USUAL: dict[str, Any] = {
 }
 PARTS: tuple[str, ...] = (
     *("data wait", "teacher", "student", "FAM", "LAM", "ghost", "losses", "backward", "optimizer", "rest", "step"),
-    *("floor: teacher", "floor: student", "floor"),
+    *("floor: teacher", "floor: student", "floor", "step from labels"),
 )
 WARMUP = 2  # steps that are not counted
 
@@ -135,6 +139,14 @@ def floor(run: Run, micro_batches: list[Batch]) -> dict[str, Callable[[], None]]
     return {"floor: student": learning} | ({} if run.teacher is None else {"floor: teacher": teacher})
 
 
+def labelled(run: Run, batch: Batch) -> Batch:
+    """A batch as the loader gives it where the teacher has written its labels, and nobody asks it any more."""
+    assert run.teacher is not None
+    depth = run.teacher(batch.to(run.accelerator.device).image)
+    those = torch.full((len(batch),), is_relative(run.teacher))
+    return replace(batch, label=relative_inverse(run.teacher, depth).float().to(batch.depth.device), relative=those)
+
+
 def profile_steps(run: Run, steps: int) -> list[dict[str, float]]:
     """Seconds of every part, of the whole step and of the floor, for each of so many steps after the warm-up."""
     accelerator = run.accelerator
@@ -151,6 +163,11 @@ def profile_steps(run: Run, steps: int) -> list[dict[str, float]]:
             with watch.part(name):
                 action()
             row[name] = watch.seconds[name]
+        if run.teacher is not None and not run.method.needs_features:
+            from_labels = [labelled(run, batch) for batch in micro_batches]
+            with watch.part("step from labels"):
+                run_step(replace(run.parts.learner, teacher=None), from_labels, step)
+            row["step from labels"] = watch.seconds["step from labels"]
         rows.append(row)
     return rows[WARMUP:]
 
@@ -161,6 +178,7 @@ class Profile:
 
     Attributes:
         images: Of a step, over all processes.
+        labels_ms: A step from labels, None where the method does not learn from them.
         memory_gib: Peak of the process's memory.
         start_s: Seconds from the start of the process to its first step.
     """
@@ -172,6 +190,7 @@ class Profile:
     memory_gib: float
     start_s: float
     machine: dict[str, str]
+    labels_ms: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -193,6 +212,7 @@ def measure(config: Config, steps: int) -> Profile:
         images=config.train.batch_size,
         step_ms=parts.pop("step"),
         floor_ms=parts.pop("floor"),
+        labels_ms=parts.pop("step from labels", None),
         parts_ms=parts,
         memory_gib=peak_memory(accelerator.device),
         start_s=ready,
@@ -210,9 +230,11 @@ def peak_memory(device: torch.device) -> float:
 
 def show(profile: Profile) -> None:
     """A table of the parts, and what they come to."""
-    shown = Table("part", "ms", "of the step")
-    for name, value in {**profile.parts_ms, "step": profile.step_ms, "floor": profile.floor_ms}.items():
-        shown.add_row(name, f"{value:.1f}", f"{value / profile.step_ms:.1%}")
+    shown, student = Table("part", "ms", "of the step", "of the student's"), profile.parts_ms["floor: student"]
+    whole = {"floor": profile.floor_ms, "step": profile.step_ms}
+    whole |= {} if profile.labels_ms is None else {"step from labels": profile.labels_ms}
+    for name, value in {**profile.parts_ms, **whole}.items():
+        shown.add_row(name, f"{value:.1f}", f"{value / profile.step_ms:.1%}", f"{value / student:.2f}")
     Console().print(shown)
     rate = 1e3 * profile.images / profile.step_ms
     print(f"a step costs {profile.ratio:.2f} of its floor: {rate:.2f} images/s, {profile.images} in a step")

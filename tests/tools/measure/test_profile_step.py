@@ -18,7 +18,7 @@ def measured(tool, micro_weights, tmp_path_factory):
 
 def test_every_part_of_a_step_takes_time(tool, measured):
     parts = measured["parts_ms"]
-    assert parts.keys() == {*tool.PARTS} - {"step", "floor"}
+    assert parts.keys() == {*tool.PARTS} - {"step", "floor", "step from labels"}
     assert all(value > 0 for value in parts.values())
 
 
@@ -44,6 +44,15 @@ def test_a_method_without_a_teacher_has_the_floor_of_its_student(tool, tmp_path)
     parts = json.loads(path.read_text())["parts_ms"]
     assert {"teacher", "ghost", "floor: teacher"}.isdisjoint(parts)
     assert parts["floor: student"] > 0
+
+
+def test_a_method_on_depth_is_timed_from_labels_too_beside_the_teacher_that_is_asked(tool, tmp_path, capsys):
+    path = tmp_path / "profile.json"
+    words = [*TINY, "method.name=output", "teacher.name=dpt_micro", "--steps", "1", "--json", str(path)]
+    assert tool.main(words) == 0
+    profile = json.loads(path.read_text())
+    assert profile["labels_ms"] > 0
+    assert "step from labels" in capsys.readouterr().out
 
 
 def test_a_wrong_key_is_refused_in_a_line(tool, capsys):
