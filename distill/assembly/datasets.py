@@ -15,6 +15,7 @@ from distill.config import Config, DataConfig, SourceConfig
 from distill.console import inform, progress_bar
 from distill.data import (
     Augmentation,
+    Contents,
     DepthDataset,
     InMemory,
     PairDataset,
@@ -48,18 +49,23 @@ from distill.method import METHODS
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
 DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
 USUAL_TRUTHS = {*USUAL.values(), "depth maps"}  # what the protocols' own words mean
+HELD_OUT = "held out"  # the name of images that are not trained on
 SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains and is evaluated on. `test` is None where there is nothing to validate with."""
+    """What a run trains and is evaluated on. `test` is None where there is nothing to validate with.
+
+    `photographs` are images without depth to compare teacher and student on, called `HELD_OUT` where they are.
+    """
 
     train: TrainingSet
     test: DepthDataset | None
     protocol: Protocol
     max_depth: float
     prints: Mapping[str, str]  # digests of what the two consist of, by what they are of
+    photographs: tuple[TrainingPart, ...] = ()
 
 
 def open_dataset(data: SourceConfig, part: Literal["train", "test"], split: Path | None = None) -> DepthDataset:
@@ -73,11 +79,16 @@ def open_dataset(data: SourceConfig, part: Literal["train", "test"], split: Path
         count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
         embedded = kept_scenes if scenes.keep else SceneDataset
         return embedded(scenes.kind, count, seed, scenes.size, scenes.sparse and part == "train")
+    return PairDataset(find_half(data, part, split))
+
+
+def find_half(data: SourceConfig, part: Literal["train", "test"], split: Path | None = None) -> Contents:
+    """What a half of a data set of files holds; of one that is divided by `data.hold_out` what is left or held out."""
     if split is None and data.hold_out and holds_out(data):
         whole = source(data).find("train", data.split.train)
         if not whole.images_only:
-            return PairDataset(hold_out(whole, data.hold_out)[part == "test"])
-    return PairDataset(source(data).find(part, split or getattr(data.split, part)))
+            return hold_out(whole, data.hold_out)[part == "test"]
+    return source(data).find(part, split or getattr(data.split, part))
 
 
 def holds_out(data: SourceConfig) -> bool:
@@ -158,17 +169,20 @@ def choose_protocol(
 def build_data(config: Config) -> RunData:
     """What a run is trained and evaluated on, checked, and the protocol it is evaluated by."""
     data = config.data
-    training, test = build_training(config), open_test(config)
-    check_labels(config, [part.dataset for part in training.parts])
+    (training, photographs), test = build_training(config), open_test(config)
+    check_labels(config, [part.dataset.contents for part in training.parts])
     cap = data.max_depth or (training.parts[0].dataset if test is None else test).max_depth
     caps = [part.dataset.max_depth for part in training.parts] if data.sources else []
     protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)
-    return RunData(training, test, protocol, max([cap, *caps]), prints | {"protocol": protocol.fingerprint})
+    prints |= {"protocol": protocol.fingerprint}
+    return RunData(training, test, protocol, max([cap, *caps]), prints, photographs)
 
 
-def build_training(config: Config) -> TrainingSet:
+def build_training(config: Config) -> tuple[TrainingSet, tuple[TrainingPart, ...]]:
     """The images that a run learns from: labelled ones, photographs, or both, of one or several sources.
+
+    The second are the photographs on which the student can be compared with its teacher.
 
     Photographs keep their proportions: they are scaled until they cover the size of the others, and cropped to it.
     """
@@ -181,8 +195,26 @@ def build_training(config: Config) -> TrainingSet:
         crop = crop or size
         scaled = [] if size is None else [partial(cover, size=size)]
         parts = [replace(part, prepare=scaled) if without_truth(part.dataset) else part for part in parts]
+    photographs = [part for part in parts if without_truth(part.dataset)]
+    held = [replace(part, dataset=part.held_out, name=HELD_OUT) for part in photographs if part.held_out]
     first, *others = parts
-    return TrainingSet(first.dataset, augmentation(data, crop), config.seed, first.prepare, others)
+    training = TrainingSet(first.dataset, augmentation(data, crop), config.seed, first.prepare, others)
+    return training, tuple(held or photographs)
+
+
+def divided(part: TrainingPart, share: float | None) -> TrainingPart:
+    """A part of photographs without that share of them; of few photographs, and any other part, all of it."""
+    if share is None or not without_truth(part.dataset):
+        return part
+    assert part.dataset.contents is not None
+    try:
+        kept, held = map(PairDataset, hold_out(part.dataset.contents, share))
+    except UserError:
+        inform(
+            f"data.hold_out={share:g} of {len(part.dataset)} photographs leaves none on one side: nothing is held out"
+        )
+        return part
+    return replace(part, dataset=kept, held_out=held)
 
 
 def open_parts(config: Config) -> Iterator[TrainingPart]:
@@ -191,11 +223,11 @@ def open_parts(config: Config) -> Iterator[TrainingPart]:
     alone = unlabelled is not None and unlabelled.share == 1
     for number, one in enumerate(() if alone else data.training_sources, start=1):
         name = f"source {number}" if number > 1 else "training"
-        yield TrainingPart(open_labelled(config, one), preparations(one, data.size), name)
+        yield divided(TrainingPart(open_labelled(config, one), preparations(one, data.size), name), one.hold_out)
     if unlabelled is not None:
         photographs: DepthDataset = PairDataset(find_photographs(unlabelled.root))
         photographs = Subset(photographs, data.limit) if alone and data.limit else photographs
-        yield TrainingPart(photographs, name="training" if alone else "unlabelled")
+        yield divided(TrainingPart(photographs, name="training" if alone else "unlabelled"), data.hold_out)
 
 
 def without_truth(dataset: DepthDataset) -> bool:
@@ -222,8 +254,7 @@ def open_test(config: Config) -> DepthDataset | None:
     test = open_dataset(data, "test")
     contents = test.contents
     if contents is not None and contents.images_only and holds_out(data) and not wanted:
-        inform(f"data.hold_out: no depth in {contents.source} to validate with, so nothing is held out")
-        return None
+        return None  # photographs, of which `divided` holds some out
     if contents is not None and contents.images_only:
         raise UserError(
             f"{contents.source} has no depth to validate with; to train on photographs alone, without validation, name "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.config import Config
-from distill.data import DepthDataset
+from distill.data import Contents
 from distill.data.files.labels import Label
 from distill.data.files.matching import is_label_folder
 from distill.errors import UserError
@@ -54,9 +54,9 @@ def teacher_facts(config: Config, teacher: FrozenTeacher | None, labels: Iterabl
     return TeacherFacts(config.teacher.name, teacher.fingerprint, teacher.licence, teacher.revision)
 
 
-def check_labels(config: Config, parts: Iterable[DepthDataset]) -> None:
+def check_labels(config: Config, parts: Iterable[Contents | None]) -> None:
     """Refuse labels that a method learns nothing from or that contradict each other, and images that lack them."""
-    contents = [part.contents for part in parts if part.contents]
+    contents = [part for part in parts if part]
     labels, name = [one.labels for one in contents if one.labels], config.method.name
     if not labels:
         return

@@ -98,8 +98,8 @@ def same_protocol(first: Path, second: Path) -> list[tuple[Results, Results]]:
 
 
 def student_results(path: Path) -> dict[str, Results]:
-    """A file's results by fingerprint, without a run's teacher and ghost."""
-    students = [one for one in read_results(path) if one.role in (None, "student")]
+    """A file's results by fingerprint, without a run's teacher and ghost; with its student's agreement."""
+    students = [one for one in read_results(path) if one.role in (None, "student", "agreement")]
     if not students:
         raise UserError(f"{path} holds no results: nothing was evaluated. Give one of distill evaluate --json FILE")
     by_protocol = {one.fingerprint: one for one in students}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from distill.commands.arguments import check_outputs, json_with
-from distill.config import DataConfig
+from distill.assembly.datasets import find_half, has_test_half, holds_out
+from distill.assembly.teaching import check_labels
+from distill.commands.arguments import add_overrides, check_outputs, json_with
+from distill.config import Config, DataConfig, load_config
 from distill.console import display, progress_bar
-from distill.data import TRUTHS, Contents, Source
+from distill.data import TRUTHS, Contents, Source, find_photographs
 from distill.data.checking import Half, Report, make_report
 from distill.data.files.list_files import Part
 from distill.data.nyu.labelled import LABELLED_FILES, labelled_file, write_pictures
@@ -25,8 +28,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare what `distill data check` and `distill data prepare` take."""
     actions = parser.add_subparsers(title="commands", metavar="check|prepare", dest="action", required=True)
     checking = actions.add_parser("check", help="tell the layout, count the files, and find what is wrong with them")
-    checking.add_argument("--data", required=True, choices=list(TRUTHS), help="which data set")
-    checking.add_argument("--root", required=True, type=Path, help="where the data set lies")
+    checking.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG.yaml", help="of a run: each of its sources, and its test half"
+    )
+    add_overrides(checking, "replace a value of the configuration")
+    checking.add_argument("--data", choices=list(TRUTHS), help="which data set, where no configuration says it")
+    checking.add_argument("--root", type=Path, help="where the data set lies")
     checking.add_argument("--split", type=Path, help="a list file or a list's name (default: both halves)")
     checking.add_argument("--truth", choices=[*TRUTHS["kitti"], *TRUTHS["nyu"]], help="which depth is meant")
     checking.add_argument("--max-depth", type=float, help="cap of a folder's truth in metres")
@@ -46,15 +53,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Look at both halves of a data set, or at one list, and report.
+    """Look at both halves of a data set, at one list, or at all that a run uses, and report.
 
     Raises:
         UserError: If the data cannot be used as they are. The report was printed and written then.
     """
     check_outputs(args, json=json_with("halves", "ok"))
-    source = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale, labels=args.labels)
-    halves = [look_at(name, contents) for name, contents in find_halves(source, args.split)]
-    report = make_report(source, halves)
+    if args.config:
+        halves = halves_of_run(configuration(args))
+        report = make_report(" + ".join(dict.fromkeys(half.dataset for half in halves)), str(args.config), halves)
+    elif args.data and args.root:
+        halves = list(halves_of_set(args))
+        report = make_report(args.data, str(args.root), halves)
+    else:
+        raise UserError("give a configuration of a run, or --data and --root: which data set, and where it lies")
     try:
         if args.json:
             write_json(args.json, report)
@@ -66,21 +78,67 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"{first}{more}")
 
 
-def find_halves(source: Source, split: Path | None) -> Iterator[tuple[str, Contents]]:
+def configuration(args: argparse.Namespace) -> Config:
+    """The configuration that was given, with its overrides.
+
+    Raises:
+        UserError: If options beside it name other data, or it holds no files to look at.
+    """
+    others = ("data", "root", "split", "truth", "max_depth", "depth_scale", "labels")
+    if beside := [name for name in others if getattr(args, name) is not None]:
+        option = beside[0].replace("_", "-")
+        raise UserError(f"{args.config} says which data: leave --{option} out, or override its key (data.root=DIR)")
+    config = load_config(args.config, args.overrides)
+    if config.data.unlabelled is None and all(one.name == "scenes" for one in (config.data, *config.data.sources)):
+        raise UserError(f"{args.config} has scenes alone, which are drawn: there are no files to check")
+    return config
+
+
+def halves_of_run(config: Config) -> list[Half]:
+    """What a run learns from, every source by itself, and what it is validated on; drawn scenes are left out.
+
+    Raises:
+        UserError: If one of them is not there, or labels do not suit the method.
+    """
+    data, unlabelled = config.data, config.data.unlabelled
+    parts: dict[str, tuple[str, Callable[[], Contents]]] = {}
+    for number, one in enumerate(data.training_sources if unlabelled is None or unlabelled.share < 1 else (), start=1):
+        if one.name != "scenes":
+            name = f"source {number}" if data.sources else "train"
+            parts[name] = one.name, partial(find_half, one, "train")
+    if unlabelled is not None:
+        parts["unlabelled"] = "folder", partial(find_photographs, unlabelled.root)
+    if data.name != "scenes" and has_test_half(data):
+        parts["test"] = data.name, partial(find_half, data, "test")
+    halves = []
+    for name, (dataset, find) in parts.items():
+        try:
+            contents = find()
+            if name != "test" or not (contents.images_only and holds_out(data)):  # photographs have no such half
+                halves.append(look_at(name, dataset, contents, data.max_faults))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    check_labels(config, [half.contents for half in halves if half.trained_on])
+    return halves
+
+
+def halves_of_set(args: argparse.Namespace) -> Iterator[Half]:
     """The list asked for, or the halves of the set that are there."""
-    if split is not None:
-        yield "split", source.find("test", split)
+    chosen = Source(args.data, args.root, args.truth, args.max_depth, args.depth_scale, labels=args.labels)
+    usual = DataConfig.model_fields["max_faults"].default
+    if args.split is not None:
+        yield look_at("split", args.data, chosen.find("test", args.split), usual)
         return
-    there = [part for part in PARTS if source.has_half(part)]
+    there = [part for part in PARTS if chosen.has_half(part)]
     for part in there or PARTS[:1]:
-        yield part, source.find(part)
+        yield look_at(part, args.data, chosen.find(part), usual)
 
 
-def look_at(name: str, contents: Contents) -> Half:
+def look_at(name: str, dataset: str, contents: Contents, max_faults: float) -> Half:
     """Survey a half, with a bar that shows how far it is."""
     with progress_bar(f"looking at {name}") as update:
         seen = survey(contents, progress=lambda done, total: update(completed=done, total=total))
-    return Half(name, contents, seen, DataConfig.model_fields["max_faults"].default)
+    return Half(name, dataset, contents, seen, max_faults)
 
 
 def prepare(args: argparse.Namespace) -> None:

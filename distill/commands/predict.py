@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -17,13 +18,16 @@ from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
 from distill.files import write_json
+from distill.inference.agreement import agreement_protocol, in_truths_place
 from distill.inference.models import check_uncertainty, for_inference, input_size, open_model
-from distill.inference.network import Network
+from distill.inference.network import Network, protocols_for
 from distill.inference.stored import ABOUT, find_maps, read_about
 from distill.predict.frames import Frame, TruthFolder, batches, expected_frames, read_frames
 from distill.predict.inputs import Input, check_names, find_inputs
 from distill.predict.writing import KINDS, OWN_FAULTS, USUAL_ANGLE, Predicted, Writer, colour_range, meaning_of
 from teachers.model import RELATIVE, is_relative
+
+FARTHEST = 1000.0  # metres of a teacher's depth that count
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -80,18 +84,21 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
     settle_meaning(args, inputs, writer, student, teacher)
+    tally = Tally(args.teacher, teacher, student) if teacher else None
     broken: list[str] = []
     frames = readable_frames(inputs, args.frames, broken)
     started, done = time.perf_counter(), 0
     with StepProgress(total, 0, "predicting") as progress:
         try:
             for batch in batches(frames, args.batch):
-                for one in predict(student, teacher, truth, batch, broken):
+                for one in predict(student, tally, truth, batch, broken):
                     done += write(writer, one, broken)
                 progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")
         finally:
             writer.close()
     report_end(inputs, broken, done, time.perf_counter() - started, args.output)
+    if tally and tally.scores:
+        inform(f"agreement with {args.teacher}: {tally} on {len(tally.scores)} frames")
     return broken
 
 
@@ -136,8 +143,8 @@ def settle_meaning(
     meaning, names = meaning_of(student.model)
     relative = [args.model] if is_relative(student.model) else []
     relative += [args.teacher] if teacher and is_relative(teacher.model) else []
-    if relative and writer.compare:
-        raise UserError(f"--teacher and --truth compare metres, and {relative[0]} gives {RELATIVE}: leave them out")
+    if relative and args.truth:
+        raise UserError(f"--truth is metres, and {relative[0]} gives {RELATIVE}: leave it out")
     if meaning == "classes" and (writer.arrays or writer.clouds or writer.compare):
         raise UserError(
             f"--npy, --ply, --teacher and --truth are for depth, {args.model} gives classes: leave them out"
@@ -178,15 +185,38 @@ def skip(error: DecodeError, broken: list[str]) -> None:
     inform(f"skipped: {error}")
 
 
+class Tally:
+    """What a teacher says of every frame, and how far the student agrees."""
+
+    def __init__(self, name: str, teacher: Network, student: Network) -> None:
+        self.teacher, self.relative, self.scores = teacher, is_relative(teacher.model), list[dict[str, float]]()
+        self.student_relative = is_relative(student.model)
+        (self.protocol,) = protocols_for(student.model, [agreement_protocol(name, self.relative, FARTHEST)])
+
+    def images(self, images: Sequence[np.ndarray], depths: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The teacher's depths in the truth's place, (H, W) each, after the student's have been scored by them."""
+        truths = [in_truths_place(one, self.relative) for one in self.teacher.images(images)]
+        for depth, truth in zip(depths, truths, strict=True):
+            score = self.protocol.score(depth, truth, relative=self.student_relative)
+            self.scores += [score] if score["pixels"] else []
+        return truths
+
+    def __str__(self) -> str:
+        """For people: the mean over frames."""
+        return ", ".join(f"{name} {fmean(one[name] for one in self.scores):.4g}" for name in ("abs_rel", "d1"))
+
+
 def predict(
-    student: Network, teacher: Network | None, truth: TruthFolder | None, batch: Sequence[Frame], broken: list[str]
+    student: Network, tally: Tally | None, truth: TruthFolder | None, batch: Sequence[Frame], broken: list[str]
 ) -> Iterator[Predicted]:
     """What is known of a batch of frames; one whose ground truth cannot be read has none, and is named."""
     images = [frame.image for frame in batch]
-    known: Iterable[tuple[np.ndarray, np.ndarray | None]] = (
+    known: Sequence[tuple[np.ndarray, np.ndarray | None]] = (
         student.with_uncertainty(images) if student.confidence else [(depth, None) for depth in student.images(images)]
     )
-    others: Sequence[np.ndarray | None] = teacher.images(images) if teacher else [None] * len(batch)
+    depths = [depth for depth, _ in known]
+    others: Sequence[np.ndarray | None] = tally.images(images, depths) if tally else [None] * len(batch)
+    compared = tally.protocol if tally and tally.protocol.aligner.inverse else None
     for frame, (depth, uncertainty), other in zip(batch, known, others, strict=True):
         measured = None
         try:
@@ -194,7 +224,7 @@ def predict(
         except DecodeError as error:
             skip(error, broken)
         limits, meaning = colour_range(student.model, depth), meaning_of(student.model)
-        yield Predicted(frame, depth, limits, other, measured, *meaning, uncertainty=uncertainty)
+        yield Predicted(frame, depth, limits, other, measured, *meaning, uncertainty, compared)
 
 
 def write(writer: Writer, one: Predicted, broken: list[str]) -> bool:

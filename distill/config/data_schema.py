@@ -94,7 +94,8 @@ class SourceConfig(Section):
     hold_out: HeldShare | None = Field(
         None,
         description="Share of the training images to validate on instead, where there is no test half: whole "
-        "recordings, or the end of each; 0.1 is usual.",
+        "recordings, or the end of each; 0.1 is usual. Photographs without depth, also those of `data.unlabelled`, are "
+        "held out to compare the student with its teacher on.",
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from distill.data.files.pairs import Contents
 from distill.data.kitti.drives import KB_CROP
 from distill.data.kitti.listing import eigen_test_drives
 from distill.data.nyu.labelled import FRAME
-from distill.data.opening import USUAL, Source, kind_of_truth
+from distill.data.opening import USUAL, kind_of_truth
 from distill.data.survey import (
     LEAST_IN_RANGE,
     MIN_DEPTH,
@@ -38,26 +38,42 @@ FRAME_SIZES: dict[
 
 @dataclass(frozen=True)
 class Half:
-    """A half of a data set, and what was seen of it."""
+    """A half of a data set, and what was seen of it.
+
+    Attributes:
+        name: "train", "test", "split" of a list that may be either, or what a configuration trains on.
+        dataset: The name of the data set.
+    """
 
     name: str
+    dataset: str
     contents: Contents
     seen: Survey
     max_faults: float  # share of its samples that training would pass over
 
+    @property
+    def trained_on(self) -> bool:
+        """Whether it is known to be of training images."""
+        return self.name not in ("test", "split")
 
-def make_report(source: Source, halves: list[Half]) -> Report:
-    """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known."""
-    report: Report = {"data": source.name, "root": str(source.root)}
+
+def make_report(data: str, root: str, halves: list[Half]) -> Report:
+    """Everything in types that JSON knows. `problems` stand in the way of a run, `notes` should be known.
+
+    Args:
+        data: What is looked at, in words; root: where it lies.
+        halves: Parts that are trained on, and the test half at most once.
+    """
+    report: Report = {"data": data, "root": root}
     report["halves"] = {half.name: describe(half) for half in halves}
-    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half, source.name)]
-    notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half, source.name)]
-    if len(halves) == 2:
-        train, test = (half.contents for half in halves)
-        images = shared_images(train, test)
-        scenes = sorted({pair.scene for pair in train.usable} & {pair.scene for pair in test.usable} - {""})
-        by_mark = {mark: path for path, mark in halves[0].seen.marks.items()}
-        copied = [(path, by_mark.get(mark, path)) for path, mark in halves[1].seen.marks.items()]
+    problems = [f"{half.name}: {problem}" for half in halves for problem in problems_of(half)]
+    notes = [f"{half.name}: {note}" for half in halves for note in notes_on(half)]
+    training, test = [half for half in halves if half.trained_on], [half for half in halves if half.name == "test"]
+    if training and test:
+        images = [image for one in training for image in shared_images(one.contents, test[0].contents)]
+        scenes = sorted(scenes_of(training) & scenes_of(test))
+        by_mark = {mark: path for one in training for path, mark in one.seen.marks.items()}
+        copied = [(path, by_mark.get(mark, path)) for path, mark in test[0].seen.marks.items()]
         copied = [(path, copy) for path, copy in copied if copy != path]
         report["shared"] = {"images": len(images), "copies": len(copied), "scenes": scenes}
         if copied:
@@ -68,9 +84,14 @@ def make_report(source: Source, halves: list[Half]) -> Report:
             notes.append(f"training and test share {len(scenes)} scenes, such as {scenes[0]}")
     else:
         notes.append("only one half was looked at, so nothing is known of an overlap")
-        if halves[0].name == "test":
+        if test:
             notes.append("there is no training half: this can be evaluated on, not trained on")
     return report | {"ok": not problems, "problems": problems, "notes": notes}
+
+
+def scenes_of(halves: list[Half]) -> set[str]:
+    """Drives or rooms that some halves show, where they are known."""
+    return {pair.scene for half in halves for pair in half.contents.usable} - {""}
 
 
 def describe(half: Half) -> Report:
@@ -93,11 +114,11 @@ def describe(half: Half) -> Report:
         "depth_bits": {str(bits): count for bits, count in seen.bits.most_common()},
         "max_depth": contents.max_depth,
         "depth": asdict(seen.depths) if seen.depths else None,
-        "scenes": len({pair.scene for pair in contents.usable} - {""}),
+        "scenes": len(scenes_of([half])),
     }
 
 
-def problems_of(half: Half, dataset: str) -> Iterator[str]:
+def problems_of(half: Half) -> Iterator[str]:
     """What stands in the way of a run, each with what to do."""
     contents, seen = half.contents, half.seen
     try:
@@ -105,7 +126,7 @@ def problems_of(half: Half, dataset: str) -> Iterator[str]:
     except UserError as error:
         yield str(error)
     yield from file_problems(contents, seen, half.max_faults)
-    expected, fits = FRAME_SIZES.get(dataset, ("", lambda size: True))
+    expected, fits = FRAME_SIZES.get(half.dataset, ("", lambda size: True))
     if odd := {size: count for size, count in seen.sizes.items() if not fits(size)}:
         height, width = min(odd)
         name = contents.usable[seen.examples[height, width]].name
@@ -129,14 +150,14 @@ def depth_problems(half: Half) -> Iterator[str]:
         yield f"depth spans {span}, expected {MIN_DEPTH:g} to {cap:g} m"
 
 
-def notes_on(half: Half, dataset: str) -> Iterator[str]:
+def notes_on(half: Half) -> Iterator[str]:
     """What should be known of a half that can be used."""
-    contents = half.contents
-    part = {"train": "training", "test": "test"}.get(half.name, "")
+    contents, dataset = half.contents, half.dataset
+    part = "test" if half.name == "test" else "training" if half.trained_on else ""
     if contents.list_name == UNKNOWN and (nearest := nearest_list(dataset, contents.lines, part)):
         yield f"{contents.source} with its {contents.lines} lines is no public list (the nearest: {nearest})"
     test_drives = eigen_test_drives()
-    if half.name == "train" and (leaked := sum(pair.scene in test_drives for pair in contents.usable)):
+    if half.trained_on and (leaked := sum(pair.scene in test_drives for pair in contents.usable)):
         yield f"{leaked} of its frames are from the drives of Eigen's test: results on these would not be fair"
     if half.name != "test" and (repeated := contents.repeated):
         yield f"{len(repeated)} lines name an image a second time, such as {repeated[0]}: these count twice"

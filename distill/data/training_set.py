@@ -29,11 +29,12 @@ Prepare = Callable[[Sample], Sample]
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """Images of one source, and what is done to each before it is varied, in this order."""
+    """Images of one source, and what is done to each before it is varied, in this order; and others, held out of it."""
 
     dataset: DepthDataset
     prepare: Sequence[Prepare] = ()
     name: str = "training"
+    held_out: DepthDataset | None = None
 
 
 class TrainingSet(Dataset[Sample]):

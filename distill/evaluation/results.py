@@ -28,7 +28,8 @@ class Results:
     """One model's results by one protocol.
 
     Attributes:
-        role: In a run, "student", "teacher" or "ghost"; None for a model that was evaluated alone.
+        role: In a run, "student", "teacher", "ghost", or "agreement" of the student with its teacher's depth in the
+            truth's place; None for a model that was evaluated alone.
         metrics: Means over images, by the names of `MEASURES`.
         images: The same of every image, by its name.
         costs: Parameters, GFLOPs, milliseconds, as far as they are known.

@@ -29,6 +29,7 @@ from teachers import DepthModel
 from teachers.model import is_relative, relative_inverse
 
 ERROR_LIMIT = 0.4  # relative error at the end of the error map's colours
+TRUTH = "ground truth"
 SPARSE = 0.3  # share of measured pixels below which they are drawn larger than they are
 
 
@@ -53,7 +54,7 @@ def as_map(depth: Tensor) -> np.ndarray:
     return depth[0, 0].detach().float().cpu().numpy()
 
 
-def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float) -> Panel:
+def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_depth: float, truth: str = TRUTH) -> Panel:
     """Image, truth, every network's depth on one colour scale, and the error of the last one.
 
     The first network's depth (the teacher's), the last one's and the truth lie under one slider.
@@ -63,15 +64,16 @@ def depth_panel(name: str, shown: Sample, depths: dict[str, np.ndarray], max_dep
     radius = 1 if valid.mean() < SPARSE else 0
     pictures = {"image": shown.image}
     if valid.any():
-        pictures["ground truth"] = colourise(shown.depth, near, far, radius=radius)
+        pictures[truth] = colourise(shown.depth, near, far, radius=radius)
     pictures |= {label: colourise(depth, near, far) for label, depth in depths.items()}
     scales = [depth_scale(near, far)]
     if valid.any():
         label, depth = list(depths.items())[-1]
-        pictures[f"error of {label}"] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT, radius=radius)
+        compared = f"error of {label}" if truth == TRUTH else f"{label} against {truth}"
+        pictures[compared] = colourise_error(depth, shown.depth, valid, ERROR_LIMIT, radius=radius)
         scales.append(error_scale(ERROR_LIMIT))
     models = list(depths)
-    compare = [*dict.fromkeys((models[0], models[-1])), *(["ground truth"] if valid.any() else [])]
+    compare = [*dict.fromkeys((models[0], models[-1])), *([truth] if valid.any() else [])]
     return Panel(name, pictures, scales=tuple(scales), compare=tuple(compare))
 
 

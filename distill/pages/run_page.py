@@ -19,14 +19,22 @@ from distill.inference.network import Model
 from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
 from distill.pages.model_results import ModelResult, evaluate_models, where_errors_are
-from distill.pages.worth import verdict
+from distill.pages.worth import Agreement, measure_agreement, verdict
 from distill.report.curves import read_metrics, run_charts
-from distill.report.page import chart_section, origin_sections, pictures_section, results_section, write_page
+from distill.report.page import (
+    chart_section,
+    origin_sections,
+    pictures_section,
+    results_section,
+    table_section,
+    write_page,
+)
 from distill.report.tables import short_text
 from students import DPTStudent, count_parameters, load_student
 from teachers import DepthModel
 from teachers.model import is_relative
 
+AGREEMENT = "Agreement with the teacher"
 NON_COMMERCIAL = {"nc", "amlr", "research"}  # words in the names of licences
 
 
@@ -75,7 +83,10 @@ def trained_on(run: Run) -> str:
 
 
 def summarise(run: Run) -> list[ModelResult]:
-    """Evaluate teacher and best student, write `results.json`, and gather everything in `report.html`."""
+    """Evaluate teacher and best student, write `results.json`, and gather everything in `report.html`.
+
+    On photographs without depth the two are compared with each other.
+    """
     config, data, method, device = run.config, run.data, run.method, run.accelerator.device
     models: list[tuple[str, str, DepthModel | GhostModel]] = []
     results: list[ModelResult] = []
@@ -94,9 +105,11 @@ def summarise(run: Run) -> list[ModelResult]:
             models.append(("ghost", "ghost", ghost))
         results = evaluate_models(models, config, data, device)
         method.student.load_state_dict(student.state_dict())
-    write_json(run.folder.path / NAME, [one.as_dict() for one in results])
-    write_report(run, results, others)
-    return results
+    agreement = measure_agreement(run)
+    everything = [*results, *([agreement.result] if agreement else [])]
+    write_json(run.folder.path / NAME, [one.as_dict() for one in everything])
+    write_report(run, results, others, agreement)
+    return everything
 
 
 def the_student(results: Sequence[ModelResult]) -> ModelResult:
@@ -104,7 +117,9 @@ def the_student(results: Sequence[ModelResult]) -> ModelResult:
     return next(one for one in results if one.role == "student")
 
 
-def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, Model]) -> None:
+def write_report(
+    run: Run, results: Sequence[ModelResult], others: Mapping[str, Model], agreement: Agreement | None
+) -> None:
     """Write `report.html`, with pictures of evenly chosen test images and of the worst."""
     config, data, folder = run.config, run.data, run.folder.path
     protocol = data.protocol.name if results else "none: nothing was validated"
@@ -117,6 +132,10 @@ def write_report(run: Run, results: Sequence[ModelResult], others: Mapping[str, 
         chosen, worst = pick(data.test, config.eval.pictures), the_student(results).worst_images()
         sections.append(pictures_section("Pictures", method_panels(*options, chosen, others)))
         sections.append(pictures_section("Worst images", method_panels(*options, worst, others)))
+    if agreement is not None:
+        one = agreement.result
+        sections.append(table_section(AGREEMENT, [one.row()], [f"{one.results.protocol.describe()}."]))
+        sections.append(pictures_section("Teacher and student on photographs", agreement.panels))
     metrics = folder / "metrics.jsonl"  # of a training that is over they may be lost: then there are no curves
     again = f"distill train {folder / 'config.yaml'} --output {folder}-again"
     sections.append(chart_section("Curves", run_charts(read_metrics(metrics) if metrics.is_file() else [])))
@@ -144,13 +163,19 @@ def notes_on(results: Sequence[ModelResult]) -> list[str]:
 def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
     """Teacher and student in a line each; which step was kept, and why."""
     for one in results:
-        inform(f"{one.name}: {short_text(one.results.metrics)} by {one.results.protocol.name}")
+        inform(f"{one.name}: {summary_of(one)} by {one.results.protocol.name}")
     if note := verdict(results):
         warn(note)
-    state = run.state
-    if results and state.best_step:
+    state, validated = run.state, run.data.test is not None
+    if validated and state.best_step:
         kept = f"step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
     else:
-        why = "no validation gave a finite abs_rel" if results else "nothing was validated"
+        why = "no validation gave a finite abs_rel" if validated else "nothing was validated"
         kept = f"the last step, {state.step}, as {why}"
     inform(f"kept: the student of {kept}")
+
+
+def summary_of(one: ModelResult) -> str:
+    """The most important metrics; of an agreement those that have no unit."""
+    metrics = one.results.metrics
+    return short_text({name: metrics[name] for name in ("abs_rel", "d1")} if one.role == "agreement" else metrics)

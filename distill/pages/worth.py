@@ -1,21 +1,27 @@
-"""What a teacher is worth, in words: its own error, and whether the student is better already."""
+"""What a teacher is worth: its error, whether its student is better; on photographs without depth, their agreement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from distill.assembly.datasets import HELD_OUT
 from distill.assembly.run import Run
 from distill.console import inform, warn
 from distill.data import readable
 from distill.data.survey import evenly
 from distill.errors import UserError
-from distill.evaluation import Evaluation
+from distill.evaluation import Evaluation, Protocol
+from distill.inference.agreement import TaughtSamples, agreement_panel, agreement_protocol
 from distill.inference.evaluating import evaluate
+from distill.inference.network import Network, eval_mode
 from distill.pages.model_results import ModelResult
+from distill.report.pictures import Panel
 from teachers import DepthModel
 from teachers.model import is_relative
 
 FEW = 8  # validation images that take seconds
+MOST = 32  # photographs on which teacher and student are compared
 ADVICE = "it can teach little: name a better one, or set method.name=supervised"
 
 
@@ -67,3 +73,45 @@ def verdict(results: Sequence[ModelResult]) -> str | None:
         f"The teacher is worse than the student that it taught (abs_rel {errors['teacher']:.4g}, "
         f"{errors['student']:.4g}): {ADVICE}."
     )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a finished run's student agrees with its teacher on photographs, and pictures of both."""
+
+    result: ModelResult
+    panels: list[Panel]
+
+
+def measure_agreement(run: Run) -> Agreement | None:
+    """The agreement on a run's photographs without depth; None where there are none, or nobody says their depth."""
+    parts, student, device = run.data.photographs, run.method.student, run.accelerator.device
+    if not parts or run.facts is None or (run.teacher is None and not run.facts.labels):
+        return None
+    teacher, relative = None, is_relative(run.teacher)
+    if run.teacher is not None:
+        teacher = Network(run.teacher, None, device, None)
+    else:  # labels of two meanings are no one truth
+        contents = [part.dataset.contents for part in parts]
+        meanings = [one.labels.output for one in contents if one is not None and one.labels is not None]
+        parts = tuple(part for part, meaning in zip(parts, meanings, strict=True) if meaning == meanings[0])
+        relative = meanings[0] == "relative"
+    taught = TaughtSamples(parts, teacher, MOST, run.data.max_depth)
+    protocol = agreement_protocol(f"{run.facts.name} ({run.facts.fingerprint[:12]})", relative, run.data.max_depth)
+    try:
+        results = evaluate(student, readable(taught), protocol, device=device)
+    except UserError as refusal:
+        inform(f"agreement of teacher and student: not measured: {refusal}")
+        return None
+    which = HELD_OUT if parts[0].name == HELD_OUT else "trained on"
+    name = f"student against its teacher on {len(results.images)} photographs {which}"
+    one = ModelResult("agreement", name, results, {}, tuple(image.name for image in results.images))
+    return Agreement(one, agreement_panels(run, taught, results.protocol))
+
+
+def agreement_panels(run: Run, taught: TaughtSamples, protocol: Protocol) -> list[Panel]:
+    """Pictures of teacher and student, of as many photographs as the run shows."""
+    student = Network(run.method.student, protocol, run.accelerator.device, None)
+    chosen = readable(taught, evenly(range(len(taught)), run.config.eval.pictures))
+    with eval_mode(run.method.student):
+        return [agreement_panel(one, student(one), protocol) for one in chosen if len(protocol.places(one.depth))]

@@ -16,7 +16,9 @@ from distill.data import Sample
 from distill.data.files.list_files import Camera
 from distill.data.files.png import encode_classes, encode_depth, encode_npy, is_written_depth
 from distill.errors import UserError
+from distill.evaluation import Prediction, Protocol
 from distill.files import whole_or_absent, write_atomically
+from distill.inference.agreement import agreement_panel
 from distill.inference.network import Model
 from distill.inference.panels import depth_panel
 from distill.inference.stored import read_about, same_depth
@@ -55,7 +57,8 @@ class Predicted:
     """A frame with all that is known of its depth, maps in metres (H, W).
 
     Where `meaning` says so it is relative inverse depth instead, or numbers of the `classes`. `uncertainty` is the
-    depth's standard deviation.
+    depth's standard deviation. `teacher` is as of `in_truths_place`, and `agreement` the rules by which both are
+    compared where one of them is relative.
     """
 
     frame: Frame
@@ -66,6 +69,7 @@ class Predicted:
     meaning: Output = "metric"
     classes: tuple[str, ...] = ()
     uncertainty: np.ndarray | None = None
+    agreement: Protocol | None = None
 
 
 def meaning_of(model: Model) -> tuple[Output, tuple[str, ...]]:
@@ -114,6 +118,10 @@ def uncertainty_picture(depth: np.ndarray, uncertainty: np.ndarray) -> np.ndarra
 def beside(one: Predicted) -> np.ndarray:
     """Image, truth, teacher and student on one scale of colours, and the student's error where there is truth."""
     truth = np.zeros(one.depth.shape, np.float32) if one.truth is None else one.truth
+    if one.agreement and one.teacher is not None:
+        taught = Sample(one.frame.image, one.teacher, one.teacher > 0, one.frame.name)
+        prediction = Prediction(one.depth, relative=one.meaning == "relative")
+        return panel_strip(agreement_panel(taught, prediction, one.agreement))
     depths = {"teacher": one.teacher} if one.teacher is not None else {}
     sample = Sample(one.frame.image, truth, truth > 0, one.frame.name)
     return panel_strip(depth_panel(one.frame.name, sample, {**depths, "student": one.depth}, np.inf))
@@ -145,7 +153,7 @@ class Writer:
     def suffixes(self) -> list[str]:
         """Of the files that an image may get."""
         if self.meaning == "relative":
-            return [COLOUR, ARRAY]
+            return [COLOUR, ARRAY, *([BESIDE] if self.compare else [])]
         chosen = {ARRAY: self.arrays, CLOUD: self.clouds, BESIDE: self.compare}
         chosen |= {UNSURE: self.confidence, UNSURE_COLOUR: self.confidence}
         chosen |= {UNSURE_ARRAY: self.confidence and self.arrays}
@@ -192,6 +200,8 @@ class Writer:
             files = {DEPTH: encode_classes(one.depth) if classes else encode_depth(one.depth, PNG_SCALE)}
         if frame.number is None:
             files[COLOUR] = encode_png(colour_picture(one))
+        if self.compare and (one.teacher is not None or one.truth is not None):
+            files[BESIDE] = encode_png(beside(one))
         if self.meaning != "metric":
             return files
         if self.arrays:
@@ -201,8 +211,6 @@ class Writer:
             files[CLOUD] = point_cloud(one.depth, frame.image, self.camera or usual_camera(width, height))
         if one.uncertainty is not None:
             files |= self._uncertainty_files(one.depth, one.uncertainty, frame.number is None)
-        if self.compare and (one.teacher is not None or one.truth is not None):
-            files[BESIDE] = encode_png(beside(one))
         return files
 
     def _uncertainty_files(self, depth: np.ndarray, uncertainty: np.ndarray, picture: bool) -> dict[str, bytes]:

@@ -205,7 +205,7 @@ def metric_text(value: float) -> str:
 
 def short_text(metrics: Mapping[str, float]) -> str:
     """The most important metrics in a line: abs_rel 0.05812, rmse 2.321, d1 0.9642."""
-    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHORT)
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHORT if name in metrics)
 
 
 def spread_text(mean: float, deviation: float) -> str:

@@ -163,11 +163,11 @@ def transformers() -> ModuleType:
 
 def find_folder(name: str) -> Path:
     """The folder of a network: a local one, or the Hub's files in the cache, fetched where they are not yet there."""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     name, _, revision = name.partition("@")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise FileNotFoundError(f"no folder {name}; give hf:FOLDER or a name of the Hub such as hf:OWNER/NAME")
+        raise FileNotFoundError(f"no folder {name!r}; give hf:FOLDER or a name of the Hub such as hf:OWNER/NAME")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 

@@ -454,8 +454,24 @@ def test_relative_depth_and_metres_share_no_folder(refused, relative_student, fi
     message = refused("predict", relative_student, image, "--output", metres)
     assert f"{metres} holds depth in metres of an earlier call" in message
     assert f"{relative} holds relative depth" in refused("predict", finished, image, "--output", relative)
-    message = refused("predict", relative_student, image, "--teacher", finished, "--output", tmp_path / "other")
-    assert f"--teacher and --truth compare metres, and {relative_student} gives relative" in message
+    truth = ["--truth", streets / "depth", "--depth-scale", 256]
+    message = refused("predict", relative_student, image, *truth, "--output", tmp_path / "other")
+    assert f"--truth is metres, and {relative_student} gives relative" in message
+
+
+@pytest.mark.parametrize("relative", ["student", "teacher", "neither"])
+def test_a_teacher_is_agreed_with_in_numbers_and_a_picture(
+    relative, relative_student, finished, streets, tmp_path, capsys
+):
+    student, teacher = (relative_student if relative == name else finished for name in ("student", "teacher"))
+    words = [str(student), str(streets / "image" / "test0.png"), "--teacher", str(teacher), "--output", str(tmp_path)]
+    assert main(["predict", *words]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"agreement with {teacher}: abs_rel " in shown
+    assert "d1 0." in shown or "d1 1 on 1 frames" in shown
+    assert cv2.imread(str(tmp_path / "test0_compare.png")) is not None
+    if relative == "neither":
+        assert "abs_rel 0, d1 1" in shown
 
 
 def test_a_call_replaces_all_that_an_earlier_one_left_of_its_images(predict, streets, tmp_path):

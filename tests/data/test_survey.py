@@ -4,7 +4,6 @@ import pytest
 from distill.data.checking import Half, make_report
 from distill.data.files.rgb_depth import FolderDataset, find_folder
 from distill.data.nyu.halves import find_nyu
-from distill.data.opening import Source
 from distill.data.sample import DepthDataset
 from distill.data.survey import check_apart, check_files, measure, survey, unit_remarks
 from distill.data.views import Subset
@@ -152,8 +151,8 @@ def test_scenes_that_both_halves_show_are_listed(write_image, tmp_path):
     for scene in ("sync/kitchen_0001a", "sync/kitchen_0002", "official_splits/test/kitchen_0001b"):
         write_image(tmp_path / scene / "rgb_00001.jpg", GREY)
         write_image(tmp_path / scene / "sync_depth_00001.png", TWO_METRES)
-    halves = [find_nyu(tmp_path, part) for part in ("train", "test")]
-    report = make_report(Source("nyu", tmp_path), [Half(half.source, half, survey(half), 0.01) for half in halves])
+    halves = {part: find_nyu(tmp_path, part) for part in ("train", "test")}
+    report = make_report("nyu", "", [Half(part, "nyu", half, survey(half), 0.01) for part, half in halves.items()])
     assert report["shared"]["scenes"] == ["kitchen_0001"]
 
 

@@ -4,7 +4,9 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from run_files import read_json
 
+from distill.cli import main
 from distill.pages.worth import verdict
 
 
@@ -48,7 +50,31 @@ def test_a_run_says_what_its_teacher_is_worth_and_that_its_student_is_better(tra
     assert "The teacher is worse than the student that it taught" in (folder / "report.html").read_text()
 
 
-def test_without_truth_the_worth_of_a_teacher_is_not_known(train, streets, tmp_path, capsys):
-    photographs = shutil.copytree(streets / "image", tmp_path / "photographs")
-    train(f"data.root={photographs}", "data.depth_scale=null", "method.name=output")
-    assert "of the teacher: not known, as no image to validate on has depth" in capsys.readouterr().err
+@pytest.fixture
+def photographs(streets, tmp_path):
+    """Keys of a run on ten photographs without depth."""
+    root = shutil.copytree(streets / "image", tmp_path / "photographs")
+    return [f"data.root={root}", "data.depth_scale=null", "method.name=output"]
+
+
+def test_without_truth_teacher_and_student_are_compared_on_photographs_held_out(train, photographs, capsys):
+    folder = train(*photographs, "data.hold_out=0.2")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "of the teacher: not known, as no image to validate on has depth" in shown
+    assert "7 training images" in shown
+    assert "student against its teacher on 2 photographs held out: abs_rel" in shown
+    (agreement,) = read_json(folder / "results.json")
+    assert (agreement["role"], agreement["protocol"], agreement["images"]) == ("agreement", "agreement", 2)
+    assert [image["name"] for image in agreement["per_image"]] == ["train6.png", "train7.png"]
+    page = (folder / "report.html").read_text()
+    assert "Agreement with the teacher" in page
+    assert "student against teacher" in page
+    assert main(["compare", str(folder), str(folder)]) == 0
+    assert "2 images" in capsys.readouterr().out
+
+
+def test_with_none_held_out_it_is_said_that_the_photographs_were_trained_on(train, photographs, streets, capsys):
+    beside = f"data.unlabelled.root={photographs[0].partition('=')[2]}"
+    folder = train(beside, "method.name=output", "eval.pictures=0")
+    assert "on 10 photographs trained on: abs_rel" in " ".join(capsys.readouterr().err.split())
+    assert [one["role"] for one in read_json(folder / "results.json")] == ["teacher", "student", "agreement"]

@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from run_files import read_json
 
-from distill.assembly.datasets import build_data
+from distill.assembly.datasets import build_data, build_training
 from distill.cli import main
 from distill.config import load_config
 from distill.data.files.labels import Label, encode, encode_png
@@ -75,12 +76,16 @@ def test_labels_teach_beside_measured_depth_and_no_teacher_is_built(train, label
 def test_a_folder_of_labels_trains_as_it_is(train, label, method):
     folder = train(f"method.name={method}", f"data.root={label()}", "data.depth_scale=null", "eval.pictures=0")
     assert all(record["loss"] > 0 for record in records(folder))
-    assert read_json(folder / "results.json") == []
+    (agreement,) = read_json(folder / "results.json")
+    assert (agreement["role"], agreement["protocol"], agreement["images"]) == ("agreement", "agreement", 8)
+    assert agreement["settings"]["ground_truth"] == "depth of dpt_micro (abababababab)"
 
 
 def test_relative_labels_alone_make_a_relative_student(train, label):
     folder = train("method.name=output", f"data.root={label('relative')}", "data.depth_scale=null", "eval.pictures=0")
     assert read_json(folder / "student" / "config.json")["output"] == "relative"
+    (agreement,) = read_json(folder / "results.json")
+    assert (agreement["role"], agreement["protocol"]) == ("agreement", "agreement_affine")
 
 
 def test_run_page_and_card_say_whose_labels_they_were(train, label, capsys):
@@ -105,6 +110,44 @@ def test_the_label_of_every_sample_moves_with_its_depth(config_file, label):
         known = np.isfinite(sample.label)
         np.testing.assert_allclose(sample.label[known], sample.depth[known], atol=0.01)
         assert known.mean() > 0.2
+
+
+DRIVE = "2011_09_26_drive_0001_sync"
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "depth", "units", "size"),
+    [
+        (
+            "kitti",
+            f"2011_09_26/{DRIVE}/image_02/data/0000000007.png",
+            f"{DRIVE}/proj_depth/groundtruth/image_02/0000000007.png",
+            256,
+            (376, 1240),
+        ),
+        ("nyu", "study_0001/rgb_00001.png", "study_0001/sync_depth_00001.png", 1000, (480, 640)),
+    ],
+)
+def test_frames_of_kitti_and_nyu_have_their_labels_in_every_crop(
+    config_file, tmp_path, name, image, depth, units, size
+):
+    ramp = np.linspace(2, 9, size[1])[None] + np.linspace(0, 0.9, size[0])[:, None]
+    root, maps = tmp_path / name, tmp_path / "maps"
+    place = root / "gts" / depth if name == "kitti" else root / depth
+    files = {root / image: np.full((*size, 3), 99, np.uint8), place: np.uint16(units * ramp)}
+    for path, array in {**files, maps / "depth" / Path(image).name: np.uint16(256 * ramp)}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), array)
+    (root / "list.txt").write_text(f"{image} {depth}\n")
+    labels = write_labels(maps, [root / image], tmp_path / "labels")
+    words = [f"data.name={name}", f"data.root={root}", "data.split=list.txt", "data.depth_scale=null"]
+    words += [f"data.labels={labels}", "method.name=output", "data.crop=[320, 600]", "data.rotate_deg=2"]
+    training, _ = build_training(load_config(config_file, words))
+    for epoch in range(3):
+        sample = training[(epoch, 0)]
+        both = np.isfinite(sample.label) & sample.valid
+        assert both.mean() > 0.8
+        np.testing.assert_allclose(sample.label[both], sample.depth[both], atol=0.01)
 
 
 def test_images_are_found_by_their_content_where_they_have_moved(config_file, label, own_streets, streets):

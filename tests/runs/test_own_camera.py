@@ -30,9 +30,12 @@ def test_a_test_half_wins_over_a_held_out_share(train, streets):
     assert read_json(folder / "results.json")[0]["images"] == 2
 
 
-def test_photographs_alone_hold_nothing_out(train, undivided, capsys):
-    train(f"data.root={undivided / 'image'}", "data.depth_scale=null", "data.hold_out=0.2", "method.name=output")
-    assert "nothing is held out" in " ".join(capsys.readouterr().err.split())
+def test_few_photographs_are_all_trained_on(train, undivided, capsys):
+    photographs = [f"data.root={undivided / 'image'}", "data.depth_scale=null", "method.name=output"]
+    train(*photographs, "data.hold_out=0.01", "eval.pictures=0")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "data.hold_out=0.01 of 10 photographs leaves none on one side: nothing is held out" in shown
+    assert "on 10 photographs trained on" in shown
 
 
 def test_a_hold_out_that_leaves_nothing_ends_a_run_before_it_begins(config_file, undivided, refused, tmp_path):

@@ -4,13 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from forked_runs import launch_group
 from run_files import read_json
 
 from distill.assembly.datasets import build_data
 from distill.assembly.run import images_shown
 from distill.cli import main
 from distill.config import dump_config, load_config
-from tests.runs.test_label_runs import write_labels
+from tests.runs.test_label_runs import records, write_labels
 
 
 @pytest.fixture
@@ -66,8 +68,8 @@ def test_a_run_on_sources_is_carried_out_and_says_what_it_learnt_from(train, wor
     folder = train(*words(SOURCES, "method.name=fill"))
     assert "folder (8, weight 1) + folder (4, weight 3)" in " ".join(capsys.readouterr().err.split())
     assert "labels of dpt_micro" in (folder / "report.html").read_text()
-    (student,) = read_json(folder / "results.json")
-    assert student["images"] == 2
+    student, agreement = read_json(folder / "results.json")
+    assert (student["images"], agreement["role"], agreement["images"]) == (2, "agreement", 4)
 
 
 def test_a_killed_run_on_sources_goes_on_to_the_same_weights(config_file, words, tmp_path, weights, assert_same):
@@ -78,6 +80,19 @@ def test_a_killed_run_on_sources_goes_on_to_the_same_weights(config_file, words,
     (tmp_path / "parts" / "done.json").unlink()
     assert main([*command, "eval.pictures=0", "--output", str(tmp_path / "parts"), "--resume"]) == 0
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_two_processes_draw_from_sources_as_one_does(config_file, words, tmp_path, weights):
+    command = ["train", str(config_file), *words(SOURCES, "method.name=output"), "train.micro_batch=1", "train.steps=2"]
+    processes = launch_group([*command, "--output", str(tmp_path / "both")], tmp_path / "log", 2)
+    assert main([*command, "--output", str(tmp_path / "alone")]) == 0
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0], (tmp_path / "log.0").read_text()
+    both, alone = ([one["loss"] for one in records(tmp_path / name)] for name in ("both", "alone"))
+    assert both == pytest.approx(alone, rel=1e-3)
+    one, two = weights(tmp_path / "both"), weights(tmp_path / "alone")
+    assert all(torch.allclose(one[key], two[key], rtol=1e-2, atol=1e-3) for key in one)
 
 
 def test_a_source_that_has_moved_is_accepted_with_force(config_file, words, tmp_path, places, capsys):
@@ -98,6 +113,32 @@ def test_scenes_and_files_are_mixed(config_file, words):
     data = build_data(config)
     assert (data.train.counts, data.max_depth) == ((3, 4), 80)
     assert data.train[(0, 0)].depth[data.train[(0, 0)].valid].max() < 20
+
+
+def test_data_check_looks_at_every_source_of_a_configuration(config_file, words, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    command = ["data", "check", str(config_file), "--json", str(report)]
+    assert main([*command, *words(SOURCES, "method.name=output")]) == 0
+    halves = read_json(report)["halves"]
+    assert [(name, half["usable"]) for name, half in halves.items()] == [("source 1", 8), ("source 2", 4), ("test", 2)]
+    assert "source 2: 4 of 4 images have metric labels of dpt_micro" in " ".join(read_json(report)["notes"])
+    capsys.readouterr()
+    own = words("data.sources=[{name: folder, root: OWN, depth_scale: 256}, {name: folder, root: OWN/image}]")
+    assert main([*command, *own, "method.name=output"]) == 2
+    assert "2 test images are training images too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([SOURCES.replace("LABELS", "nowhere")], "source 2: data root nowhere does not exist"),
+        ([SOURCES, "method.name=disdepth"], "compares feature maps, which labels of dpt_micro"),
+        (["--root", "STREETS"], "leave --root out, or override its key"),
+        (["data.name=scenes"], "has scenes alone, which are drawn: there are no files to check"),
+    ],
+)
+def test_data_check_refuses_a_configuration_that_cannot_be_trained(refused, config_file, words, overrides, message):
+    assert message in refused("data", "check", config_file, *words(*overrides))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def hold_out(contents: Contents, share: float) -> tuple[Contents, Contents]:
     frames = recordings(contents.pairs)
     held, gap, how = by_recording(frames, share) or by_time(frames, share)
     lost = {*held, *gap}
-    test = [contents.pairs[index] for index in sorted(held) if contents.pairs[index].depth is not None]
+    pairs = (contents.pairs[index] for index in sorted(held))
+    test = [pair for pair in pairs if pair.depth is not None or contents.images_only]
     training = [pair for index, pair in enumerate(contents.pairs) if index not in lost]
     halves = (
         replace(contents, pairs=tuple(training), left_out=(*contents.left_out, f"held out: {how}")),

@@ -158,11 +158,13 @@ def read_manifest(folder: Path) -> list[Label]:
             "it wrote"
         ) from None
     labels: dict[str, Label] = {}
+    read: list[Label] = []
     for number, line in enumerate([*whole, rest], start=1):
         try:
             if line.strip():
                 label = Label.model_validate_json(line)
                 labels[label.image] = label
+                read.append(label)
         except ValidationError as error:
             if number > len(whole):
                 break
@@ -174,7 +176,7 @@ def read_manifest(folder: Path) -> list[Label]:
             ) from None
     if not labels:
         raise UserError(f"{path} holds no line: label images into {folder} first (distill label)")
-    check_one_teacher(folder, list(labels.values()))
+    check_one_teacher(folder, read)
     return list(labels.values())
 
 
