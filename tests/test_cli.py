@@ -1,6 +1,5 @@
 import errno
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from distill.commands import benchmark
 from distill.console import going_on_unheard, inform, progress_bar
 from distill.errors import explain
 
-ABLATION = Path(__file__).parents[1] / "configs" / "ablations" / "weight.yaml"
 VERBS = ("demo", "train", "ablate", "evaluate", "compare", "predict", "benchmark")
 
 
@@ -25,20 +23,13 @@ def start(*words):
 # ------------------------------------------------------------------------------------------------------- the surface
 
 
-def test_help_lists_the_verbs_and_takes_less_than_a_second():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shown = start("-m", "distill", "--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert shown.returncode == 0
+def test_help_lists_the_verbs_and_imports_nothing_that_takes_seconds():
+    heavy = "print(*{'torch', 'timm', 'cv2', 'accelerate'} & sys.modules.keys(), file=sys.stderr)"
+    shown = start(
+        "-c", f"import atexit, sys; atexit.register(lambda: {heavy}); import distill.cli as c; c.main(['-h'])"
+    )
     assert [verb for verb in VERBS if f"\n    {verb} " not in shown.stdout] == []
-    # Processor time, as a busy machine is no fault of the command.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
-
-
-@pytest.mark.parametrize("module", ["distill", "distill.cli"])
-def test_importing_the_surface_does_not_import_torch(module):
-    lines = f"import sys, {module}; print(sorted({{'torch', 'timm', 'cv2', 'accelerate'}} & sys.modules.keys()))"
-    assert start("-c", lines).stdout == "[]\n"
+    assert (shown.returncode, shown.stderr) == (0, "\n")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -116,10 +107,15 @@ def test_a_command_that_does_not_exist_is_refused_in_one_line(refused, words, me
 
 
 def test_the_process_gives_the_code_and_the_line():
-    left = start("-m", "distill", "train", "absent.yaml")
+    left = start("-m", "distill", "trian")
     assert left.returncode == 2
-    assert left.stderr == "distill: no configuration at absent.yaml; see configs/ for examples\n"
+    assert left.stderr.startswith("distill: no command 'trian', did you mean train?")
+    assert left.stderr.count("\n") == 1
     assert left.stdout == ""
+
+
+def test_a_configuration_that_is_absent_is_named(refused):
+    assert refused("train", "absent.yaml") == "no configuration at absent.yaml; see configs/ for examples"
 
 
 def test_the_runs_folder_is_named_by_the_option_the_configuration_or_its_file(config_file, tmp_path, monkeypatch):
@@ -200,14 +196,23 @@ def test_a_message_that_nobody_can_read_changes_no_exit_code(monkeypatch, stream
         update(advance=1)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["ablate", ABLATION, "--list"]])
+LISTING = """
+import sys, types
+from distill import cli, console
+ablate = types.ModuleType("distill.commands.ablate")
+ablate.options, ablate.run = lambda parser: None, lambda args: console.display("a line") or 0
+sys.modules[ablate.__name__] = ablate  # the true one takes seconds to import
+sys.exit(cli.main(["ablate"]))
+"""
+
+
+@pytest.mark.parametrize("words", [["-m", "distill", "--help"], ["-m", "distill", "--version"], ["-c", LISTING]])
 def test_a_reader_that_has_its_lines_ends_a_command_quietly(words):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "distill", *words]
-    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    ended = subprocess.run([sys.executable, *words], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
-    assert ended.returncode in (0, 141)  # argparse takes no notice where nothing is buffered
+    assert ended.returncode == 141 or (words[-1] != LISTING and ended.returncode == 0)  # argparse may take no notice
     assert not ended.stderr
 
 

@@ -1,4 +1,6 @@
 import json
+import shlex
+import sys
 
 import pytest
 import yaml
@@ -228,7 +230,14 @@ def test_two_real_runs_make_a_table(content, tmp_path, capsys):
     rows = {"plain": {"method.name": "supervised"}, "FAM": {"method.lam": False}}
     preset = {"base": tiny, "rows": rows, "models": ["student", "ghost"]}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
-    assert main(["ablate", str(tmp_path / "real.yaml"), "--output", str(tmp_path / "out"), "--jobs", "2"]) == 0
+    ablate = ["ablate", str(tmp_path / "real.yaml"), "--output", str(tmp_path / "out")]
+    assert main([*ablate, "--list"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        interpreter, *words = shlex.split(line)
+        assert (interpreter, words[:2]) == (sys.executable, ["-m", "distill"])
+        assert main(words[2:]) == 0
+    capsys.readouterr()
+    assert main(ablate) == 0
     message = capsys.readouterr().out
     assert "FAM: ghost" in message
     table = (tmp_path / "out" / "results.md").read_text()

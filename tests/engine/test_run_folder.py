@@ -52,11 +52,11 @@ def test_a_released_folder_can_be_claimed_again(folder):
     folder.claim(resume=False)
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_in_use_is_refused_until_its_process_ends(folder, holder, resume):
+def test_a_folder_in_use_is_refused_until_its_process_ends(folder, holder):
     write_atomically(folder.config, "seed: 0\n")
-    with pytest.raises(UserError, match=rf"is in use by process {holder.pid} on .*delete .*run\.lock"):
-        folder.claim(resume)
+    for resume in (False, True):
+        with pytest.raises(UserError, match=rf"is in use by process {holder.pid} on .*delete .*run\.lock"):
+            folder.claim(resume)
     assert folder.lock.read_text().split()[0] == str(holder.pid)
     holder.kill()
     holder.wait()

@@ -3,14 +3,13 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 import yaml
+from forked_runs import launch
 from run_files import last_state, read_json, records
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +20,8 @@ from distill.data import PairDataset
 from distill.engine.checkpoint import Checkpoints
 from distill.method import Method
 from students import create_student, load_student
+
+FAULTY = Path(__file__).parent / "faulty_rank.py"
 
 
 @pytest.fixture
@@ -329,37 +330,26 @@ def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finish
     assert not (folder / "run.lock").exists()
 
 
-@pytest.fixture(scope="module")
-def stopped(config_file, tmp_path_factory):
-    """Exit code, error output and folder of two long runs in processes of their own, ended by a signal each."""
-    processes = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        folder = tmp_path_factory.mktemp("stopped") / "run"
-        words = ["train", config_file, "train.steps=100000", "train.validate_every=100000", "--output", folder]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "distill", *map(str, words)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes[number] = (process, folder)
-    result = {}
-    for number, (process, folder) in processes.items():
-        deadline = time.monotonic() + 120
-        while not ((folder / "metrics.jsonl").is_file() and records(folder)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, message = process.communicate(timeout=120)
-        result[number] = (process.returncode, message, folder)
-    return result
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_process_with_its_code_and_the_state_saved(stopped, number, code):
-    returned, message, folder = stopped[number]
-    assert returned == code, message
+def test_a_signal_ends_the_process_with_its_code_and_the_state_saved(config_file, tmp_path, number, code):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    process = launch([f"{number.name}@3", "train", str(config_file), "--output", str(folder)], log, script=FAULTY)
+    process.join()
+    message = log.read_text()
+    assert process.exitcode == code, message
     assert message.splitlines()[-1].startswith(f"distill: stopped by {number.name}; the state is saved")
     assert "Traceback" not in message
-    assert last_state(folder)["state"]["step"] >= 1
+    assert last_state(folder)["state"]["step"] == 3
     assert not (folder / "run.lock").exists()
     assert not (folder / "done.json").exists()
+
+
+def test_a_run_that_is_killed_continues_as_if_it_had_not_been(
+    train, finished, config_file, tmp_path, weights, assert_same
+):
+    words = ["train", str(config_file), "train.checkpoint_every=1", "--output", str(tmp_path / "run")]
+    process = launch(["SIGKILL@4", *words], tmp_path / "log", script=FAULTY)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert last_state(tmp_path / "run")["state"]["step"] == 3
+    assert_same(weights(train("train.checkpoint_every=1", "--resume")), weights(finished))

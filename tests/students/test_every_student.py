@@ -20,6 +20,8 @@ STUDENTS = {
     "dpt_efficientnet": ("dpt_micro", {"hooks": (0, 1), "stem": "efficientnet_b0"}),
     "dpt_reduced": ("dpt_micro", {"heads": 10, "hooks": (0, 1), "resolution_scale": 0.5}),
 }
+# Nothing here looks at the mode, and the others are the decoders and convolutions of these around more of timm's layers
+COMPILED = ("resnet", "efficientnet_lg", "light", "dpt_performer", "dpt_efficientnet", "dpt_reduced")
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
@@ -90,12 +92,12 @@ def test_what_is_no_image_in_0_to_1_is_refused(student, image, message):
         student(image)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_a_student_compiles_into_one_graph(student, images, training):
+@pytest.mark.parametrize("student", COMPILED, indirect=True)
+def test_a_student_compiles_into_one_graph(student, images):
     torch.compiler.reset()
     image, before = images(64, 96), copy.deepcopy(student.state_dict())
-    compiled = torch.compile(student.train(training), backend="eager", fullgraph=True)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=training):
+    compiled = torch.compile(student.train(), backend="eager", fullgraph=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(compiled(image), student(image))
     student.eval().load_state_dict(before)
 

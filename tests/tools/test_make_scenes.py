@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -164,14 +161,11 @@ def test_scenes_of_other_settings_are_not_mixed(roots, run):
     assert contents(roots["kitti"]) == before
 
 
-def test_a_folder_of_something_else_is_refused_in_one_line(tool, tmp_path):
+def test_a_folder_of_something_else_is_refused_in_one_line(run, tmp_path):
     (tmp_path / "thesis.tex").write_text("all of it")
-    command = [sys.executable, tool.__file__, "--layout", "nyu", "--output", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"make_scenes: {tmp_path} already holds thesis.tex, expected a new or empty folder: name another --output\n"
-    )
+    code, (line,) = run(*settings(tmp_path, "nyu"))
+    assert code == 2
+    assert f"{tmp_path} already holds thesis.tex, expected a new or empty folder: name another --output" in line
     assert contents(tmp_path) == {"thesis.tex": b"all of it"}
 
 
