@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from distill.data.files.cameras import check_camera
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.labels import Label, StoredLabel
 from distill.data.files.reading import (
@@ -29,6 +31,7 @@ from distill.data.files.reading import (
 )
 from distill.errors import UserError
 
+SAME_ASPECT = 0.01  # 1296x968 pictures of ScanNet's have depth of 640x480
 FEW_MAPS = 16  # that show what kind of depth all of them are
 
 
@@ -37,8 +40,9 @@ class Pair:
     """The files of one sample.
 
     `depth` is None where there is no ground truth, and `index` the number inside a file that holds many samples.
-    Depth does not count where `mask` is 0. `intrinsics` is 3x3, in pixels. `scene` is the drive or room that it shows:
-    training and test share none. `label` is what a teacher wrote of the image.
+    Depth does not count where `mask` is 0. `intrinsics` is 3x3, in pixels of an image of `camera_size`, which is
+    (height, width) where that is stated. `scene` is the drive or room that it shows: training and test share none.
+    `label` is what a teacher wrote of the image.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Pair:
     index: int = 0
     mask: str | None = None
     label: StoredLabel | None = None
+    camera_size: tuple[int, int] | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -80,21 +85,39 @@ Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) an
 
 @dataclass(frozen=True)
 class PictureReader:
-    """Reads pictures and depth maps, of which only what their masks leave counts."""
+    """Reads pictures and depth maps, of which only what their masks leave counts.
+
+    With `register`, a map of another size but of the image's shape is brought to its size, by nearest.
+    """
 
     units: Units = USUAL_UNITS
+    register: bool = False
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         image = read_image(pair.image)
+        if pair.intrinsics is not None:
+            check_camera(pair.intrinsics, pair.camera_size, (image.shape[0], image.shape[1]), pair.image)
         if pair.depth is None:
             return image, np.zeros(image.shape[:2], np.float32)
-        depth = read_depth(pair.depth, self.units)
-        check_size(pair.depth, depth, pair.image, image)
+        depth = self.fit(pair.depth, read_depth(pair.depth, self.units), pair, image)
         if pair.mask is not None:
-            mask = read_mask(pair.mask)
-            check_size(pair.mask, mask, pair.image, image)
-            depth *= mask
+            depth = depth * self.fit(pair.mask, read_mask(pair.mask), pair, image)
         return image, depth
+
+    def fit(self, path: str, values: np.ndarray, pair: Pair, image: np.ndarray) -> np.ndarray:
+        """A map (H, W) at the size of its image."""
+        height, width = image.shape[:2]
+        if self.register and values.ndim == 2 and same_shape(values.shape, (height, width)):
+            number = values.view(np.uint8) if values.dtype == bool else values
+            resized = cv2.resize(number, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            return np.asarray(resized.view(values.dtype))
+        check_size(path, values, pair.image, image)
+        return values
+
+
+def same_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two sizes (height, width) differ and have one aspect, but for what rounding leaves."""
+    return one != other and abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= SAME_ASPECT
 
 
 def check_size(path: str, values: np.ndarray, image_path: str, image: np.ndarray) -> None:

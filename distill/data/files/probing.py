@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from distill.data.files import png
+from distill.data.files import containers, png
 from distill.data.files.list_files import LIKE_DEPTH, LIKE_IMAGE
 from distill.data.files.reading import (
     ARRAY_START,
@@ -24,12 +24,13 @@ from distill.data.files.reading import (
     jpeg_pixels,
     map_array,
     read_file,
+    read_values,
     reason,
     stand_in,
 )
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
+DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".pgm", ".pfm", ".npy", *containers.READERS}
 BARE_FLOATS = "ground_truth_depth"  # a folder of ETH3D's, whose numbers without a header are called .JPG
 ENDS = 4096  # bytes looked at on either side
 THREADS, PORTION = 16, 64  # the threads wait for the disk; each takes a portion of the files at a time
@@ -69,7 +70,7 @@ def probe(path: str | os.PathLike[str]) -> Facts:
             head = file.read(ENDS)
             file.seek(max(file.seek(0, os.SEEK_END) - ENDS, ENDS))
             tail = file.read()
-        if fault := stand_in(head):
+        if (fault := stand_in(head)) and Path(path).suffix.lower() not in containers.READERS:
             return Facts(fault=fault)
         return replace(_look(path, head, tail), mark=blake2b(head + tail, digest_size=12).digest())
     except OSError as error:
@@ -97,6 +98,8 @@ def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
         return _facts_of(map_array(path))
     if head.startswith((png.START, JPEG_START)):
         return _look_at_headers(path, head, tail)
+    if Path(path).suffix.lower() in containers.READERS:
+        return _facts_of(read_values(path)[0])
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES | DEPTH_SUFFIXES or BARE_FLOATS in Path(path).parts:
         return Facts()
     return _facts_of(decode(read_file(path), path, png.GREY16))  # TIFF and the others say nothing of their ends

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from distill.data.files import png
+from distill.data.files import containers, png
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")}  # after 4 bytes
@@ -99,7 +99,8 @@ def read_depth(path: str | os.PathLike[str], units: Units = USUAL_UNITS, *, satu
     bits), which cameras and renderers write into holes and skies. The division is made in float32.
 
     Args:
-        path: Single-channel PNG or TIFF of 16 bits, or floating-point TIFF, or NumPy array (.npy) of numbers.
+        path: Single-channel PNG, PGM or TIFF of 16 bits, floating-point TIFF or PFM, NumPy array (.npy), or one of
+            `containers.READERS`.
         saturated: Keep the largest value of an integer type: in predictions it is depth so far or farther.
 
     Raises:
@@ -133,6 +134,13 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 def read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
     """A picture or array as it is stored, (H, W) where it has one channel, and the units per metre that it states."""
+    if (read := containers.READERS.get(Path(path).suffix.lower())) is not None:
+        try:
+            return read(path).squeeze(), None
+        except FileNotFoundError:
+            raise DecodeError(path, "no such file") from None
+        except (OSError, ValueError) as error:
+            raise DecodeError(path, f"{' '.join(str(error).split())}: expected one array of depth") from None
     content = read_file(path)
     if not content.startswith(ARRAY_START):
         raw = decode(content, path, png.GREY16)

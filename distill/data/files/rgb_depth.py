@@ -11,14 +11,14 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-import numpy as np
-
+from distill.data.files.cameras import camera_beside, matrix_of
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
 from distill.data.files.matching import find_label_folder, is_label_folder
-from distill.data.files.pairs import Contents, Pair, PictureReader, name_under
-from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe_all
-from distill.data.files.reading import Units
+from distill.data.files.pairs import Contents, Pair, PictureReader, name_under, same_shape
+from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe, probe_all
+from distill.data.files.reading import INTEGER_SCALE, Units
+from distill.data.files.recordings import Recordings, find_associations, find_recordings
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
@@ -33,6 +33,7 @@ HALVES: dict[Part, tuple[str, ...]] = {
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
+BYTE_SCALE = 128  # units a metre, below which 8-bit maps are depth
 
 
 class FolderDataset(PairDataset):
@@ -78,45 +79,75 @@ def find_folder(
     for label, value in (("max_depth", max_depth), ("depth_scale", depth_scale or 1)):
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{label} of {root} is {value}, expected a positive number")
-    byte_scale = depth_scale if depth_scale is not None and depth_scale < 128 else None
-    left_out: list[str] = []
     if split_file is None and is_label_folder(root):
         return find_label_folder(root, max_depth)
-    if split_file is None:
-        image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
-        if depth_folder is None:
-            return _images_alone(root, image_folder / half if image_folder else root, max_depth)
-        lines, left_out = _pair_by_name(root, image_folder, depth_folder, half)
-    else:
-        lines = read_split(split_file)
+    plan = Recordings(read_split(split_file), "pairs of a list") if split_file else find_pairs(root, half)
+    if plan is None:
+        folder = _subfolder(root, IMAGE_FOLDERS)
+        return _images_alone(root, folder / half if folder else root, max_depth)
+    lines, units = plan.lines, depth_scale
     images, depths, masks = (Finder(root, [""]) for _ in range(3))
     pairs: list[Pair] = []
     missing: list[str] = []
     for line in lines:
         image, depth = images.find([line.image]), depths.find([line.depth]) if line.depth else None
-        intrinsics = None
-        if known := line.camera or camera:
-            fx, fy, cx, cy = known
-            intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
+        own = line.camera or camera
+        known = None if own or not image else camera_beside(Path(image).parent, root)
+        matrix, size, stated = (known.matrix, known.size, known.units) if known else (None, None, None)
+        units = units or stated
         mask = masks.find([line.mask] if line.mask else masks_beside(line.depth)) if line.depth else None
         if image is None or (line.depth and depth is None) or (line.mask and mask is None):
             missing.append(line.image if not image else str(line.mask if depth else line.depth))
         else:
-            pairs.append(Pair(line.image, image, depth, intrinsics, mask=mask))
+            intrinsics = matrix_of(own) if own else matrix
+            pairs.append(Pair(line.image, image, depth, intrinsics, mask=mask, camera_size=size))
     if split_file and lines and not images.hits:
         first = why_missing(lines[0].image, root)
         raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
+    in_bytes = units if units and units < BYTE_SCALE else None
     return Contents(
         root=root,
         source=str(split_file or root) + f", its folders {half}/" * bool(half),
-        layout="pairs of the same name" if split_file is None else "pairs of a list",
+        layout=plan.layout + what_fits(pairs),
         truth="masked depth maps" if any(pair.mask for pair in pairs) else "depth maps",
         max_depth=max_depth,
         pairs=tuple(pairs),
         missing=tuple(missing),
-        read=PictureReader(Units(depth_scale, in_bytes=byte_scale)),
-        left_out=tuple(left_out),
+        read=PictureReader(Units(units, plan.units or INTEGER_SCALE, in_bytes), register=True),
+        left_out=plan.left_out,
     )
+
+
+def what_fits(pairs: Sequence[Pair]) -> str:
+    """What is known of the cameras and sizes of pairs, by a look at the first, in words."""
+    first = next((pair for pair in pairs if pair.depth), None)
+    if first is None or first.depth is None:
+        return ""
+    seen, shown = (probe(path) for path in (first.depth, first.image))
+    words = [] if first.intrinsics is None else ["a camera is known"]
+    if seen.size and shown.size and same_shape(seen.size, shown.size):
+        depth, image = (f"{height}x{width}" for height, width in (seen.size, shown.size))
+        words.append(f"depth of {depth} brought to the images' {image} by nearest")
+    return "".join(f"; {word}" for word in words)
+
+
+def find_pairs(root: Path, half: str = "") -> Recordings | None:
+    """The pairs of a folder or of a half of it, however its files are called; None where no folder of depth is seen.
+
+    Raises:
+        UserError: If there are depth maps, and no way is known in which they belong to images.
+    """
+    if not half and (listed := find_associations(root)):
+        return listed
+    image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
+    if depth_folder is None:
+        return None if half else find_recordings(root)
+    try:
+        return _pair_by_name(root, image_folder, depth_folder, half)
+    except UserError:
+        if half or (recorded := find_recordings(root)) is None:
+            raise
+        return recorded
 
 
 def masks_beside(depth: str) -> Iterator[str]:
@@ -139,7 +170,8 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         return find_label_folder(folder, max_depth)
     check_root(folder, "a folder of photographs")
     names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
-    facts = probe_all(path for path in names.values() if not path.lower().endswith(JPEG_SUFFIXES))
+    pictures = IMAGE_SUFFIXES | {".npy"} - {*JPEG_SUFFIXES}
+    facts = probe_all(path for path in names.values() if os.path.splitext(path)[1].lower() in pictures)
     stems = Counter(os.path.splitext(name)[0] for name in names)  # 1.png is no photograph beside 1.jpg if it is grey
     maps = [
         name
@@ -147,7 +179,8 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         if holds_depth(name, known := facts.get(path, Facts()))
         or (known.channels == 1 and stems[os.path.splitext(name)[0]] > 1)
     ]
-    no_images, left_out = {*maps, *(name for name in names if name.lower().endswith(".npy"))}, []
+    arrays = (name for name in names if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES)
+    no_images, left_out = {*maps, *arrays}, []
     if maps:
         such = f"{len(maps)} of {len(names)} pictures in {folder} are depth maps"
         left_out.append(f"{such} and no photographs, such as {maps[0]}")
@@ -202,10 +235,8 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
     return None if part == "test" or other else (root, None, "")
 
 
-def _pair_by_name(
-    root: Path, image_folder: Path | None, depth_folder: Path, half: str
-) -> tuple[list[SplitLine], list[str]]:
-    """The pairs of a folder or of a half of it, and what is left out, in words."""
+def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path, half: str) -> Recordings:
+    """The pairs of a folder or of a half of it by the names of their files."""
     if image_folder is None:
         raise wrong_layout(root, "RGB-depth", SIGNS)
     for folder in (image_folder, depth_folder):
@@ -228,7 +259,7 @@ def _pair_by_name(
     others = [path for path in _files(image_folder, IMAGE_SUFFIXES) if _top(image_folder, path) not in known]
     if half and others:
         left_out.append(f"{len(others)} images of {image_folder} are in no half and left out, such as {others[0]}")
-    return lines, left_out
+    return Recordings(lines, "pairs of the same name", left_out=tuple(left_out))
 
 
 def _top(folder: Path, path: str) -> str:
@@ -253,9 +284,9 @@ def _files(folder: Path, suffixes: set[str]) -> list[str]:
     paths = names_in(folder)
     files = [str(path) for path in paths if path.suffix.lower() in suffixes or not (path.suffix or path.exists())]
     if not files:
-        what = "images" if suffixes >= IMAGE_SUFFIXES else "depth maps"
+        what, kinds = ("images", IMAGE_SUFFIXES) if suffixes >= IMAGE_SUFFIXES else ("depth maps", suffixes)
         some = f"; it holds {paths[0].name}, convert such files" if paths else ""
-        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(suffixes))}{some}")
+        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(kinds))}{some}")
     return files
 
 

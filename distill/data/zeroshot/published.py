@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from distill.data.files.clocks import partners
 from distill.data.files.disk import check_root, names_in, walk, wrong_layout
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.list_files import Part, read_split
 from distill.data.files.pairs import Contents, Pair, Read, Shapes, name_under
+from distill.data.files.recordings import read_stamps
 from distill.data.zeroshot import cameras, decoding, ibims_files
 from distill.data.zeroshot.cameras import Camera, scaled
 from distill.data.zeroshot.decoding import Decode, PublishedReader, mask_paths, picture
 from distill.errors import UserError
 
-LATEST = 0.02  # seconds between an image and its depth in TUM's sequences
 VARIANTS = ("clone", "fog", "morning", "overcast", "rain", "sunset")  # of Virtual KITTI 2, that evaluators take
 HYPERSIM_SPLIT = "metadata_images_split_scene_v1.csv"
 BASE = r"(?P<base>(?:.*/)?)"
@@ -226,13 +225,13 @@ def find_published(root: Path, name: str, part: Part, listed: Path | None = None
     layout = next((one for one in layouts if any(depth_maps(one, root, paths))), layouts[0])
     files = {name_under(root, str(path)) for path in paths}
     split = read_partition(root) if name == "hypersim" else {}
-    partners = tum_partners(root, files) if name == "tum" else None
+    joined = tum_partners(root, files) if name == "tum" else None
     pairs: list[Pair] = []
     missing: list[str] = []
     others: Counter[str] = Counter()
     for match in depth_maps(layout, root, paths):
         depth, half = match.string, layout.half(match, split)
-        images = [match.expand(image) for image in layout.images] if partners is None else [partners.get(depth, "")]
+        images = [match.expand(image) for image in layout.images] if joined is None else [joined.get(depth, "")]
         image = next((path for path in images if path in files), None)
         if not any(images):
             others["depth maps without an image within 0.02 s"] += 1
@@ -263,7 +262,7 @@ def find_published(root: Path, name: str, part: Part, listed: Path | None = None
         shapes=layout.shapes,
         list_name=f"{layout.title}, {whole}" if whole == len(pairs) else UNKNOWN,
         missing=tuple(missing),
-        numbered=partners is None,
+        numbered=joined is None,
         left_out=tuple(f"{count} {what}" for what, count in others.items() if count),
     )
 
@@ -294,29 +293,9 @@ def read_partition(root: Path) -> dict[str, str]:
 
 def tum_partners(root: Path, files: set[str]) -> dict[str, str]:
     """The image of each depth map of TUM's sequences: the nearest in time, each but once, at most `LATEST` away."""
-    partners: dict[str, str] = {}
+    known: dict[str, str] = {}
     for listed in sorted(path for path in files if path.rpartition("/")[2] == "rgb.txt"):
         folder = listed.removesuffix("rgb.txt")
-        images, depths = (_stamps(root / folder / name) for name in ("rgb.txt", "depth.txt"))
-        times = np.array(sorted(depths))
-        near = [
-            (abs(time - other), time, other)
-            for time in images
-            for other in times[np.searchsorted(times, time - LATEST) : np.searchsorted(times, time + LATEST)]
-        ]
-        free = [set(images), set(depths)]
-        for _, time, other in sorted(near):
-            if time in free[0] and other in free[1]:
-                free[0].remove(time)
-                free[1].remove(other)
-                partners[folder + depths[other]] = folder + images[time]
-    return partners
-
-
-def _stamps(path: Path) -> dict[float, str]:
-    """The files of a list of TUM's by their time in seconds."""
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-        return {float(line[0]): line[1] for line in lines if line and not line[0].startswith("#")}
-    except (OSError, ValueError, IndexError):
-        raise UserError(f"{path} is not a list of a TUM sequence, expected lines of 'seconds file'") from None
+        images, depths = (read_stamps(root / folder / name) for name in ("rgb.txt", "depth.txt"))
+        known |= {folder + depth: folder + image for depth, image in partners(images, depths).items()}
+    return known

@@ -160,8 +160,6 @@ def test_a_folder_that_nobody_divided_is_trained_and_evaluated_on_as_a_whole(tmp
 
 
 UNKNOWN = {  # where others keep images and depth
-    "Virtual KITTI": ("Scene01/clone/frames/rgb/Camera_0/rgb_0.jpg", "Scene01/clone/frames/depth/Camera_0/depth_0.png"),
-    "one folder for both": ("color_0.png", "depth_0.png"),
     "a folder for each frame": ("0/a.jpg", "0/b.tif"),
     "annotations": ("images/0.png", "annotations/0.png"),
     "8 bits, told by the name": ("color_0.png", "depth_0.bmp"),

@@ -1,0 +1,78 @@
+"""Depth in files that hold arrays by name: .npz, .h5, .exr. What cannot be used is an OSError or a ValueError."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+
+from distill.errors import UserError
+
+Path = str | os.PathLike[str]
+LARGEST = 2**30  # bytes of an array
+EXR_CHANNELS = ("z", "depth", "y", "r")  # of which the first that there is holds the distance
+
+
+def library(module: str, kind: str) -> ModuleType:
+    """A library that only files of a kind need."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise UserError(f"{kind} files need {module}: pip install '.[camera]'") from None
+
+
+def choose(names: Sequence[str], path: Path) -> str:
+    """The name of the array that holds depth: one that says so, else the only one."""
+    own = [name for name in names if "depth" in name.lower()]
+    chosen = own if len(own) == 1 else [name for name in names if name.lower() == "depth"] or list(names)
+    if len(chosen) != 1:
+        raise ValueError(f"holds the arrays {', '.join(names) or 'none'}, expected one of them to be called depth")
+    return chosen[0]
+
+
+def read_npz(path: Path) -> np.ndarray:
+    """The depth of NumPy's archive; a pickle in it would be code and is refused."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if max((one.file_size for one in archive.infolist()), default=0) > LARGEST:
+                raise ValueError("holds an array of more than 1 GiB")
+        with np.load(path, allow_pickle=False) as arrays:
+            return np.asarray(arrays[choose(arrays.files, path)])
+    except (zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+        raise ValueError(f"is no NumPy archive, or damaged ({error})") from None
+
+
+def read_hdf5(path: Path) -> np.ndarray:
+    """The depth of an HDF5 file, of arrays that lie in it and not elsewhere."""
+    h5py = library("h5py", ".h5")
+    with h5py.File(path, "r") as file:
+        arrays = {name: file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)}
+        arrays = {name: one for name, one in arrays.items() if isinstance(one, h5py.Dataset)}
+        array = arrays[choose(list(arrays), path)]
+        if array.external or array.is_virtual or array.nbytes > LARGEST:
+            raise ValueError("holds an array that lies in another file, or is of more than 1 GiB")
+        return np.asarray(array)
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """The channel of an OpenEXR file that holds depth: Z, depth, Y or R."""
+    exr = library("OpenEXR", ".exr")
+    try:
+        with exr.File(os.fspath(path), separate_channels=True) as file:
+            channels = {name.lower(): one.pixels for name, one in file.channels().items()}
+    except RuntimeError as error:
+        raise ValueError(f"is no OpenEXR file, or damaged ({error})") from None
+    name = next((name for name in EXR_CHANNELS if name in channels), None)
+    return np.asarray(channels[name or choose(list(channels), path)], dtype=np.float32)
+
+
+READERS: dict[str, Callable[[Path], np.ndarray]] = {
+    ".npz": read_npz,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".exr": read_exr,
+}

@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pytest
+
+from distill.data.files.cameras import camera_beside, check_camera, read_camera
+from distill.errors import UserError
+
+MATRIX = [[7.0, 0, 3.5], [0, 6, 2.5], [0, 0, 1]]
+ROWS = [7, 0, 3.5, 0, 6, 2.5, 0, 0, 1]
+COLUMNS = [7, 0, 0, 0, 6, 0, 3.5, 2.5, 1]
+
+OF_REALSENSE = {"fx": 7, "fy": 6, "ppx": 3.5, "ppy": 2.5, "width": 8, "height": 6}
+FILES = {
+    "intrinsics.json": (json.dumps({"fx": 7, "fy": 6, "cx": 3.5, "cy": 2.5}), None),
+    "camera_intrinsics.json": (
+        json.dumps({"color": OF_REALSENSE}),
+        (6, 8),
+    ),
+    "camera_intrinsic.json": (json.dumps({"width": 8, "height": 6, "intrinsic_matrix": COLUMNS}), (6, 8)),
+    "metadata.json": (json.dumps({"w": 8, "h": 6, "K": COLUMNS, "fps": 30}), (6, 8)),
+    "intrinsics.txt": ("7 6 3.5 2.5\n", None),
+    "intrinsic_color.txt": ("7 0 3.5 0\n0 6 2.5 0\n0 0 1 0\n0 0 0 1\n", None),
+    "camera_matrix.csv": ("7,0,3.5\n0,6,2.5\n0,0,1\n", None),
+    "camera_info.yaml": (
+        f"image_width: 8\nimage_height: 6\ncamera_matrix:\n  data: {ROWS}\n",
+        (6, 8),
+    ),
+    "camera_info.yml": (f"height: 6\nwidth: 8\nk: {ROWS}\n---\nheight: 6\n", (6, 8)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_camera_is_read_of(tmp_path, name):
+    text, size = FILES[name]
+    (tmp_path / name).write_text(text)
+    known = read_camera(tmp_path / name)
+    assert known.matrix.tolist() == MATRIX
+    assert known.size == size
+
+
+def test_the_nearest_camera_counts(tmp_path):
+    for folder, focal in (("", 5), ("one", 7)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "intrinsics.txt").write_text(f"{focal} {focal} 3 2")
+    focal = [camera_beside(tmp_path / name / "color", tmp_path).matrix[0, 0] for name in ("one", "two")]
+    assert focal == [7, 5]
+
+
+def test_the_metadata_of_something_else_is_no_camera(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"date": "today"}')
+    assert camera_beside(tmp_path, tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["7 6 3.5", "no number", "0 6 3.5 2.5", "7 nan 3 2"])
+def test_what_is_no_camera_is_refused_by_name(tmp_path, text):
+    (tmp_path / "intrinsics.txt").write_text(text)
+    with pytest.raises(UserError, match=r"intrinsics.txt does not state a camera .* mend or remove it"):
+        read_camera(tmp_path / "intrinsics.txt")
+
+
+@pytest.mark.parametrize(("stated", "size"), [((12, 16), (6, 8)), (None, (12, 16)), (None, (3, 4))])
+def test_intrinsics_of_another_size_are_refused(stated, size):
+    with pytest.raises(UserError, match=r"intrinsics of a.png are .* but the image is .* scale fx, cx"):
+        check_camera(np.array(MATRIX), stated, size, "a.png")
+
+
+def test_intrinsics_of_this_size_pass():
+    check_camera(np.array(MATRIX), (6, 8), (6, 8), "a.png")
+    check_camera(np.array(MATRIX), None, (6, 8), "a.png")
