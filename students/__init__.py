@@ -95,7 +95,7 @@ def load_student(folder: str | Path) -> Student:
     if reasons := differences(shapes(student.state_dict()), shapes(weights)):
         raise ValueError(f"{place / WEIGHTS} does not fit its {CONFIG}: {'; '.join(reasons)}")
     fill(student, weights, str(place / WEIGHTS))
-    student.output = config["output"]
+    student.output, student.canonical_focal = config["output"], config.get("canonical_focal")
     if "calibration" in config:
         student.adopt(Calibration(**config["calibration"]))
     student.metadata = config["metadata"]

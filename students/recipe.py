@@ -17,7 +17,7 @@ from teachers.weight_files import Json, read_json
 LARGEST_SIDE = 2**14  # pixels of an image that a student was trained on
 LARGEST = 1e30  # of a number, so that float32 holds it
 FORMAT = 1
-KEYS = ("format", "student", "options", "output", "calibration", "metadata")
+KEYS = ("format", "student", "options", "output", "canonical_focal", "calibration", "metadata")
 METADATA: dict[str, object] = dict.fromkeys(("method", "teacher", "data", "protocol", "fingerprint"), str | None)
 METADATA |= {"input_size": tuple[int, int] | None, "metrics": dict | None, "step": int | None}
 METADATA |= {"calibration": dict | None}
@@ -74,6 +74,9 @@ def fault_of(config: Json) -> str | None:
         return f"options.{fault}"
     if "calibration" in config and (fault := calibration_fault(config["calibration"])):
         return f"calibration: {fault}"
+    focal = config.get("canonical_focal")
+    if not (focal is None or (fits(focal, float) and cast(float, focal) > 0)):
+        return f"canonical_focal must be a number of pixels above 0, got {repr(focal)}"
     metadata = config.get("metadata")
     if not isinstance(metadata, dict | None):
         return f"metadata must be values by name, got {repr(metadata)}"

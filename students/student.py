@@ -71,6 +71,15 @@ class Student(ModelHubMixin, DepthModel):
         self.calibration, self.output = calibration, "metric"
         self.min_depth, self.max_depth = calibration.min_depth, calibration.max_depth
 
+    def settle_focal(self, focal_px: float) -> None:
+        """Give metres of a camera of this focal length from now on, where it gave those of the canonical one."""
+        assert self.canonical_focal is not None
+        near, far = self.limits
+        times = focal_px / self.canonical_focal
+        scale, shift = (1.0, 0.0) if self.calibration is None else (self.calibration.scale, self.calibration.shift)
+        self.adopt(Calibration(scale / times, shift / times, near * times, far * times))
+        self.canonical_focal = None
+
     @property
     def limits(self) -> tuple[float, float]:
         """The least and the largest depth that it gives."""
@@ -155,6 +164,8 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
     config = {"format": 1, **student.recipe, "metadata": metadata or {}}
     if student.output != "metric":
         config["output"] = student.output
+    if student.canonical_focal is not None:
+        config["canonical_focal"] = student.canonical_focal
     if student.calibration is not None:
         config["calibration"] = asdict(student.calibration)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens

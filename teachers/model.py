@@ -30,6 +30,8 @@ class DepthModel(nn.Module):
         feature_channels: Of the four maps that `encode` gives.
         min_depth, max_depth: Limits of the depth in metres; None means that it is not clamped.
         output: What the values mean. It belongs to the weights.
+        canonical_focal: Where it is not None, depth is what a camera of that focal length in pixels would measure; that
+            of an image is the same times the image's own focal length over this one.
         classes: Where `output` is "classes", their names: `forward` and `decode` give logits (B, classes, H, W).
         has_uncertainty: Whether `with_uncertainty` works.
         licence: Of the weights, as their publisher names it; "" where that is not known.
@@ -42,6 +44,7 @@ class DepthModel(nn.Module):
     min_depth: float | None
     max_depth: float | None
     output: Output = "metric"
+    canonical_focal: float | None = None
     classes: tuple[str, ...] = ()
     has_uncertainty: bool = False
     licence: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,13 +33,16 @@ from distill.data import (
     kb_crop,
     kind_of_truth,
     mask_nyu_border,
+    readable,
     resize,
     within,
 )
 from distill.data.files.hold_out import hold_out
 from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH
+from distill.data.focal import focal_px, to_canonical
 from distill.data.kitti.drives import SELECTED
 from distill.data.opening import USUAL, Truth
+from distill.data.survey import evenly
 from distill.data.zeroshot.published import PUBLISHED
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
@@ -50,6 +54,7 @@ TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped 
 DEFAULT_PROTOCOL = {"kitti": "kitti_eigen_garg_kb", "nyu": "nyu_eigen"}
 USUAL_TRUTHS = {*USUAL.values(), "depth maps"}  # what the protocols' own words mean
 HELD_OUT = "held out"  # the name of images that are not trained on
+LOOKED_AT = 16  # images of a source, to know its focal lengths
 SCENES_PER_WORKER = 25  # below, a process takes longer to start than to render
 
 
@@ -63,7 +68,7 @@ class RunData:
     train: TrainingSet
     test: DepthDataset | None
     protocol: Protocol
-    max_depth: float
+    max_depth: float  # metres, or of the canonical camera
     prints: Mapping[str, str]  # digests of what the two consist of, by what they are of
     photographs: tuple[TrainingPart, ...] = ()
 
@@ -176,7 +181,27 @@ def build_data(config: Config) -> RunData:
     protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)
     prints |= {"protocol": protocol.fingerprint}
-    return RunData(training, test, protocol, max([cap, *caps]), prints, photographs)
+    most = max([cap, *caps]) * (farthest_factor(training, test) if data.focal else 1)
+    return RunData(training, test, protocol, most, prints, photographs)
+
+
+def farthest_factor(training: TrainingSet, test: DepthDataset | None) -> float:
+    """By what the canonical depth of a cap exceeds the cap, by a look at images with the shortest focal lengths.
+
+    Raises:
+        UserError: If one is not known.
+    """
+    for sample in readable(test, evenly(range(len(test)), LOOKED_AT)) if test is not None else ():
+        if not sample.faults:
+            focal_px(sample.intrinsics, sample.name)
+    shortest: list[int] = []
+    for first, part in zip(itertools.accumulate(training.counts, initial=0), training.parts, strict=False):
+        pairs = part.dataset.contents.usable if part.dataset.contents else ()
+        cameras = [(pair.intrinsics, place) for place, pair in enumerate(pairs)]
+        known = {round(float(camera[0, 0])): place for camera, place in cameras if camera is not None}
+        places = [known[focal] for focal in sorted(known)[:LOOKED_AT]]
+        shortest += [first + place for place in (*places, *evenly(range(len(part.dataset)), LOOKED_AT))]
+    return max(training.unvaried(place).canonical or 1.0 for place in shortest)
 
 
 def build_training(config: Config) -> tuple[TrainingSet, tuple[TrainingPart, ...]]:
@@ -193,7 +218,8 @@ def build_training(config: Config) -> tuple[TrainingSet, tuple[TrainingPart, ...
         if measured:
             size = prepared_size(measured[0])
         crop = crop or size
-        scaled = [] if size is None else [partial(cover, size=size)]
+        covering: list[Callable[[Sample], Sample]] = [] if size is None else [partial(cover, size=size)]
+        scaled = [*covering, *canonical_steps(data)]
         parts = [replace(part, prepare=scaled) if without_truth(part.dataset) else part for part in parts]
     photographs = [part for part in parts if without_truth(part.dataset)]
     held = [replace(part, dataset=part.held_out, name=HELD_OUT) for part in photographs if part.held_out]
@@ -223,11 +249,17 @@ def open_parts(config: Config) -> Iterator[TrainingPart]:
     alone = unlabelled is not None and unlabelled.share == 1
     for number, one in enumerate(() if alone else data.training_sources, start=1):
         name = f"source {number}" if number > 1 else "training"
-        yield divided(TrainingPart(open_labelled(config, one), preparations(one, data.size), name), one.hold_out)
+        steps = [*preparations(one, data.size), *canonical_steps(data)]
+        yield divided(TrainingPart(open_labelled(config, one), steps, name), one.hold_out)
     if unlabelled is not None:
         photographs: DepthDataset = PairDataset(find_photographs(unlabelled.root))
         photographs = Subset(photographs, data.limit) if alone and data.limit else photographs
         yield divided(TrainingPart(photographs, name="training" if alone else "unlabelled"), data.hold_out)
+
+
+def canonical_steps(data: DataConfig) -> list[Callable[[Sample], Sample]]:
+    """What is done last: nothing after it changes a focal length."""
+    return [to_canonical] if data.focal else []
 
 
 def without_truth(dataset: DepthDataset) -> bool:

@@ -11,8 +11,16 @@ import torch
 from distill.assembly.teaching import reads_labels
 from distill.config import Config
 from distill.console import inform
+from distill.data.focal import CANONICAL
 from distill.errors import UserError
-from distill.inference.models import CONVERSION, check_teacher_name, open_teacher, refuse_classes, user_error
+from distill.inference.models import (
+    CONVERSION,
+    check_teacher_name,
+    open_teacher,
+    refuse_canonical,
+    refuse_classes,
+    user_error,
+)
 from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, DepthPull, FixedGhost, Method
 from students import CNNStudent, create_student, load_student
 from students.lg_conv import AUTO
@@ -94,6 +102,7 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
     if is_folder(wanted.name):
         try:
             teacher = FrozenTeacher(load_student(wanted.name))
+            refuse_canonical(wanted.name, teacher.model)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
     else:
@@ -113,12 +122,18 @@ def build_student(config: Config, max_depth: float) -> DepthModel:
     if wanted.align and wanted.backbone not in list_teachers():
         raise UserError(f"student.align is for relative weights of a DPT, {wanted.backbone} is none; leave it out")
     options = {"max_depth": max_depth, **wanted.options()}
+    if config.data.focal and (wanted.max_depth or config.method.loss in RELATIVE_LOSSES or wanted.align):
+        raise UserError(
+            "data.focal=canonical makes the student's limit of the data's, and is for depth in metres: leave out "
+            "student.max_depth (data.max_depth is the cap in metres), student.align and losses without a scale"
+        )
     if wanted.align:  # the meaning of the raw output, until the training images have been fitted
         options["invert"] = False
     try:
         student = create_student(wanted.backbone, **options)
         student.freeze(wanted.frozen)
         student.output = "relative" if config.method.loss in RELATIVE_LOSSES else "metric"
+        student.canonical_focal = CANONICAL if config.data.focal else None
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
     if wanted.lg_conv == AUTO and isinstance(student, CNNStudent):

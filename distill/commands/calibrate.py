@@ -33,7 +33,7 @@ from distill.inference.calibrating import (
     look_at_images,
     scores_of,
 )
-from distill.inference.models import open_model, trained_size, user_error
+from distill.inference.models import open_model, refuse_canonical, trained_size, user_error
 from distill.inference.network import Network
 from distill.method.conversion import FEWEST
 from distill.report.tables import Row, results_table
@@ -113,6 +113,7 @@ def open_student(name: str) -> Student:
     model = open_model(name)
     if not isinstance(model, Student):
         raise UserError(f"{name} is no student, and only those can be calibrated; give a run folder or a student/ one")
+    refuse_canonical(name, model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

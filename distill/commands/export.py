@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.commands.arguments import MODEL, check_outputs, image_size, positive
+from distill.commands.arguments import MODEL, check_outputs, factor, image_size, positive
 from distill.console import display
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
@@ -61,6 +61,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images or folders to check, and to calibrate, by (default: the run's own training images, else scenes)",
     )
+    parser.add_argument(
+        "--focal-px",
+        type=factor,
+        metavar="F",
+        help="of a student of data.focal=canonical: the focal length of the file's images, in their pixels",
+    )
     parser.add_argument("--licence", help="of the weights, for the file's metadata (default: as the training data's)")
 
 
@@ -72,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """
     kind = choose_target(args)
     check_options(args, kind)
-    subject = open_subject(args.model)
+    subject = open_subject(args.model, args.focal_px)
     check_subject(subject, args)
     if args.confidence:
         check_uncertainty(args.model, subject.model)

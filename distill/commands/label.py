@@ -30,7 +30,7 @@ from distill.engine.processes import cores, on_main
 from distill.engine.signals import SignalWatch
 from distill.errors import DONE, MISTAKE, Interrupted, UserError
 from distill.files import write_atomically, write_json
-from distill.inference.models import fingerprint_of, input_size, metadata_of, open_model
+from distill.inference.models import fingerprint_of, input_size, metadata_of, open_model, refuse_canonical
 from distill.inference.network import Network
 from distill.pages.run_page import warn_of_licence
 from distill.predict.contact_sheet import SHEET, contact_sheet
@@ -78,6 +78,7 @@ def label_inputs(args: argparse.Namespace) -> Account:
     with ExitStack() as held:
         plan = on_main(state, lambda: prepare(args, held))
         model = open_model(args.model).to(state.device).eval()
+        refuse_canonical(args.model, model)
         network = Network(model, None, state.device, input_size(args.model, model, args.size))
         by = provenance(args.model, network)
         if plan.former:

@@ -14,6 +14,7 @@ import torch
 from distill.commands.arguments import FILE, MODEL, check_folder, factor, image_size, model_folders, positive
 from distill.console import StepProgress, inform, warn
 from distill.data import DecodeError
+from distill.data.files.cameras import check_camera, matrix_of
 from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
@@ -50,7 +51,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         type=factor,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
-        help="the camera of point clouds, in pixels of the images (default: one that sees 60 degrees across)",
+        help="the camera, in pixels of the images: of point clouds (default: one that sees 60 degrees across), and of "
+        "students of data.focal=canonical",
     )
     parser.add_argument("--teacher", metavar="MODEL", help="write its depth beside the student's")
     parser.add_argument(
@@ -81,6 +83,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     total = expected_frames(inputs, args.frames)
     check_output(args, inputs, writer)
     student = open_network(args.model, args.size, classes=True, confidence=args.confidence)
+    settle_camera(args, student)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
     settle_meaning(args, inputs, writer, student, teacher)
@@ -91,6 +94,9 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     with StepProgress(total, 0, "predicting") as progress:
         try:
             for batch in batches(frames, args.batch):
+                if student.intrinsics is not None:
+                    height, width = batch[0].image.shape[:2]
+                    check_camera(student.intrinsics, None, (height, width), batch[0].name)
                 for one in predict(student, tally, truth, batch, broken):
                     done += write(writer, one, broken)
                 progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")
@@ -113,6 +119,23 @@ def open_network(
     return Network(model, None, device, input_size(name, model, wanted) or usual, confidence=confidence)
 
 
+def settle_camera(args: argparse.Namespace, student: Network) -> None:
+    """Give a student of a canonical camera that of the images.
+
+    Raises:
+        UserError: If it needs one and there is none, or nothing needs the one that there is.
+    """
+    if student.canonical_focal is None:
+        if args.intrinsics and not args.ply:
+            raise UserError("--intrinsics is for point clouds: give --ply as well")
+        return
+    if not args.intrinsics:
+        raise UserError(f"{args.model} gives metres only with a focal length: give --intrinsics FX FY CX CY")
+    if args.teacher:
+        raise UserError(f"--teacher is shown beside students of one camera, {args.model} is for any: leave it out")
+    student.intrinsics = matrix_of(args.intrinsics)
+
+
 def make_writer(args: argparse.Namespace) -> Writer:
     """What is to be written, by the command's options.
 
@@ -120,8 +143,6 @@ def make_writer(args: argparse.Namespace) -> Writer:
         UserError: If one of them needs another.
     """
     camera = tuple(args.intrinsics) if args.intrinsics else None
-    if camera and not args.ply:
-        raise UserError("--intrinsics is for point clouds: give --ply as well")
     if args.depth_scale and not args.truth:
         raise UserError("--depth-scale is that of the ground truth: give --truth as well")
     if args.ply and not camera:

@@ -132,6 +132,11 @@ class DataConfig(SourceConfig):
     size: Size | None = Field(
         None, description="Resize images to this before anything else, by area; depth follows by nearest."
     )
+    focal: Literal["canonical"] | None = Field(
+        None,
+        description="canonical: learn depth as a camera of one focal length would measure it; predictions are brought "
+        "back by each image's own. For cameras of several focal lengths, all of them known.",
+    )
     crop: Size | None = Field(None, description="Random crop of training images.")
     rotate_deg: NonNegativeFloat = Field(0.0, le=180, description="Random rotation within plus and minus this.")
     flip: Share = Field(0.5, description="Probability of mirroring.")

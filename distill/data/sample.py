@@ -35,6 +35,7 @@ class Sample:
     label: np.ndarray | None = None
     relative: bool = False
     shapes: Shapes | None = None
+    canonical: float | None = None  # what its depth in metres was multiplied by, see `to_canonical`
 
 
 class DepthDataset(Protocol):
@@ -94,7 +95,8 @@ class PairDataset(DepthDataset):
 class Batch:
     """Samples of one size as tensors: image (B, 3, H, W), depth, valid and label (B, 1, H, W), relative (B,).
 
-    `label` is None where no image has one, `relative` where none is. Images of bytes stay bytes on the way from the
+    `label` is None where no image has one, `relative` where none is. `canonical` (B,) is what depth was multiplied by,
+    None where it is in metres. Images of bytes stay bytes on the way from the
     loader's processes, a quarter of the weight; `to` makes every image float32 in [0, 1].
     """
 
@@ -105,6 +107,7 @@ class Batch:
     faults: tuple[str, ...] = ()
     label: Tensor | None = None
     relative: Tensor | None = None
+    canonical: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -122,9 +125,10 @@ class Batch:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with every tensor changed."""
-        label, relative = (None if one is None else change(one) for one in (self.label, self.relative))
+        known = self.label, self.relative, self.canonical
+        label, relative, canonical = (None if one is None else change(one) for one in known)
         image, depth, valid = (change(one) for one in (self.image, self.depth, self.valid))
-        return replace(self, image=image, depth=depth, valid=valid, label=label, relative=relative)
+        return replace(self, image=image, depth=depth, valid=valid, label=label, relative=relative, canonical=canonical)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -136,6 +140,7 @@ def to_tensor(image: np.ndarray) -> Tensor:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of equal size into one batch."""
     relative = [sample.relative for sample in samples]
+    canonical = [sample.canonical for sample in samples if sample.canonical is not None]
     return Batch(
         image=stack([sample.image for sample in samples]).permute(0, 3, 1, 2),
         depth=stack([sample.depth for sample in samples])[:, None].float(),
@@ -144,6 +149,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         faults=tuple(fault for sample in samples for fault in sample.faults),
         label=stack_labels(samples),
         relative=torch.tensor(relative) if any(relative) else None,
+        canonical=torch.tensor(canonical) if canonical else None,
     )
 
 

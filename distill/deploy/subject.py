@@ -58,13 +58,18 @@ class Subject:
         return RELATIVE_DEPTH if isinstance(self.model, Student) else RELATIVE
 
 
-def open_subject(name: str) -> Subject:
-    """MODEL of the command line.
+def open_subject(name: str, focal_px: float | None = None) -> Subject:
+    """MODEL of the command line, one of a canonical camera for a focal length.
 
     Raises:
-        UserError: If there is no such model.
+        UserError: If there is no such model, or the focal length is missing or of no use.
     """
     model = open_model(name)
+    if (model.canonical_focal is None) != (focal_px is None):
+        need = "gives metres only with a focal length: give" if focal_px is None else "needs no focal length: leave out"
+        raise UserError(f"{name} {need} --focal-px, that of the images which the file will be given")
+    if isinstance(model, Student) and focal_px is not None:
+        model.settle_focal(focal_px)
     if isinstance(model, ExportedModel):
         raise UserError(f"{name} is an exported file already; give the folder of the model that it was made of")
     plain = model.model if isinstance(model, FrozenTeacher) else model

@@ -100,7 +100,7 @@ def descend(
         last = i == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
-                known = batch.image, batch.valid, batch.depth, batch.label, batch.relative
+                known = batch.image, batch.valid, batch.depth, batch.label, batch.relative, batch.canonical
                 guide = method.consult(learner.teacher, *known)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
             loss = (result.pixel_loss if result.ghost_loss is None else result.pixel_loss + result.ghost_loss) * share

@@ -97,7 +97,7 @@ def evaluate_shared(
     return whole if len(whole) == len(dataset) else None
 
 
-class GhostModel(nn.Module):
+class GhostModel(DepthModel):
     """The ghost as a model of its own (DisDepth, Table 5): the teacher seen through the student's decoder.
 
     While training, a live ghost normalises by its batch and keeps no statistics; the student's running ones are of
@@ -107,6 +107,7 @@ class GhostModel(nn.Module):
     def __init__(self, method: DisDepth, teacher: DepthModel, batches: Iterable[Tensor]) -> None:
         super().__init__()
         self.method, self.teacher = copy.deepcopy(method).eval(), teacher
+        self.canonical_focal = method.student.canonical_focal
         if method.ghost is None:  # a fixed one has those of its own training
             self.settle(batches)
 

@@ -47,6 +47,15 @@ def refuse_classes(name: str) -> None:
         )
 
 
+def refuse_canonical(name: str, model: DepthModel) -> None:
+    """Refuse a student whose depth is that of a canonical camera where no focal length is known."""
+    if model.canonical_focal is not None:
+        raise UserError(
+            f"{name} was trained with data.focal=canonical and gives metres only with a focal length, which is not "
+            "known here: predict, evaluate and export take it"
+        )
+
+
 def open_model(name: str, *, classes: bool = False) -> DepthModel:
     """A run folder, a `student/` folder, `teacher-name:checkpoint`, an exported file, or what `is_elsewhere`.
 

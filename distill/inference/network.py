@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.data import Sample, resize_image, to_tensor
+from distill.data.focal import metres_of
 from distill.errors import UserError
 from distill.evaluation import Prediction, Protocol
 from distill.evaluation.scores import Size
@@ -33,6 +34,7 @@ class Network:
         protocol: Defines what the model is shown of a sample: KITTI's cut or all, and the mirrored image or not.
         device: Where the model is; images are taken there.
         size: (H, W) to which images are resized for the model; None leaves them as they are.
+        intrinsics: Camera matrix (3, 3) in pixels of the images of `images`, for a model of a canonical camera.
         autocast: Precision the model runs in, such as torch.bfloat16; None leaves it alone.
         confidence: Whether predictions carry their uncertainty, of a model that has it.
     """
@@ -44,6 +46,12 @@ class Network:
     autocast: torch.dtype | None = None
     confidence: bool = False
     seconds: float = 0.0
+    intrinsics: np.ndarray | None = None
+
+    @property
+    def canonical_focal(self) -> float | None:
+        """Of the model: None where its depth is that of the image."""
+        return self.model.canonical_focal if isinstance(self.model, DepthModel) else None
 
     @torch.inference_mode()
     def __call__(self, sample: Sample) -> Prediction:
@@ -61,12 +69,13 @@ class Network:
             seen = f"{sample.name} is {height}x{width} (height x width)"
             raise UserError(f"{seen}, expected at least {MIN_SIDE} both ways; enlarge images by an input size")
         mirrored = self.protocol.tta != "none"
+        times = metres_of(self.canonical_focal, replace(sample, image=shown), self.size or (height, width))
         uncertainty = None
         if self.confidence:
-            depths, spreads = self.moments([shown], mirrored=mirrored).unbind(1)
+            depths, spreads = (self.moments([shown], mirrored=mirrored) * times).unbind(1)
             uncertainty = (spreads[0] + spreads[1].fliplr()) / 2 if mirrored else spreads[0]
         else:
-            depths = self.depth([shown], mirrored=mirrored)
+            depths = self.depth([shown], mirrored=mirrored) * times
         flipped = depths[1] if mirrored else None
         return Prediction(depths[0], flipped, (height, width), is_relative(self.model), uncertainty)
 
@@ -115,12 +124,18 @@ class Network:
         if names := classes_of(self.model):
             logits = self.output(images, mirrored=False, channels=len(names))
             return list(largest(logits, shape).to(torch.uint8).cpu().numpy())
-        return list(at_size(self.depth(images)[:, None], shape)[:, 0])
+        return list(at_size(self.depth(images)[:, None] * self.factor(images[0]), shape)[:, 0])
 
     @torch.inference_mode()
     def with_uncertainty(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Depth and its standard deviation in metres, float32 (H, W), of each of such images, at its size."""
-        return [(depth, spread) for depth, spread in at_size(self.moments(images), images[0].shape[:2])]
+        moments = self.moments(images) * self.factor(images[0])
+        return [(depth, spread) for depth, spread in at_size(moments, images[0].shape[:2])]
+
+    def factor(self, image: np.ndarray) -> float:
+        """What makes the model's depth of an image (H, W, 3) metres, by `intrinsics`."""
+        seen = Sample(image, np.zeros(0), np.zeros(0), "these images", self.intrinsics)
+        return metres_of(self.canonical_focal, seen, self.size or (image.shape[0], image.shape[1]))
 
 
 def at_size(maps: Tensor, size: Size) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.data import DecodeError, DepthDataset, Sample, resize, to_tensor
+from distill.data.focal import metres_of
 from distill.evaluation import Protocol
 from distill.inference.network import Model, eval_mode
 from distill.method import Method
@@ -39,7 +40,7 @@ def network_input(sample: Sample, protocol: Protocol, size: tuple[int, int] | No
     image, depth, valid = (
         np.ascontiguousarray(one[rows, columns]) for one in (sample.image, sample.depth, sample.valid)
     )
-    shown = Sample(image, depth, valid, sample.name)
+    shown = Sample(image, depth, valid, sample.name, sample.intrinsics)
     return shown if size is None else resize(shown, size)
 
 
@@ -87,10 +88,12 @@ def method_panel(
     with eval_mode(method):
         guide = method.consult(teacher, image, torch.ones_like(image[:, :1], dtype=torch.bool))
         maps = method.explain(image, guide)
+    height, width = shown.image.shape[:2]
+    metres = metres_of(method.student.canonical_focal, shown, (height, width))
     depths = {} if teacher is None else teacher_depth(teacher, image, shown, max_depth)
-    depths |= {"ghost": as_map(maps["ghost"])} if "ghost" in maps else {}
-    depths |= {label: as_map(model(image)) for label, model in others.items()}
-    depths["student"] = as_map(maps["student"])
+    depths |= {"ghost": metres * as_map(maps["ghost"])} if "ghost" in maps else {}
+    depths |= {label: metres * as_map(model(image)) for label, model in others.items()}
+    depths["student"] = metres * as_map(maps["student"])
     panel = depth_panel(shown.name, shown, depths, max_depth)
     if "attention" in maps:
         picture = colourise_weight(as_map(maps["attention"]))

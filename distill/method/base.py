@@ -93,11 +93,13 @@ class Method(nn.Module):
         truth: Tensor | None = None,
         label: Tensor | None = None,
         relative: Tensor | None = None,
+        canonical: Tensor | None = None,
     ) -> Guide:
         """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
 
         Depth is clamped to the student's limits: beyond them the student could not follow, and the log of 0 waits.
         A relative teacher's is brought to metres by the `truth` (B, 1, H, W) of each image, where that is enough.
+        That of one in metres is multiplied by `canonical`, (B,), as the truth was.
         Where a teacher has written its `label` of each image, (B, 1, H, W), nobody is asked; see `guide_of_labels`.
         """
         truth = torch.zeros_like(valid, dtype=image.dtype) if truth is None else truth
@@ -114,6 +116,7 @@ class Method(nn.Module):
             return guide
         depth = teacher.decode(features, size_of(image))
         if not is_relative(teacher):
+            depth = depth if canonical is None else depth * canonical.to(depth.dtype).view(-1, 1, 1, 1)
             return guide._replace(depth=depth.clamp(*self.limits))
         made = guide_of_relative(relative_inverse(teacher, depth), truth, valid, self.limits)
         return made._replace(features=guide.features)

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from distill.method import METHODS, DepthPull, Guide
+from distill.method import METHODS, DepthPull, Guide, OutputDistillation
 from distill.method.guide import guide_of_labels, without_worst
+from students import create_student
+from teachers import DepthModel
 
 LIMITS = (1e-3, 40.0)
 
@@ -101,3 +103,19 @@ def test_a_trimmed_method_forgives_gross_errors_of_its_teacher(batch, student):
         method = METHODS["output"](student, pull=DepthPull(trim=trim))
         losses.append(method(image, depth, valid, Guide(depth=wrong), 0).logs["kd"].item())
     assert losses[1] < 0.05 * losses[0]
+
+
+def test_a_teachers_metres_become_canonical_with_the_truth():
+    class Metres(DepthModel):
+        """Two metres everywhere."""
+
+        def encode(self, image):
+            return [image]
+
+        def decode(self, features, size):
+            return torch.full((len(features[0]), 1, *size), 2.0)
+
+    student = create_student("test_resnet", pretrained=False, width=8, bins=8, max_depth=10.0)
+    image, valid = torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    guide = OutputDistillation(student).consult(Metres(), image, valid, canonical=torch.tensor([1.5, 0.5]))
+    assert guide.depth[:, 0, 0, 0].tolist() == [3.0, 1.0]

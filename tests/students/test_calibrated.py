@@ -102,3 +102,15 @@ def test_training_does_not_go_on_from_it_as_that_would_lose_the_numbers(student,
 def test_half_precision_is_left_for_the_reciprocal():
     calibrated = Calibration(1.0, 0.0, 1e-3, 80.0)(torch.tensor([70.0], dtype=torch.float16))
     assert calibrated.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_a_student_of_a_canonical_camera_gives_metres_of_the_one_it_is_settled_for(student, images, tmp_path):
+    student.canonical_focal = 1000.0
+    save_student(student, tmp_path)
+    own, loaded = student(images(32, 64)), load_student(tmp_path)
+    assert loaded.canonical_focal == 1000.0
+    assert torch.equal(loaded(images(32, 64)), own)
+    loaded.settle_focal(250.0)
+    assert (loaded.canonical_focal, loaded.limits) == (None, (0.125, 2.5))
+    torch.testing.assert_close(loaded(images(32, 64)), own / 4)
