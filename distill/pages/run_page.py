@@ -18,6 +18,7 @@ from distill.inference.evaluating import GhostModel, training_images
 from distill.inference.network import Model
 from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
+from distill.pages.advice import what_next, where_it_fails
 from distill.pages.model_results import ModelResult, evaluate_models, where_errors_are
 from distill.pages.worth import Agreement, measure_agreement, verdict
 from distill.report.curves import read_metrics, run_charts
@@ -68,11 +69,23 @@ def show_header(run: Run) -> None:
         "student": f"{config.student.backbone}, {costs} at {height}x{width}",
         "method": f"{config.method.name}{teacher}",
         "data": f"{trained_on(run)}, {len(run.data.train)} training images of {height}x{width}, {validated}",
+        "read as": read_as(run),
         "steps": f"{run.settings.steps}{begins}, {config.train.batch_size} images each",
         "folder": str(run.folder.path),
     }
     for name, text in lines.items():
-        inform(f"{name:8} {text}")
+        if text:
+            inform(f"{name:8} {text}")
+
+
+def read_as(run: Run) -> str:
+    """What the files of each source were taken for; nothing of what is rendered."""
+    texts = []
+    for part in run.data.train.parts:
+        if (contents := part.dataset.contents) is not None:
+            units, floats = contents.units
+            texts.append(contents.layout + ("" if floats or contents.images_only else f", {units:g} units a metre"))
+    return "; ".join(texts)
 
 
 def trained_on(run: Run) -> str:
@@ -123,7 +136,9 @@ def write_report(
     """Write `report.html`, with pictures of evenly chosen test images and of the worst."""
     config, data, folder = run.config, run.data, run.folder.path
     protocol = data.protocol.name if results else "none: nothing was validated"
-    sections = [results_section([one.row() for one in results], protocol, notes_on(results))]
+    fails = where_it_fails(the_student(results).results) if results else []
+    notes = [*notes_on(results), *(f"{line}." for line in (*fails, *what_next(results, run.state, folder)))]
+    sections = [results_section([one.row() for one in results], protocol, notes)]
     if results:
         sections.append(where_errors_are(the_student(results).results, "the student"))
     shown = run.teacher is not None or run.facts is None or run.facts.labels  # and not divided among processes
@@ -142,7 +157,8 @@ def write_report(
     sections += origin_sections(environment(run.accelerator.device), again, dump_config(config))
     title = f"{config.method.name}: {config.student.backbone} on {trained_on(run)}"
     teacher = f", {run.facts}" if run.facts else ""
-    lead = f"{len(data.train)} training images, method {config.method.name}{teacher}, seed {config.seed}."
+    taken = f" Read as {read_as(run)}." if read_as(run) else ""
+    lead = f"{len(data.train)} training images, method {config.method.name}{teacher}, seed {config.seed}.{taken}"
     write_page(folder / "report.html", title, lead, sections)
 
 
@@ -173,6 +189,18 @@ def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
         why = "no validation gave a finite abs_rel" if validated else "nothing was validated"
         kept = f"the last step, {state.step}, as {why}"
     inform(f"kept: the student of {kept}")
+    for line in conclusions(run, results):
+        inform(line)
+
+
+def conclusions(run: Run, results: Sequence[ModelResult]) -> list[str]:
+    """Where the student fails, as far as it was validated, and what to do next."""
+    scored = [one for one in results if one.role != "agreement"]
+    fails = where_it_fails(the_student(scored).results) if scored else []
+    return [
+        *(f"its {line}" for line in fails),
+        *(f"next: {line}" for line in what_next(scored, run.state, run.folder.path)),
+    ]
 
 
 def summary_of(one: ModelResult) -> str:
