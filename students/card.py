@@ -110,7 +110,13 @@ Protocol `{plain(metadata.get("protocol"))}`, fingerprint `{plain(metadata.get("
 """
 
 
-def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibration: Calibration | None = None) -> str:
+def model_card(
+    recipe: Json,
+    metadata: Json,
+    output: Output = "metric",
+    calibration: Calibration | None = None,
+    canonical_focal: float | None = None,
+) -> str:
     """The card of a student as Markdown, with the front matter that the Hub reads.
 
     Args:
@@ -118,6 +124,7 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
         metadata: What is known of its training, as a run writes it; what is missing is left out.
         output: What its values mean.
         calibration: What comes behind the network, if anything does.
+        canonical_focal: Of the camera whose depth it gives, in pixels; None where that is the image's own.
     """
     licence, reason = licence_of(metadata)
     name, options = plain(recipe["student"]), recipe["options"]
@@ -133,6 +140,8 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
         "data": " and ".join(DATA.get(name, name) for name in plain(metadata.get("data")).split("+")),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),
+        "camera": canonical_focal
+        and f"of {canonical_focal:g} pixels: times the image's focal length over that, metres",
         "calibrated": calibration and fit_in_words(calibration, metadata),
         "image": f"{size[0]}x{size[1]} (height x width), as it was trained" if size else "any size from 32 pixels",
     }
@@ -143,6 +152,8 @@ def model_card(recipe: Json, metadata: Json, output: Output = "metric", calibrat
     if relative:
         gives = "Tells what is nearer in one RGB image, and how much in proportion. It gives no metres."
     unit = ", relative" if relative else " in metres"
+    if canonical_focal:
+        unit = f"; in metres times the image's focal length in pixels / {canonical_focal:g}"
     return f"""---
 library_name: distill
 pipeline_tag: depth-estimation

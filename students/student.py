@@ -148,7 +148,9 @@ class Student(ModelHubMixin, DepthModel):
 
     def generate_model_card(self, *args: object, **kwargs: object) -> ModelCard:
         """The same card as in the folder."""
-        return ModelCard(model_card(self.recipe, self.metadata or {}, self.output, self.calibration))
+        return ModelCard(
+            model_card(self.recipe, self.metadata or {}, self.output, self.calibration, self.canonical_focal)
+        )
 
 
 def save_student(student: Student, folder: str | Path, metadata: Json | None = None) -> None:
@@ -172,7 +174,8 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
         part = Path(name)
         (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        card = model_card(student.recipe, config["metadata"], student.output, student.calibration)
+        known = student.output, student.calibration, student.canonical_focal
+        card = model_card(student.recipe, config["metadata"], *known)
         (part / CARD).write_text(card, encoding="utf-8")
         for file in (WEIGHTS, CONFIG, CARD):
             os.replace(part / file, folder / file)

@@ -110,6 +110,7 @@ def test_a_student_of_a_canonical_camera_gives_metres_of_the_one_it_is_settled_f
     save_student(student, tmp_path)
     own, loaded = student(images(32, 64)), load_student(tmp_path)
     assert loaded.canonical_focal == 1000.0
+    assert "of 1000 pixels: times the image's focal length" in (tmp_path / "README.md").read_text()
     assert torch.equal(loaded(images(32, 64)), own)
     loaded.settle_focal(250.0)
     assert (loaded.canonical_focal, loaded.limits) == (None, (0.125, 2.5))

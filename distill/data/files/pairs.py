@@ -87,7 +87,8 @@ Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) an
 class PictureReader:
     """Reads pictures and depth maps, of which only what their masks leave counts.
 
-    With `register`, a map of another size but of the image's shape is brought to its size, by nearest.
+    With `register`, as of one's own recordings, a map of another size but of the image's shape is brought to its size,
+    by nearest, and a camera of another size is refused.
     """
 
     units: Units = USUAL_UNITS
@@ -95,7 +96,7 @@ class PictureReader:
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         image = read_image(pair.image)
-        if pair.intrinsics is not None:
+        if self.register and pair.intrinsics is not None:
             check_camera(pair.intrinsics, pair.camera_size, (image.shape[0], image.shape[1]), pair.image)
         if pair.depth is None:
             return image, np.zeros(image.shape[:2], np.float32)
