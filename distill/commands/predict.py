@@ -14,7 +14,7 @@ import torch
 from distill.commands.arguments import FILE, MODEL, check_folder, factor, image_size, model_folders, positive
 from distill.console import StepProgress, inform, warn
 from distill.data import DecodeError
-from distill.data.files.cameras import check_camera, matrix_of
+from distill.data.files.intrinsics import check_camera, matrix_of
 from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size

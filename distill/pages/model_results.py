@@ -70,7 +70,7 @@ def evaluate_models(
     first = next(sample for sample in readable(data.test) if not sample.faults)
     rows, columns = data.protocol.input_window(*first.depth.shape)
     size = config.data.size or (rows.stop - rows.start, columns.stop - columns.start)
-    costs = model_costs({name: model for _, name, model in models if isinstance(model, DepthModel)}, size, device)
+    costs = model_costs({name: model for _, name, model in models if not isinstance(model, GhostModel)}, size, device)
     return [replace(result, costs=costs.get(result.name, {})) for result in results]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from distill.data.files.cameras import check_camera
+from distill.data.files.intrinsics import check_camera
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.labels import Label, StoredLabel
 from distill.data.files.reading import (

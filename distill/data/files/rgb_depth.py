@@ -11,8 +11,8 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from distill.data.files.cameras import camera_beside, matrix_of
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
+from distill.data.files.intrinsics import camera_beside, matrix_of
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
 from distill.data.files.matching import find_label_folder, is_label_folder
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under, same_shape

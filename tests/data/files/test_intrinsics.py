@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from distill.data.files.cameras import camera_beside, check_camera, read_camera
+from distill.data.files.intrinsics import camera_beside, check_camera, read_camera
 from distill.errors import UserError
 
 MATRIX = [[7.0, 0, 3.5], [0, 6, 2.5], [0, 0, 1]]
