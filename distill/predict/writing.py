@@ -85,7 +85,8 @@ def colour_range(model: Model, depth: np.ndarray) -> Limits:
     if is_relative(model):
         low, high = np.nanpercentile(np.where(np.isfinite(depth), depth, np.nan), (2, 98))
         return float(low), float(max(high, low + 1e-12))
-    high = model.max_depth if isinstance(model, DepthModel) else None
+    # The limit of a student of a canonical camera is no depth of this one.
+    high = model.max_depth if isinstance(model, DepthModel) and model.canonical_focal is None else None
     if high is None:
         known = depth[np.isfinite(depth) & (depth > 0)]
         high = float(known.max()) if known.size else 10.0
