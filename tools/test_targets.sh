@@ -15,6 +15,7 @@ for extra in openvino executorch litert coreml; do
     if ! "$place/bin/python" -c 'import cv2' 2>/dev/null; then # no libGL, as in a bare container
         "$place/bin/python" -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
     fi
-    "$place/bin/python" -m pytest -rs tests/deploy/test_targets.py || code=$?
+    # its own alone: ExecuTorch brings coremltools, and a NumPy that breaks them
+    "$place/bin/python" -m pytest -rs tests/deploy/test_targets.py -k "$extra" || code=$?
 done
 exit $code
