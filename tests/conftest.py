@@ -1,6 +1,7 @@
 """Tiny runs: a teacher of random weights, a folder of ten small streets, the command line called in this process."""
 
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,12 +13,21 @@ from safetensors.torch import load_file, save_file
 
 from distill.cli import main
 from distill.data import SceneDataset
+from distill.deploy.latency import measure
 from teachers import create_dpt
 
 torch.set_num_threads(1)  # networks this small only wait for a second thread
 
 SIZE = (32, 64)
 DEPTH_SCALE = 256
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_timing():
+    """What a run says of latency comes of one round of calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill.pages.model_results.measure", partial(measure, runs=1))
+        yield
 
 
 @pytest.fixture(scope="session")

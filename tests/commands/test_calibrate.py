@@ -97,7 +97,7 @@ def test_a_shift_is_found_where_a_scale_is_not_enough(student, folder, tmp_path)
     assert (calibration["scale"], calibration["shift"]) == pytest.approx((0.5, 0.1), rel=0.05)
 
 
-def test_a_relative_student_becomes_metric(student, folder, tmp_path, refused):
+def test_a_relative_student_becomes_metric(student, folder, tmp_path, refused, config_file):
     relative = shutil.copytree(student, tmp_path / "relative")
     config = json.loads((relative / "config.json").read_text())
     (relative / "config.json").write_text(json.dumps(config | {"output": "relative"}))
@@ -107,7 +107,7 @@ def test_a_relative_student_becomes_metric(student, folder, tmp_path, refused):
     assert load_model(made).output == "metric"
     assert "| one depth everywhere |" in (made / "README.md").read_text()
     assert "relative-calibrated is calibrated" in refused(
-        "train", "demo.yaml", f"student.checkpoint={made}", "student.backbone=test_resnet", "--output", tmp_path / "run"
+        "train", config_file, f"student.checkpoint={made}", "student.backbone=test_resnet", "--output", tmp_path / "run"
     )
 
 
