@@ -1,7 +1,9 @@
 """Tiny runs: a teacher of random weights, a folder of ten small streets, the command line called in this process."""
 
 import shutil
+import time
 from functools import partial
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -84,6 +86,16 @@ def config_file(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only where the test says so."""
+    clock = SimpleNamespace(now=0.0)
+    clock.pass_by = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", clock.pass_by)
+    return clock
 
 
 @pytest.fixture

@@ -470,7 +470,7 @@ def test_two_processes_evaluate_an_uneven_set_as_one_does(evaluated, finished, o
     for one in both:
         one.start()
     for one in both:
-        one.join(timeout=120)
+        one.join(timeout=300)
         assert one.exitcode == 0
     alone = evaluated(*words)
     shared = json.loads(together.read_text())

