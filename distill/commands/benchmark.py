@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     stamp = environment(device) | {"load": f"{os.getloadavg()[0]:.1f}"}
     if args.models:
         models = {name: open_for_cost(name).to(device) for name in args.models}
-        measured = measure_models(models, args, accuracies, device)
+        strangers = [stranger(path, args.size) for path in args.against or []]
+        measured = measure_models(models, args, accuracies, device, strangers)
         tables += latency_tables(args, measured, stamp)
         content |= {"device": stamp, "size": list(args.size), "batch": 1, "models": [one.as_dict() for one in measured]}
     try:
@@ -184,14 +185,18 @@ def open_for_cost(name: str) -> DepthModel:
 
 
 def measure_models(
-    models: Mapping[str, DepthModel], args: argparse.Namespace, accuracies: Mapping[str, Results], device: torch.device
+    models: Mapping[str, DepthModel],
+    args: argparse.Namespace,
+    accuracies: Mapping[str, Results],
+    device: torch.device,
+    strangers: Sequence[Measured] = (),
 ) -> list[Measured]:
-    """Every model in every way of `args.ways`, timed in one interleaved run."""
+    """Every model in every way of `args.ways`, and strangers in theirs, timed in one interleaved run."""
     for name, model in models.items():
         if isinstance(model, ExportedModel):
             input_size(name, model, args.size)  # refuses one that it does not take
     image = torch.rand(1, 3, *args.size, device=device)
-    measured = [stranger(path, args.size) for path in args.against or []]
+    measured = list(strangers)
     with progress_bar("preparing", len(models) * len(args.ways) + args.runs) as update:
         for name, model in models.items():
             paper = paper_row(model.recipe, args.size) if isinstance(model, Student) else None

@@ -66,7 +66,7 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
     wrong = [
         f"{pair.image} is a depth map (one channel of {facts[pair.image].bits} bits), expected an image: name the image"
         for pair in pairs
-        if facts[pair.image].like_depth
+        if facts[pair.image].like_depth and pair.image != pair.depth  # a frame may hold both
     ]
     suspicious: dict[object, tuple[bool, int]] = {}  # of every kind of odd pair one, and whether its sizes agree
     for index, pair in enumerate(pairs):

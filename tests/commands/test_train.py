@@ -18,7 +18,7 @@ from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.commands import train as command
 from distill.config import load_config
-from distill.method import LOSSES
+from distill.method import LOSSES, DepthPull
 from students import CNNStudent, create_student
 
 
@@ -193,6 +193,7 @@ def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
 
 def test_what_a_configuration_sets_of_a_method_reaches_it(config_file):
     message = ["method.kd_weight=0.3", "method.kd_normalise=true", "method.window=3", "method.output_weight=0.7"]
+    message += ["method.gradient_weight=0.5", "method.trim=0.1"]
     built = {}
     for name in ("feature", "disdepth", "output"):
         config = load_config(config_file, [*message, f"method.name={name}", "method.loss=eigen"])
@@ -202,7 +203,10 @@ def test_what_a_configuration_sets_of_a_method_reaches_it(config_file):
         method = built[name]
         assert (method.kd_weight, method.kd_normalise, method.warmup_steps) == (0.3, True, 5)
     assert built["disdepth"].fam[0].attention.window == 3
-    assert built["output"].weight == 0.7
+    assert built["output"].pull == DepthPull(0.7, 0.5, 0.1)
+    assert built["feature"].depth_pull is None
+    config = load_config(config_file, [*message, "method.name=feature", "method.with_output=true"])
+    assert build_method(config, build_student(config, 80.0), build_teacher(config)).depth_pull == built["output"].pull
     assert {method.task_loss for method in built.values()} == {LOSSES["eigen"]}
 
 
@@ -262,7 +266,7 @@ def test_images_without_ground_truth_are_distilled(train, own_streets):
         (own_streets / f"{part}_files_with_gt.txt").unlink()
     folder = train(f"data.root={own_streets}", "method.warmup_steps=0")
     assert all(record["kd"] > 0 and math.isfinite(record["loss"]) for record in records(folder))
-    assert read_json(folder / "results.json") == []
+    assert [one["role"] for one in read_json(folder / "results.json")] == ["agreement"]
     assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 4
     distill.load_model(folder)
 

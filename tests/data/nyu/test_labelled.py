@@ -151,8 +151,11 @@ def test_a_damaged_file_is_named(fast_depth):
 def test_frames_of_another_layout_are_refused_before_training(fast_depth, rgb, said):
     path = fast_depth / "train/kitchen_0004/00001.h5"
     with h5py.File(path, "w") as file:
-        file["rgb"], file["depth"] = rgb, np.ones((32, 40), np.float32)
+        file["rgb"], file["depth"] = np.ones((3, 32, 40), np.uint8), np.ones((32, 40), np.float32)
     contents = NyuDataset(fast_depth, "train").contents
+    assert not survey(contents).wrong
+    with h5py.File(path, "w") as file:
+        file["rgb"], file["depth"] = rgb, np.ones((32, 40), np.float32)
     (wrong,) = survey(contents).wrong
     assert re.search(rf"00001.h5.* {said}", wrong)
 
