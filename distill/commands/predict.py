@@ -86,6 +86,8 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     settle_camera(args, student)
     # A teacher that says nothing of its size saw what its student sees.
     teacher = open_network(args.teacher, None, student.size) if args.teacher else None
+    if teacher and teacher.canonical_focal is not None:
+        raise UserError(f"--teacher {args.teacher} gives metres only with a focal length: name one of a single camera")
     settle_meaning(args, inputs, writer, student, teacher)
     tally = Tally(args.teacher, teacher, student) if teacher else None
     broken: list[str] = []

@@ -68,7 +68,8 @@ class TaughtSamples(DepthDataset):
             values, relative = self.teacher.images([sample.image])[0], is_relative(self.teacher.model)
         else:
             assert sample.label is not None
-            values, relative = sample.label, sample.relative
+            relative = sample.relative  # metres are a canonical camera's where depth was brought to one
+            values = sample.label if relative else sample.label / (sample.canonical or 1.0)
         depth = in_truths_place(values, relative)
         return replace(sample, depth=depth, valid=depth > 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +31,14 @@ def where_it_fails(results: Evaluation) -> list[str]:
     ]
 
 
-def what_next(results: Sequence[ModelResult], state: TrainState, folder: Path) -> list[str]:
-    """What may make the student better, as far as the figures show it, and the commands that use it."""
+def what_next(
+    results: Sequence[ModelResult], state: TrainState, folder: Path, *, any_camera: bool = False
+) -> list[str]:
+    """What may make the student better, as far as the figures show it, and the commands that use it.
+
+    Args:
+        any_camera: Whether it gives a canonical camera's depth, so that its user must name the focal length.
+    """
     errors = {one.role: one.results.metrics[METRIC] for one in results}
     advice = []
     if not results:
@@ -47,7 +54,9 @@ def what_next(results: Sequence[ModelResult], state: TrainState, folder: Path) -
     for one in results:
         if one.role == "student":
             advice += advice_by_parts(one.results)
-    return [*advice, f"use it: distill predict {folder} IMAGES, distill export {folder} --output student.onnx"]
+    predict, export = (f"distill {verb} {shlex.quote(str(folder))}" for verb in ("predict", "export"))
+    camera, focal = (" --intrinsics FX FY CX CY", " --focal-px FX") if any_camera else ("", "")
+    return [*advice, f"use it: {predict} IMAGES{camera}, {export} --output student.onnx{focal}"]
 
 
 def advice_by_parts(results: Evaluation) -> list[str]:

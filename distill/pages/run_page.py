@@ -137,7 +137,8 @@ def write_report(
     config, data, folder = run.config, run.data, run.folder.path
     protocol = data.protocol.name if results else "none: nothing was validated"
     fails = where_it_fails(the_student(results).results) if results else []
-    notes = [*notes_on(results), *(f"{line}." for line in (*fails, *what_next(results, run.state, folder)))]
+    advice = what_next(results, run.state, folder, any_camera=bool(config.data.focal))
+    notes = [*notes_on(results), *(f"{line}." for line in (*fails, *advice))]
     sections = [results_section([one.row() for one in results], protocol, notes)]
     if results:
         sections.append(where_errors_are(the_student(results).results, "the student"))
@@ -199,7 +200,10 @@ def conclusions(run: Run, results: Sequence[ModelResult]) -> list[str]:
     fails = where_it_fails(the_student(scored).results) if scored else []
     return [
         *(f"its {line}" for line in fails),
-        *(f"next: {line}" for line in what_next(scored, run.state, run.folder.path)),
+        *(
+            f"next: {line}"
+            for line in what_next(scored, run.state, run.folder.path, any_camera=bool(run.config.data.focal))
+        ),
     ]
 
 

@@ -96,8 +96,9 @@ def measure_agreement(run: Run) -> Agreement | None:
         meanings = [one.labels.output for one in contents if one is not None and one.labels is not None]
         parts = tuple(part for part, meaning in zip(parts, meanings, strict=True) if meaning == meanings[0])
         relative = meanings[0] == "relative"
-    taught = TaughtSamples(parts, teacher, MOST, run.data.max_depth)
-    protocol = agreement_protocol(f"{run.facts.name} ({run.facts.fingerprint[:12]})", relative, run.data.max_depth)
+    cap = run.data.protocol.max_depth  # of the run's own cameras, also where it learns a canonical one's depth
+    taught = TaughtSamples(parts, teacher, MOST, cap)
+    protocol = agreement_protocol(f"{run.facts.name} ({run.facts.fingerprint[:12]})", relative, cap)
     try:
         results = evaluate(student, readable(taught), protocol, device=device)
     except UserError as refusal:

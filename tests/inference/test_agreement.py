@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from distill.inference.agreement import FAR, NEAR, agreement_protocol, in_truths_place
+from distill.data import Sample
+from distill.data.focal import to_canonical
+from distill.inference.agreement import FAR, NEAR, TaughtSamples, agreement_protocol, in_truths_place
 
 
 @pytest.fixture
@@ -35,3 +39,13 @@ def test_a_student_with_the_teacher_s_shape_agrees_wholly_and_one_without_does_n
 def test_agreements_with_two_teachers_do_not_compare():
     prints = {agreement_protocol(name, False, 80.0).fingerprint for name in ("one", "another")}
     assert len(prints) == 2
+
+
+def test_labels_in_metres_stay_metres_where_a_canonical_camera_s_depth_is_learnt():
+    label = np.full((4, 6), 3, np.float32)
+    camera = np.diag([50.0, 50.0, 1.0])
+    nothing = np.zeros((4, 6), np.float32)
+    sample = Sample("a", np.zeros((4, 6, 3), np.uint8), nothing, nothing > 0, intrinsics=camera, label=label)
+    part = SimpleNamespace(dataset=[sample], prepare=[to_canonical])
+    (taught,) = TaughtSamples([part], None, 1, 80.0)
+    np.testing.assert_allclose(taught.depth, label)

@@ -55,3 +55,9 @@ def test_each_sign_has_its_advice(given, state, advice):
 def test_a_run_without_such_signs_says_how_to_use_it():
     (line,) = what_next(results(), TrainState(step=10, best_step=8), Path("runs/a"))
     assert line.startswith("use it: ")
+
+
+def test_a_student_of_any_camera_is_used_with_its_users_own():
+    (line,) = what_next(results(), TrainState(step=10, best_step=8), Path("runs/a b"), any_camera=True)[-1:]
+    assert "'runs/a b' IMAGES --intrinsics" in line
+    assert "--focal-px" in line
