@@ -17,7 +17,7 @@ LEAST, MOST = 0.5, 1.5  # of the share asked for, that whole recordings may come
 GAP = 0.5  # of the frames held out of a recording: so many before them are in neither half
 NAMED_ALIKE = 10  # frames that a name before their numbers has on average, if it is that of a recording
 FEW = 3  # recordings that are listed
-LAST_NUMBER = re.compile(r"[\d.]+$")
+NUMBERS = re.compile(r"[\d._\- ]+$")  # that end a name: a frame's, or its date and time
 
 Places = Sequence[int]
 
@@ -54,20 +54,38 @@ def hold_out(contents: Contents, share: float) -> tuple[Contents, Contents]:
 def recordings(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     """The places of each recording's frames, in the order of their time, which the numbers in names tell.
 
-    A recording is a scene that a data set knows, or else a folder; or of a folder the frames of one name, where only
-    few names come before the numbers.
+    A recording is a scene that a data set knows, or else a folder, or the folder of many that hold a few frames each;
+    or of a folder the frames of one name, where only few names come before the numbers.
     """
-    by_folder: defaultdict[str, list[int]] = defaultdict(list)
-    for place, pair in enumerate(pairs):
-        by_folder[pair.scene or os.path.dirname(pair.name)].append(place)
     known: dict[str, list[int]] = {}
-    for folder, places in by_folder.items():
+    for folder, places in by_folder(pairs).items():
         by_name: defaultdict[str, list[int]] = defaultdict(list)
         for place in sorted(places, key=lambda place: in_time(pairs[place])):
-            by_name[LAST_NUMBER.sub("", os.path.splitext(pairs[place].name)[0])].append(place)
+            by_name[NUMBERS.sub("", os.path.splitext(pairs[place].name)[0])].append(place)
         alike = not pairs[places[0]].scene and len(places) >= NAMED_ALIKE * len(by_name)
         known |= by_name if alike else {folder: [place for some in by_name.values() for place in some]}
     return known
+
+
+def by_folder(pairs: Sequence[Pair]) -> dict[str, list[int]]:
+    """The places of the frames of each scene or folder; folders of few frames on average count as that above them."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    inside: defaultdict[str, list[int]] = defaultdict(list)
+    for place, pair in enumerate(pairs):
+        (groups if pair.scene else inside)[pair.scene or os.path.dirname(pair.name)].append(place)
+    while True:
+        siblings: defaultdict[str, list[str]] = defaultdict(list)
+        for folder in filter(None, inside):
+            siblings[os.path.dirname(folder)].append(folder)
+        few = {
+            parent: some
+            for parent, some in siblings.items()
+            if sum(len(inside[one]) for one in some) < NAMED_ALIKE * len(some)
+        }
+        if not few:
+            return groups | inside
+        for parent, some in few.items():
+            inside[parent] += [place for one in some for place in inside.pop(one)]
 
 
 def in_time(pair: Pair) -> list[tuple[int, str]]:

@@ -42,6 +42,16 @@ def test_of_one_recording_it_is_the_end_and_no_neighbour_of_what_is_learnt(tmp_p
     assert "10 before are in neither half" in train.left_out[-1]
 
 
+@pytest.mark.parametrize(
+    "pattern", ["rgb/20240501-1230{:02d}-{:03d}.png", "{:02d}{:03d}/color.png", "{:02d}{:03d}/a/b.png"]
+)
+def test_a_second_or_a_folder_of_a_frame_is_no_recording(tmp_path, pattern):
+    names = [pattern.format(second, frame * 33) for second in range(20) for frame in range(30)]
+    train, test = hold_out(contents_of(tmp_path, names), 0.1)
+    assert names_of(test) == names[540:]
+    assert names_of(train) == names[:510]
+
+
 def test_names_before_the_numbers_are_recordings_of_a_folder(tmp_path):
     names = [f"{what}_{frame:03d}.png" for what in ("attic", "cellar") for frame in range(50)]
     train, test = hold_out(contents_of(tmp_path, names), 0.1)
