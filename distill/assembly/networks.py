@@ -112,7 +112,7 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
         raise UserError(f"{wanted.name} gives depth but no maps, so it cannot teach; predict and evaluate take it")
     teacher.licence = wanted.licence or teacher.licence
     if wanted.compile:
-        teacher.model.encoder.compile()  # a copy, of which operations are counted, is plain again
+        teacher.model.encoder.compile()  # in place: modules and weights keep their names
     return teacher
 
 

@@ -150,6 +150,11 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
     protocols = choose_protocols(args, data, dataset)
     if args.affine:
         protocols = [protocol.affine() for protocol in protocols]
+    if args.confidence and (aligned := [protocol for protocol in protocols if protocol.alignment != "none"]):
+        raise UserError(
+            f"--confidence measures depth as it is, in metres, and {aligned[0].name} first brings each prediction "
+            f"closest to its truth ({aligned[0].alignment}): give --alignment none, or leave --confidence out"
+        )
     predictor = open_predictor(args, data, protocols[0], state)
     if predictor.relative:
         warn(

@@ -22,7 +22,7 @@ from distill.files import read_whole
 
 PACKAGES = Path(__file__).parents[2]
 CODE = ("distill", "students", "teachers")
-OTHERS = ("zero_shot", "json", "report", "save_predictions")  # options that decide no number
+OTHERS = ("zero_shot", "json", "report", "save_predictions", "confidence")  # options that decide no number
 
 Entry = dict[str, object]
 
@@ -31,9 +31,16 @@ def origin_of(args: argparse.Namespace, weights: str, device: torch.device) -> O
     """What a result of the command says of how it was made. `weights` is a digest of the model's."""
     tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
     facts = {"code": code_digest(), "precision": "float32" + ", convolutions in TF32" * tf32}
-    model = os.path.abspath(args.model) if os.path.exists(args.model) else args.model
     options = Options.model_validate({key: value for key, value in vars(args).items() if value is not None})
-    return Origin(model=model, options=options, weights=weights, environment=environment(device) | facts)
+    return Origin(model=lasting(args.model), options=options, weights=weights, environment=environment(device) | facts)
+
+
+def lasting(model: str) -> str:
+    """MODEL of the command line in words that hold in every working directory; CHECKPOINT of NAME:CHECKPOINT too."""
+    if os.path.exists(model):
+        return os.path.abspath(model)
+    name, _, place = model.partition(":")
+    return f"{name}:{os.path.abspath(place)}" if place and os.path.exists(place) else model
 
 
 def code_digest() -> str:

@@ -425,6 +425,13 @@ def test_confidence_of_saved_predictions_is_refused(refused, tiny_kitti, tmp_pat
     assert "holds predictions: leave it out" in message
 
 
+@pytest.mark.parametrize("words", [["--alignment", "affine"], ["--protocol", "scenes_road_affine"]])
+def test_confidence_is_not_measured_against_depth_that_was_aligned(refused, finished, words):
+    message = refused("evaluate", finished, "--data", "scenes", *words, "--confidence")
+    assert "scenes_road" in message
+    assert "give --alignment none, or leave --confidence out" in message
+
+
 def test_the_page_shows_errors_and_the_worst_images(evaluated, finished, streets, tmp_path):
     page = tmp_path / "page.html"
     evaluated(finished, "--data", "folder", "--root", streets, "--depth-scale", 256, "--report", page)

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from distill.cli import main
+from distill.commands.evaluate_reproduced import lasting
 from distill.evaluation.origin import Options, Origin, Record, compare_records, digest, relative_gap
 
 FOLDER = ["--data", "folder", "--depth-scale", "256"]
@@ -78,6 +79,18 @@ def record(metrics, names="ab", fingerprint="f", size=None):
     images = [{"name": name, "data": name} for name in names]
     known = {"origin": origin, "input_size": size, "metrics": metrics, "per_image": images}
     return Record(protocol="p", fingerprint=fingerprint, **known)
+
+
+def test_confidence_is_no_option_of_a_reproduction(refused, made):
+    assert "leave --confidence out" in refused("evaluate", made, "--reproduce", "--confidence")
+
+
+def test_a_model_is_known_from_every_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pt").touch()
+    assert lasting("x.pt") == str(tmp_path / "x.pt")
+    assert lasting("dpt_hybrid:x.pt") == f"dpt_hybrid:{tmp_path / 'x.pt'}"
+    assert [lasting(name) for name in ("hf:owner/name", "dpt_micro")] == ["hf:owner/name", "dpt_micro"]
 
 
 def test_what_moved_is_named_and_rounding_is_not():
