@@ -223,7 +223,9 @@ def stranger(path: Path, size: Size) -> Measured:
 def stated_accuracy(model: DepthModel) -> Results | None:
     """The accuracy that an 8-bit file states of itself."""
     stated = model.known.accuracy if isinstance(model, ExportedModel) else None
-    return None if stated is None else Results(stated.protocol, stated.fingerprint, None, stated.metrics, {}, {})
+    if stated is None:
+        return None
+    return Results(stated.protocol, stated.fingerprint, None, stated.metrics, {}, {}, count=stated.images)
 
 
 def costs_of(model: DepthModel, size: Size) -> tuple[int | None, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from distill.deploy.subject import Subject
 from distill.errors import UserError
 from distill.evaluation import Evaluation
 from distill.inference.evaluating import evaluate
-from distill.inference.exported import OnnxModel
+from distill.inference.exported import OnnxModel, StatedAccuracy
 from distill.report.tables import HIGHER_IS_BETTER, Row, results_table
 
 CALIBRATED, EVALUATED = 32, 60  # images
@@ -106,7 +105,7 @@ def check_reach(seen: float, far: Sequence[float]) -> None:
 def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Path, images: Sequence[Tensor]) -> bool:
     """Quantise a float file on images, and print the metrics of both on the run's own test images.
 
-    Where the truth of none is at hand, their difference on the images is printed.
+    Where the truth of none is at hand, or the file is for one focal length, their difference on the images is printed.
 
     Returns:
         Whether the changes are within the limits, and weights have 8 bits.
@@ -114,7 +113,7 @@ def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Pa
     exact = Watched(source)
     seen = seen_in(exact, images)
     quantiser = Quantiser(source, images)
-    data = build_data(subject.run) if subject.run else None
+    data = build_data(subject.run) if subject.run and subject.focal_px is None else None
     if data is not None and data.test is not None:
         dataset, protocol = Subset(data.test, min(EVALUATED, len(data.test))), data.protocol
 
@@ -146,10 +145,13 @@ def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Pa
         return False
     if data is not None and data.test is not None:
         after = measured(OnnxModel(target))
-        rows = [Row(name, one.metrics, one.protocol.fingerprint) for name, one in (("float", before), ("int8", after))]
-        display(results_table(rows, f"{protocol.name}, {len(before.images)} images at {size[0]}x{size[1]}"))
-        stated = {"protocol": protocol.name, "fingerprint": protocol.fingerprint, "metrics": after.metrics}
-        add_fact(target, "accuracy", json.dumps(stated))
+        scored, count = after.protocol, len(after.images)
+        rows = [Row(name, one.metrics, scored.fingerprint) for name, one in (("float", before), ("int8", after))]
+        display(results_table(rows, f"{scored.name}, {count} images at {size[0]}x{size[1]}"))
+        stated = StatedAccuracy(
+            protocol=scored.name, fingerprint=scored.fingerprint, images=count, metrics=after.metrics
+        )
+        add_fact(target, "accuracy", stated.model_dump_json())
     share = share_of_eight_bits(target)
     display(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
     return share > 0

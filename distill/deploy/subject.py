@@ -38,12 +38,17 @@ CHECKED = 4  # images
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be exported, on the CPU. `run` is the configuration it was trained with, where that is at hand."""
+    """A model to be exported, on the CPU.
+
+    `run` is the configuration it was trained with, where that is at hand; `focal_px` that of the images which the file
+    is for, where its depth depends on it.
+    """
 
     name: str
     model: DepthModel
     recipe: Json
     run: Config | None
+    focal_px: float | None = None
 
     @property
     def training(self) -> Json:
@@ -76,8 +81,8 @@ def open_subject(name: str, focal_px: float | None = None) -> Subject:
     try:
         place, recipe = read_config(name)
     except (FileNotFoundError, ValueError):
-        return Subject(name, plain, {"student": name.partition(":")[0]}, None)
-    return Subject(name, plain, recipe, run_of(place))
+        return Subject(name, plain, {"student": name.partition(":")[0]}, None, focal_px)
+    return Subject(name, plain, recipe, run_of(place), focal_px)
 
 
 def choose_size(subject: Subject, options: tuple[int, int] | None) -> tuple[int, int]:
@@ -149,6 +154,7 @@ def facts_of(
         "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
         "min_depth": model.min_depth,
         "max_depth": model.max_depth,
+        "focal_px": subject.focal_px,
         "parameters": count_parameters(model),
         "gflops": None if size is None else count_gflops(model, size),
         "model": subject.recipe["student"],

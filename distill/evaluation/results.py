@@ -34,6 +34,7 @@ class Results:
         images: The same of every image, by its name.
         costs: Parameters, GFLOPs, milliseconds, as far as they are known.
         truths: The values of `TRUTH` of every image, by its name; NaN where the file does not say.
+        count: Of the images, where they are not here one by one.
     """
 
     protocol: str
@@ -43,10 +44,12 @@ class Results:
     images: dict[str, dict[str, float]]
     costs: dict[str, float]
     truths: dict[str, list[float]] = field(default_factory=dict)
+    count: int | None = None
 
     def summary(self) -> dict[str, object]:
         """What a table of several models needs of it, in types that JSON knows."""
-        return {"protocol": self.protocol, "fingerprint": self.fingerprint, "metrics": self.metrics}
+        count = len(self.images) or self.count
+        return {"protocol": self.protocol, "fingerprint": self.fingerprint, "images": count, "metrics": self.metrics}
 
 
 def read_results(path: Path) -> list[Results]:

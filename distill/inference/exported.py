@@ -57,10 +57,11 @@ class SeenInTraining(BaseModel):
 
 
 class StatedAccuracy(BaseModel):
-    """What was measured of an 8-bit file itself, on its run's test images, before it got its name."""
+    """What was measured of an 8-bit file itself, on some of its run's test images, before it got its name."""
 
     protocol: str
     fingerprint: str
+    images: int | None = None
     metrics: dict[str, float]
 
 

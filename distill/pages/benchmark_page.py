@@ -103,6 +103,8 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
                 "fps": f"{latency.fps:.1f}",
                 "file MiB": f"{ready.file_bytes / MEBI:.1f}",
             }
+            if accuracy and accuracy.count:
+                extra["images"] = str(accuracy.count)
             if ready.peak_bytes is not None:
                 extra["peak MiB"] = f"{ready.peak_bytes / MEBI:.0f}"
             rows.append(Row(f"{one.name} · {way}", metrics, accuracy.fingerprint if accuracy else None, extra))

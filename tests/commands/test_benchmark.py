@@ -65,7 +65,9 @@ def test_a_file_states_its_own_accuracy_and_a_strangers_time_stands_beside_it(be
     add_fact = pytest.importorskip("distill.deploy.graph").add_fact
     ours, other = tmp_path / "ours.onnx", tmp_path / "other.onnx"
     assert main(["export", str(finished), "--output", str(ours), "--size", "32x64"]) == 0
-    add_fact(ours, "accuracy", json.dumps({"protocol": "p", "fingerprint": "f", "metrics": {"abs_rel": 0.5}}))
+    add_fact(
+        ours, "accuracy", json.dumps({"protocol": "p", "fingerprint": "f", "images": 7, "metrics": {"abs_rel": 0.5}})
+    )
     make, kind = onnx.helper, onnx.TensorProto.FLOAT
     pixels, made = (make.make_tensor_value_info(name, kind, ["n", 24, 40, 3]) for name in ("pixels", "made"))
     graph = make.make_graph([make.make_node("Relu", ["pixels"], ["made"])], "g", [pixels], [made])
@@ -73,6 +75,7 @@ def test_a_file_states_its_own_accuracy_and_a_strangers_time_stands_beside_it(be
     stranger, model = benchmark(ours, "--against", other)["models"]
     assert stranger["name"] == f"{other} at 24x40"
     assert [way["abs_rel"] for way in (*stranger["ways"], *model["ways"])] == [None, 0.5]
+    assert model["accuracy"]["images"] == 7
     other.write_bytes(b"no network")
     assert "is no network that ONNX Runtime runs" in refused("benchmark", ours, "--size", "32x64", "--against", other)
 

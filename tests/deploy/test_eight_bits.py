@@ -1,13 +1,17 @@
+import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 
 import distill
 from distill.cli import main
-from distill.deploy.eight_bits import changes, check_reach
+from distill.deploy.eight_bits import changes, check_reach, write_int8
 from distill.deploy.quantise import LAST, Quantiser, share_of_eight_bits
+from distill.deploy.subject import open_subject
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Evaluation
 from distill.evaluation.metrics import MEASURES
@@ -58,7 +62,37 @@ def test_metrics_before_and_after_stand_in_one_table(finished, tmp_path, capsys)
     assert float(values[4]) == pytest.approx(float(values[6]), rel=0.01)
     assert "8 bits change most:" in message
     stated = OnnxModel(tmp_path / "x.onnx").known.accuracy
+    (scored,) = [line for line in message.splitlines() if stated.protocol in line and "at 32x64" in line]
+    assert f"{stated.images} images" in scored
     assert stated.metrics["abs_rel"] == pytest.approx(float(values[6]), rel=0.01)
+
+
+def test_the_accuracy_is_stated_by_the_protocol_that_it_was_measured_by(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(content | {"eval": content.get("eval", {}) | {"tta": "flip"}}))
+    words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8"]
+    assert main(["export", str(tmp_path / "run"), *words]) == 0
+    stated, known = OnnxModel(tmp_path / "x.onnx").known.accuracy, tmp_path / "known.json"
+    words = ["--tta", "none", "--size", "32x64", "--json", str(known)]
+    assert main(["evaluate", str(tmp_path / "run"), *words]) == 0
+    expected = json.loads(known.read_text())
+    assert (stated.protocol, stated.fingerprint) == (expected["protocol"], expected["fingerprint"])
+    assert stated.images == len(expected["per_image"])
+
+
+def test_a_file_for_one_focal_length_is_compared_with_the_float_file(finished, tmp_path, monkeypatch, capsys):
+    def unused(*_):
+        raise AssertionError("test images are of any focal length")
+
+    monkeypatch.setattr("distill.deploy.eight_bits.build_data", unused)
+    source, target = tmp_path / "exact.onnx", tmp_path / "x.onnx"
+    assert main(["export", str(finished), "--output", str(source), "--size", "32x64"]) == 0
+    subject = replace(open_subject(str(finished)), focal_px=60.0)
+    assert write_int8(subject, (32, 64), source, target, [IMAGE])
+    assert "8 bits change most: depth by" in capsys.readouterr().out.replace("an image's depth", "depth")
+    assert OnnxModel(target).known.accuracy is None
 
 
 def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path):

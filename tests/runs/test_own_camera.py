@@ -5,6 +5,7 @@ import pytest
 from run_files import read_json
 
 from distill.cli import main
+from distill.inference.exported import OnnxModel
 
 
 @pytest.fixture
@@ -66,6 +67,7 @@ def test_a_run_on_canonical_depth_is_used_with_each_cameras_own(train, streets, 
     assert "intrinsics" in refused("predict", folder, image, "--output", out, *wrong)
     assert "--focal-px" in refused("export", folder, "--output", tmp_path / "a.onnx", "--size", "32x64")
     assert main(["export", str(folder), "--output", f"{out}.onnx", "--size", "32x64", "--focal-px", "60"]) == 0
+    assert OnnxModel(tmp_path / "out.onnx").facts["focal_px"] == "60.0"
     assert main(["predict", f"{out}.onnx", image, "--npy", "--output", f"{out}-file"]) == 0
     assert np.allclose(np.load(f"{out}-file/test0.npy"), depths[0], rtol=1e-3)
 
