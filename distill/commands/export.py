@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.commands.arguments import MODEL, check_outputs, factor, image_size, positive
-from distill.console import display
+from distill.console import display, warn
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
 from distill.deploy.graph import OUTPUT
 from distill.deploy.runtime import TOLERANCE, Deviation, deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.deploy.targets import TARGETS, Cargo, Target
+from distill.deploy.targets.onnx_files import decoder_of, is_decoder
 from distill.errors import DONE, FAILURE, UserError
 from distill.files import is_special
 from distill.inference.exported import UNCERTAINTY, OnnxModel, first_line
@@ -118,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
                 return FAILURE
             os.replace(part, exact)
         written = publish(Path(folder), target)
+    if kind.suffix == target.suffix == ".onnx" and not args.logits:
+        remove_decoder(decoder_of(target))
     display(f"{args.output}: {written / MEBI:.1f} MiB, {'any size' if args.dynamic else size}")
     return DONE
 
@@ -137,6 +140,14 @@ def publish(folder: Path, target: Path) -> int:
                     size += os.stat(file.fileno()).st_size
         os.replace(part, target.with_name(part.name))
     return size
+
+
+def remove_decoder(path: Path) -> None:
+    """Remove the decoder of an earlier file, which this one has no use for; one that was edited stays."""
+    if is_decoder(path):
+        path.unlink()
+    elif path.exists():
+        warn(f"{path} is not as this command writes it and stays; it is not for this file, which gives depth itself")
 
 
 @contextmanager
@@ -198,12 +209,17 @@ def check_options(args: argparse.Namespace, kind: Target) -> None:
     if args.confidence and (args.logits or not kind.two_outputs):
         known = ", ".join(name for name, one in TARGETS.items() if one.two_outputs)
         raise UserError(f"--confidence is for --target {known}, without --logits: leave one of them out")
+    if args.confidence and args.int8:
+        raise UserError("--confidence is not checked in 8 bits: leave --int8 or --confidence out")
     kind.require()
     check_outputs(args, output=was_exported)
     for end in kind.beside:
         other = args.output.with_name(args.output.stem + end)
         if other.exists() and not args.output.exists():
             raise UserError(f"{other} is there without {args.output}, and would be replaced; give another --output")
+    decoder = decoder_of(Path(os.path.realpath(args.output)))
+    if args.logits and decoder.exists() and not is_decoder(decoder):
+        raise UserError(f"{decoder} is not as this command writes it, and would be replaced; give another --output")
     if is_special(args.output):
         raise UserError(f"--output {args.output} is a device or FIFO, expected a name for a file")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +13,9 @@ from distill.deploy.ways import Prepared, weighed
 from distill.errors import UserError
 from distill.evaluation.scores import Size
 from distill.inference.exported import first_line, need, open_session
+
+if TYPE_CHECKING:
+    from onnx import TensorProto
 
 
 def open_stranger(path: Path, size: Size) -> tuple[Prepared, int, Size]:
@@ -34,12 +39,22 @@ def open_stranger(path: Path, size: Size) -> tuple[Prepared, int, Size]:
             raise ValueError(
                 f"its image is {taken.type} of {taken.shape}, expected floats (1, 3, H, W) or (1, H, W, 3)"
             )
+        if isinstance(batch, int) and batch != 1:
+            raise ValueError(f"it takes {batch} images at once, expected one or any number")
         place = 1 if sides[0] == 3 else 0  # of the height among the sides
         own = tuple(side if isinstance(side, int) else usual for side, usual in zip(sides[place:], size, strict=False))
-        image = torch.rand(batch if isinstance(batch, int) else 1, *((3, *own) if place else (*own, 3)))
-        ready = weighed(lambda one: session.run(None, {taken.name: one.numpy()}), path.stat().st_size, image)
+        image = torch.rand(1, *((3, *own) if place else (*own, 3)))
+        ready = weighed(
+            lambda one: session.run(None, {taken.name: one.numpy()}), bytes_of(path, graph.initializer), image
+        )
     except UserError:
         raise
     except Exception as error:  # those of the runtimes have no class in common
         raise UserError(f"--against {path} is no network that ONNX Runtime runs ({first_line(error)})") from error
     return ready, sum(math.prod(one.dims) for one in graph.initializer), (own[0], own[1])
+
+
+def bytes_of(path: Path, weights: Iterable[TensorProto]) -> int:
+    """Of a file and of those beside it that hold its weights."""
+    outside = {entry.value for one in weights for entry in one.external_data if entry.key == "location"}
+    return sum(place.stat().st_size for place in (path, *(path.parent / name for name in outside)))

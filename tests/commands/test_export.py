@@ -18,6 +18,7 @@ from distill.deploy.graph import ODD, write_onnx
 from distill.deploy.runtime import Deviation
 from distill.deploy.subject import RELATIVE, Subject, facts_of
 from distill.deploy.targets import TARGETS, Cargo
+from distill.deploy.targets.onnx_files import SOURCE
 from distill.errors import UserError
 from distill.inference.exported import OnnxModel, open_exported
 from teachers import create_dpt
@@ -168,6 +169,7 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
         ),
         (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for --target onnx"),
         (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for --target onnx"),
+        (["RUN", "--output", "OUT.onnx", "--int8", "--confidence"], "leave --int8 or --confidence out"),
         (["HALF", "--output", "OUT.onnx", "--int8"], "no run with data of its own lies beside"),
         (["HALF", "--output", "OUT.onnx", "--dynamic"], "leave --dynamic out and give --size HxW"),
         (["RUN", "--output", "OUT.onnx", "--size", "32x64", "--images", "absent"], "--images absent: there is no such"),
@@ -223,8 +225,22 @@ def test_a_portable_file_may_end_at_the_logits_with_its_decoder_beside_it(finish
     assert "TensorRT 8.4 lists all of its operators" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_decode.py"]
     assert "scores and centres" in OnnxModel(tmp_path / "x.onnx").facts["output"]
-    (tmp_path / "x.onnx").unlink()
-    assert "x_decode.py is there without" in refused("export", finished, *words)
+    decoder = tmp_path / "x_decode.py"
+    decoder.write_text("mine")
+    assert "x_decode.py is not as this command writes it" in refused("export", finished, *words)
+    assert decoder.read_text() == "mine"
+
+
+def test_a_decoder_goes_with_the_logits_unless_it_was_edited(finished, tmp_path, capsys):
+    decoder = tmp_path / "x_decode.py"
+    words = ["export", str(finished), "--output", str(tmp_path / "x.onnx"), "--size", "32x64"]
+    decoder.write_bytes(SOURCE)
+    assert main([*words, "--target", "onnx-portable"]) == 0
+    assert not decoder.exists()
+    decoder.write_text("mine")
+    assert main([*words, "--target", "onnx"]) == 0
+    assert decoder.read_text() == "mine"
+    assert "x_decode.py" in capsys.readouterr().err
 
 
 def test_a_signal_in_the_middle_leaves_nothing(finished, tmp_path, monkeypatch):

@@ -16,6 +16,17 @@ from distill.deploy.targets.target import Cargo, Target
 from distill.inference.exported import OnnxModel, need, open_session
 
 DECODER = "_decode.py"  # the end of its name
+SOURCE = inspect.getsource(decode_bins).encode()
+
+
+def decoder_of(path: Path) -> Path:
+    """Where the decoder of a file lies that ends at the logits."""
+    return path.with_name(path.stem + DECODER)
+
+
+def is_decoder(path: Path) -> bool:
+    """Whether a file is the decoder, as it is written here."""
+    return path.is_file() and path.read_bytes() == SOURCE
 
 
 def write_plain(cargo: Cargo, path: Path) -> None:
@@ -34,7 +45,7 @@ def write_portable(cargo: Cargo, path: Path) -> None:
     for compiler, lacking in missing_operators(path).items():
         display(f"{compiler} lists all of its operators" if not lacking else f"{compiler} lacks {', '.join(lacking)}")
     if cargo.logits:
-        path.with_name(path.stem + DECODER).write_text(inspect.getsource(decode_bins), encoding="utf-8")
+        decoder_of(path).write_bytes(SOURCE)
 
 
 def missing_operators(path: Path) -> dict[str, list[str]]:
@@ -45,7 +56,7 @@ def missing_operators(path: Path) -> dict[str, list[str]]:
 
 def open_portable(path: Path) -> OnnxModel | Scores:
     """The file in ONNX Runtime, with its decoder where it ends at the logits."""
-    return Scores(path) if path.with_name(path.stem + DECODER).exists() else OnnxModel(path)
+    return Scores(path) if decoder_of(path).exists() else OnnxModel(path)
 
 
 class Scores:
@@ -79,6 +90,5 @@ PORTABLE = Target(
     write_portable,
     open_portable,
     opsets=(16, 11),
-    beside=(DECODER,),
     two_outputs=True,
 )
