@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -42,7 +43,7 @@ def read_npz(path: Path) -> np.ndarray:
                 raise ValueError("holds an array of more than 1 GiB")
         with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[choose(arrays.files, path)])
-    except (zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
         raise ValueError(f"is no NumPy archive, or damaged ({error})") from None
 
 

@@ -34,7 +34,7 @@ CENTRE_X, CENTRE_Y = ("cx", "ppx"), ("cy", "ppy")
 WIDTHS, HEIGHTS = ("width", "image_width", "w"), ("height", "image_height", "h")
 OF_ANYTHING = "metadata"  # a name that files without a camera have too
 LARGEST = 2**20  # bytes of such a file
-OFF_CENTRE = 0.25  # share of a side by which the centre of a whole frame may lie beside its middle
+OFF_CENTRE = 0.1  # share of a side by which the centre of a whole frame may lie beside its middle
 
 Content = Mapping[str, object]
 
@@ -103,9 +103,17 @@ def known_in(content: object, source: str) -> KnownCamera | None:
     if values:
         height, width = number_of(content, HEIGHTS), number_of(content, WIDTHS)
         size = (int(height), int(width)) if height and width else None
-        return KnownCamera(matrix_of(values), size, source, number_of(content, ("depth_scale",)))
+        return KnownCamera(matrix_of(values), size, source, units_of(content))
     inner = (known_in(content[part], source) for part in PARTS if part in content)
     return next((one for one in inner if one is not None), None)
+
+
+def units_of(content: Content) -> float | None:
+    """The depth scale that is stated, in units a metre; below 1 it is RealSense's, of metres a unit."""
+    scale = number_of(content, ("depth_scale",))
+    if scale is None or not 0 < scale < math.inf:
+        return None
+    return scale if scale >= 1 else round(1 / scale, 2)
 
 
 def number_of(content: Content, names: Sequence[str]) -> float | None:
@@ -148,7 +156,8 @@ def check_camera(matrix: np.ndarray, stated: tuple[int, int] | None, size: tuple
         UserError: If its stated size is another, or its centre lies far beside the image's middle.
     """
     height, width = size
-    beside = abs(matrix[0, 2] - width / 2) > OFF_CENTRE * width or abs(matrix[1, 2] - height / 2) > OFF_CENTRE * height
+    offsets = ((abs(matrix[axis, 2] - side / 2) - 0.5) / side for axis, side in enumerate((width, height)))
+    beside = max(offsets) > OFF_CENTRE  # half a pixel more, as the first pixel's centre may be 0
     if (stated is None and not beside) or stated == size:
         return
     cause = f"of {stated[0]}x{stated[1]}" if stated else f"of a centre at {matrix[0, 2]:g}, {matrix[1, 2]:g}"

@@ -28,7 +28,7 @@ WORDS: dict[Role, tuple[str, ...]] = {
 }
 ROLES = {word: role for role, words in WORDS.items() for word in words}
 NEUTRAL = {"frame", "frames", "aligned", "registered", "to", "raw", "rect", "sync", "lowres", "camera", "data"}
-TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?")
+TOKEN = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 ASSOCIATIONS = ("associations.txt", "association.txt", "associate.txt", "assoc.txt")
 TUM_UNITS = 5000.0  # a metre, of its depth maps
 COMPRESSED = (".jpg", ".jpeg", ".webp", ".bmp")  # of files that cannot hold depth
@@ -152,7 +152,10 @@ def places(names: Iterable[str]) -> str:
 
 
 def find_associations(root: Path) -> Recordings | None:
-    """The pairs of TUM's lists of a sequence or of several: `associations.txt`, or `rgb.txt` beside `depth.txt`."""
+    """The pairs of TUM's lists of a sequence or of several: `associations.txt`, or `rgb.txt` beside `depth.txt`.
+
+    Lists whose pairs all have equal names need not be TUM's: no units are known of theirs.
+    """
     lines: list[SplitLine] = []
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
         listed = next((folder / name for name in ASSOCIATIONS if (folder / name).is_file()), None)
@@ -161,13 +164,19 @@ def find_associations(root: Path) -> Recordings | None:
             pairs = dict(read_association(listed))
         elif all((folder / name).is_file() for name in ("rgb.txt", "depth.txt")):
             images, depths = (read_stamps(folder / name) for name in ("rgb.txt", "depth.txt"))
-            pairs = joined(images, depths)
+            pairs = joined(images, depths) if images and depths else {}
         prefix = "" if folder == root else f"{folder.name}/"
         lines += [SplitLine(prefix + image, prefix + depth) for depth, image in pairs.items()]
     if not lines:
         return None
+    if all(PurePosixPath(line.image).stem == PurePosixPath(str(line.depth)).stem for line in lines):
+        return Recordings(lines, "the names of the lists of pairs are equal")
+    used = {str(PurePosixPath(name)) for line in lines for name in (line.image, str(line.depth))}
+    pictures = (name_under(root, str(path)) for path in names_in(root) if path.suffix.lower() in IMAGE_SUFFIXES)
+    others = [name for name in pictures if name not in used]
+    left_out = (f"{len(others)} pictures are in no list and left out, such as {others[0]}",) if others else ()
     layout = f"lists of TUM RGB-D, {TUM_UNITS:g} units a metre unless data.depth_scale says otherwise"
-    return Recordings(sorted(lines, key=lambda line: line.image), layout, TUM_UNITS)
+    return Recordings(sorted(lines, key=lambda line: line.image), layout, TUM_UNITS, left_out)
 
 
 def read_association(path: Path) -> Iterator[tuple[str, str]]:

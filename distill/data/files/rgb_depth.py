@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -85,7 +85,8 @@ def find_folder(
     if plan is None:
         folder = _subfolder(root, IMAGE_FOLDERS)
         return _images_alone(root, folder / half if folder else root, max_depth)
-    lines, units = plan.lines, depth_scale
+    lines = plan.lines
+    scales: dict[float | None, str] = {}  # that lie beside depth maps, and one of their images
     images, depths, masks = (Finder(root, [""]) for _ in range(3))
     pairs: list[Pair] = []
     missing: list[str] = []
@@ -94,7 +95,8 @@ def find_folder(
         own = line.camera or camera
         known = None if own or not image else camera_beside(Path(image).parent, root)
         matrix, size, stated = (known.matrix, known.size, known.units) if known else (None, None, None)
-        units = units or stated
+        if line.depth and image:
+            scales.setdefault(stated, line.image)
         mask = masks.find([line.mask] if line.mask else masks_beside(line.depth)) if line.depth else None
         if image is None or (line.depth and depth is None) or (line.mask and mask is None):
             missing.append(line.image if not image else str(line.mask if depth else line.depth))
@@ -104,6 +106,8 @@ def find_folder(
     if split_file and lines and not images.hits:
         first = why_missing(lines[0].image, root)
         raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
+    stated = None if depth_scale else one_scale(scales)
+    units = depth_scale or stated
     in_bytes = units if units and units < BYTE_SCALE else None
     return Contents(
         root=root,
@@ -113,9 +117,23 @@ def find_folder(
         max_depth=max_depth,
         pairs=tuple(pairs),
         missing=tuple(missing),
-        read=PictureReader(Units(units, plan.units or INTEGER_SCALE, in_bytes), register=True),
+        read=PictureReader(Units(depth_scale, stated or plan.units or INTEGER_SCALE, in_bytes), register=True),
         left_out=plan.left_out,
     )
+
+
+def one_scale(scales: Mapping[float | None, str]) -> float | None:
+    """The units a metre that the files beside all images state; None where none does.
+
+    Raises:
+        UserError: If they differ, or only some state any.
+    """
+    if len(scales) > 1:
+        stated = ", ".join(
+            f"{units:g} beside {name}" if units else f"none beside {name}" for units, name in scales.items()
+        )
+        raise UserError(f"the recordings state several depth scales ({stated}): give data.depth_scale, or divide them")
+    return next(iter(scales), None)
 
 
 def what_fits(pairs: Sequence[Pair]) -> str:
@@ -137,8 +155,15 @@ def find_pairs(root: Path, half: str = "") -> Recordings | None:
     Raises:
         UserError: If there are depth maps, and no way is known in which they belong to images.
     """
-    if not half and (listed := find_associations(root)):
-        return listed
+    listed = None if half else find_associations(root)
+    if listed is None or listed.units:
+        return listed or pairs_in(root, half)
+    named = pairs_in(root, half) or listed  # names that are equal in the list pair without it, those left out as well
+    return replace(named, left_out=(*named.left_out, f"{listed.layout}: {INTEGER_SCALE:g} units a metre, not TUM's"))
+
+
+def pairs_in(root: Path, half: str) -> Recordings | None:
+    """The same without the lists of a recording."""
     image_folder, depth_folder = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, DEPTH_FOLDERS)
     if depth_folder is None:
         return None if half else find_recordings(root)
@@ -170,7 +195,7 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         return find_label_folder(folder, max_depth)
     check_root(folder, "a folder of photographs")
     names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
-    pictures = IMAGE_SUFFIXES | {".npy"} - {*JPEG_SUFFIXES}
+    pictures = (IMAGE_SUFFIXES | {".npy"}) - {*JPEG_SUFFIXES}
     facts = probe_all(path for path in names.values() if os.path.splitext(path)[1].lower() in pictures)
     stems = Counter(os.path.splitext(name)[0] for name in names)  # 1.png is no photograph beside 1.jpg if it is grey
     maps = [

@@ -67,3 +67,12 @@ def test_an_array_that_lies_in_another_file_is_refused(tmp_path):
         file["depth"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "depth")
     with pytest.raises(DecodeError, match="expected one of them"):
         read_depth(tmp_path / "a.h5")
+
+
+def test_an_archive_damaged_inside_is_unreadable(tmp_path):
+    path = write(tmp_path / "a.npz", {"depth": METRES})
+    raw = bytearray(path.read_bytes())
+    raw[70:90] = b"\xff" * 20
+    path.write_bytes(raw)
+    with pytest.raises(DecodeError, match=r"a.npz"):
+        read_depth(path)

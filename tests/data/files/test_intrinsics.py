@@ -68,3 +68,8 @@ def test_intrinsics_of_another_size_are_refused(stated, size):
 def test_intrinsics_of_this_size_pass():
     check_camera(np.array(MATRIX), (6, 8), (6, 8), "a.png")
     check_camera(np.array(MATRIX), None, (6, 8), "a.png")
+
+
+def test_the_camera_of_a_larger_frame_is_refused():
+    with pytest.raises(UserError, match="centre at 960, 540, but the image is 720x1280"):
+        check_camera(np.array([[1400.0, 0, 960], [0, 1400, 540], [0, 0, 1]]), None, (720, 1280), "a.png")

@@ -147,3 +147,48 @@ def test_open3ds_intrinsics_state_camera_and_units(tmp_path, write_image):
     sample = PairDataset(find_folder(tmp_path))[0]
     assert sample.intrinsics.tolist() == [[7, 0, 3.5], [0, 6, 2.5], [0, 0, 1]]
     assert (sample.depth == 0.5).all()
+
+
+@pytest.mark.parametrize("scales", [(1000, 4000), (1000, None)])
+def test_recordings_of_several_depth_scales_are_refused(tmp_path, write_image, scales):
+    write_pairs(tmp_path, write_image, ["a/color/1.jpg a/depth/1.png", "b/color/1.jpg b/depth/1.png"])
+    for folder, scale in zip("ab", scales, strict=True):
+        stated = {"depth_scale": scale} if scale else {}
+        (tmp_path / folder / "intrinsics.json").write_text(json.dumps({"K": [7, 6, 3.5, 2.5], **stated}))
+    with pytest.raises(UserError, match=r"1000 beside a/color/1.jpg, .* beside b/color/1.jpg.*data.depth_scale"):
+        find_folder(tmp_path)
+    assert (PairDataset(find_folder(tmp_path, depth_scale=500))[0].depth == 4).all()
+
+
+def test_a_stated_scale_below_1_is_metres_a_unit_and_not_of_floats(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["color/1.jpg depth/1.png", "color/2.jpg depth/2.png"])
+    (tmp_path / "depth/2.png").unlink()
+    np.save(tmp_path / "depth/2.npy", np.full((6, 8), 2, np.float32))
+    (tmp_path / "intrinsics.json").write_text(json.dumps({"K": [7, 6, 3.5, 2.5], "depth_scale": 0.00025}))
+    assert [float(sample.depth.max()) for sample in PairDataset(find_folder(tmp_path))] == [0.5, 2]
+
+
+def test_lists_of_equal_names_are_millimetres_and_pair_by_name(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["rgb/1.png depth/1.png", "rgb/2.png depth/2.png"])
+    (tmp_path / "associations.txt").write_text("1 rgb/1.png 1 depth/1.png\n")
+    contents = find_folder(tmp_path)
+    assert [float(sample.depth.max()) for sample in PairDataset(contents)] == [2, 2]
+    assert "1000 units a metre, not TUM's" in contents.left_out[-1]
+
+
+def test_pictures_in_no_list_are_counted(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["a/rgb/1.png a/depth/2.png", "b/rgb/1.png b/depth/1.png"])
+    (tmp_path / "a/associations.txt").write_text("1 rgb/1.png 1 depth/2.png\n")
+    assert "2 pictures are in no list and left out, such as b/depth/1.png" in find_folder(tmp_path).left_out[0]
+
+
+def test_lists_of_comments_alone_are_no_lists(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["rgb/1.png depth/1.png"])
+    for name in ("rgb.txt", "depth.txt"):
+        (tmp_path / name).write_text("# nothing\n")
+    assert (PairDataset(find_folder(tmp_path))[0].depth == 2).all()
+
+
+def test_names_in_other_letters_tell_recordings_apart(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["кухня/rgb_1.png кухня/depth_1.png", "зал/rgb_1.png зал/depth_1.png"])
+    assert len(find_folder(tmp_path).usable) == 2
