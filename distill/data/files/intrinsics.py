@@ -32,6 +32,7 @@ MATRICES = ("intrinsic_matrix", "camera_matrix", "K", "k", "intrinsics", "matrix
 FOCAL_X, FOCAL_Y = ("fx", "focal_x"), ("fy", "focal_y")
 CENTRE_X, CENTRE_Y = ("cx", "ppx"), ("cy", "ppy")
 WIDTHS, HEIGHTS = ("width", "image_width", "w"), ("height", "image_height", "h")
+OF_OPENCV = re.compile(r"\A%YAML:.*|!!opencv-matrix")  # which is no YAML
 OF_ANYTHING = "metadata"  # a name that files without a camera have too
 LARGEST = 2**20  # bytes of such a file
 OFF_CENTRE = 0.1  # share of a side by which the centre of a whole frame may lie beside its middle
@@ -74,7 +75,7 @@ def read_camera(path: Path) -> KnownCamera | None:
         raw = path.read_bytes()[: LARGEST + 1]
         if len(raw) > LARGEST:
             raise ValueError("it is of more than 1 MiB")
-        text = raw.decode("utf-8-sig")
+        text = OF_OPENCV.sub("", raw.decode("utf-8-sig"))
         if path.suffix in (".txt", ".csv"):
             return KnownCamera(matrix_of([float(one) for one in re.split(r"[\s,;]+", text) if one]), None, str(path))
         content = json.loads(text) if path.suffix in (".json", "") else next(yaml.safe_load_all(text), None)
@@ -94,6 +95,8 @@ def read_camera(path: Path) -> KnownCamera | None:
 
 def known_in(content: object, source: str) -> KnownCamera | None:
     """The camera in what a JSON or YAML file holds, perhaps in the part that is of the colour images."""
+    if isinstance(content, list) and len(values := flat(content)) in (4, 9, 16):
+        return KnownCamera(matrix_of(values), None, source)
     if not isinstance(content, dict):
         return None
     numbers = [number_of(content, names) for names in (FOCAL_X, FOCAL_Y, CENTRE_X, CENTRE_Y)]

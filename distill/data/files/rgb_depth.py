@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from distill.data.files.containers import READERS
 from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
 from distill.data.files.intrinsics import camera_beside, matrix_of
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
@@ -31,6 +32,7 @@ HALVES: dict[Part, tuple[str, ...]] = {
     "test": ("test", "testing", "val", "valid", "validation"),
 }
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
+ARRAYS = tuple(READERS)  # suffixes
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
 BYTE_SCALE = 128  # units a metre, below which 8-bit maps are depth
@@ -318,8 +320,10 @@ def _files(folder: Path, suffixes: set[str]) -> list[str]:
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, str]:
     """The files of a folder by their relative paths without the suffix."""
     files: dict[str, str] = {}
-    for path in _files(folder, suffixes):
+    for path in sorted(_files(folder, suffixes), key=lambda path: path.lower().endswith(ARRAYS)):
         stem = Path(path).relative_to(folder).with_suffix("").as_posix()
+        if stem in files and path.lower().endswith(ARRAYS) and not files[stem].lower().endswith(ARRAYS):
+            continue  # the same depth once more, as some tools write it beside a picture
         if stem in files:
             raise UserError(f"{files[stem]} and {path} have one name, expected one file per name: rename one")
         files[stem] = path

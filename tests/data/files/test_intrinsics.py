@@ -19,6 +19,11 @@ FILES = {
     ),
     "camera_intrinsic.json": (json.dumps({"width": 8, "height": 6, "intrinsic_matrix": COLUMNS}), (6, 8)),
     "metadata.json": (json.dumps({"w": 8, "h": 6, "K": COLUMNS, "fps": 30}), (6, 8)),
+    "intrinsic.json": (json.dumps(MATRIX), None),
+    "camera_matrix.yml": (
+        f"%YAML:1.0\n---\ncamera_matrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   data: {ROWS}\n",
+        None,
+    ),
     "intrinsics.txt": ("7 6 3.5 2.5\n", None),
     "intrinsic_color.txt": ("7 0 3.5 0\n0 6 2.5 0\n0 0 1 0\n0 0 0 1\n", None),
     "camera_matrix.csv": ("7,0,3.5\n0,6,2.5\n0,0,1\n", None),

@@ -397,3 +397,9 @@ def test_a_few_values_in_range_do_not_hide_a_wrong_unit(tmp_path, write_image):
     ):
         check_truth(FolderDataset(tmp_path))
     check_truth(FolderDataset(tmp_path, depth_scale=1000))
+
+
+def test_a_picture_of_depth_comes_before_an_array_of_its_name(tmp_path, write_image):
+    fill(tmp_path, write_image, ["a"])
+    np.savez(tmp_path / "depth/a.npz", depth=np.ones((4, 6), np.float32))
+    assert (FolderDataset(tmp_path)[0].depth == 2).all()
