@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from distill.data.files.clocks import LATEST, joined, seconds
+from distill.data.files.clocks import LATEST, joined, partners, seconds
 from distill.data.files.disk import names_in
 from distill.data.files.list_files import SplitLine
 from distill.data.files.pairs import name_under
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from distill.errors import UserError
 
+Clock = Mapping[float, str]  # files by their time in seconds
 Role = Literal["image", "depth", "mask", "other"]
 Key = tuple[str, ...]  # what is left of a path without the words that say what a file is
 
@@ -68,8 +69,14 @@ def find_recordings(root: Path) -> Recordings | None:
     """
     files = sort_files(name_under(root, str(path)) for path in names_in(root))
     matches = {depth: files.images[key] for key, depth in files.depths.items() if key in files.images}
-    how = "by name" if matches else f"by time, at most {LATEST:g} s apart"
-    matches = matches or by_time(files)
+    left = RecordedFiles(
+        {key: name for key, name in files.images.items() if key not in files.depths},
+        {key: name for key, name in files.depths.items() if key not in files.images},
+    )
+    timed = by_time(left, partners if matches else joined)
+    ways = {"by name": matches, f"by time, at most {LATEST:g} s apart": timed}
+    how = " and ".join(way for way, some in ways.items() if some)
+    matches |= timed
     if not matches:
         return None
     for role, one, other in files.doubles:
@@ -129,7 +136,7 @@ def is_word(token: str) -> bool:
     return token.lower() in ROLES or token.lower() in NEUTRAL
 
 
-def by_time(files: RecordedFiles) -> dict[str, str]:
+def by_time(files: RecordedFiles, join: Callable[[Clock, Clock], dict[str, str]]) -> dict[str, str]:
     """The image of each depth map by the times in their names, recording by recording."""
     clocks: defaultdict[Key, tuple[dict[float, str], dict[float, str]]] = defaultdict(lambda: ({}, {}))
     for number, some in enumerate((files.images, files.depths)):
@@ -141,7 +148,7 @@ def by_time(files: RecordedFiles) -> dict[str, str]:
     matches: dict[str, str] = {}
     for images, depths in clocks.values():
         if images and depths:
-            matches |= joined(images, depths)
+            matches |= join(images, depths)
     return matches
 
 

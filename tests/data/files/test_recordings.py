@@ -192,3 +192,10 @@ def test_lists_of_comments_alone_are_no_lists(tmp_path, write_image):
 def test_names_in_other_letters_tell_recordings_apart(tmp_path, write_image):
     write_pairs(tmp_path, write_image, ["кухня/rgb_1.png кухня/depth_1.png", "зал/rgb_1.png зал/depth_1.png"])
     assert len(find_folder(tmp_path).usable) == 2
+
+
+def test_what_names_leave_alone_is_joined_by_time(tmp_path, write_image):
+    write_pairs(tmp_path, write_image, ["color_1.25.png depth_1.25.png", "color_1.35.png depth_1.34.png"])
+    contents = find_folder(tmp_path)
+    assert len(contents.usable) == 2
+    assert "joined by name and by time" in contents.layout
