@@ -324,7 +324,7 @@ def evaluate_all(
         predictor.predict.check([pair.name for pair in dataset.contents.usable])
     total = len(range(0, len(dataset), state.num_processes))
     with progress_bar(protocols[0].name, total, active=state.is_main_process) as update, eval_mode(predictor.model):
-        outcomes = evaluate_shared(predict, dataset, protocols, state, progress=lambda: update(advance=1))
+        outcomes = evaluate_shared(predict, dataset, protocols, state, progress=lambda: update(advance=1), digests=True)
     assert outcomes is not None  # nothing interrupts it
     return outcomes
 

@@ -62,6 +62,24 @@ def changes(before: Evaluation, after: Evaluation) -> Iterator[MetricChange]:
         yield MetricChange(what, abs(new["abs_rel"] / max(old["abs_rel"], 1e-9) - 1), PART)
 
 
+def differences(model: OnnxModel, exact: OnnxModel, images: Sequence[Tensor]) -> list[MetricChange]:
+    """How far the depth of an 8-bit file is from the float one's, on average and for the worst image."""
+    means = [deviation(model, exact, [image]).mean for image in images]
+    return [
+        MetricChange("depth", sum(means) / len(means), MEAN),
+        MetricChange("an image's depth", max(means), PART),
+    ]
+
+
+def state_accuracy(target: Path, before: Evaluation, after: Evaluation, size: tuple[int, int]) -> None:
+    """Print the metrics of the float and of the 8-bit file, and write the latter's into it."""
+    scored, count = after.protocol, len(after.images)
+    rows = [Row(name, one.metrics, scored.fingerprint) for name, one in (("float", before), ("int8", after))]
+    display(results_table(rows, f"{scored.name}, {count} images at {size[0]}x{size[1]}"))
+    stated = StatedAccuracy(protocol=scored.name, fingerprint=scored.fingerprint, images=count, metrics=after.metrics)
+    add_fact(target, "accuracy", stated.model_dump_json())
+
+
 class Watched(OnnxModel):
     """A file that remembers how far the depth of each image went."""
 
@@ -114,44 +132,36 @@ def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Pa
     seen = seen_in(exact, images)
     quantiser = Quantiser(source, images)
     data = build_data(subject.run) if subject.run and subject.focal_px is None else None
-    if data is not None and data.test is not None:
-        dataset, protocol = Subset(data.test, min(EVALUATED, len(data.test))), data.protocol
+    test = None if data is None or data.test is None else Subset(data.test, min(EVALUATED, len(data.test)))
 
-        def measured(model: OnnxModel) -> Evaluation:
-            return evaluate(model, readable(dataset), protocol, tta="none", size=size)
+    def measured(model: OnnxModel) -> Evaluation | None:
+        if data is None or test is None:
+            return None
+        return evaluate(model, readable(test), data.protocol, tta="none", size=size)
 
-        before = measured(exact)
+    before = measured(exact)
+    if before is not None:
         check_reach(seen, exact.far)
 
-        def change(path: Path) -> MetricChange:
-            return max(changes(before, measured(OnnxModel(path))), key=lambda one: one.use)
+    def worst(model: OnnxModel, after: Evaluation | None) -> MetricChange:
+        each = changes(before, after) if before and after else differences(model, exact, images)
+        return max(each, key=lambda one: one.use)
 
-    else:
+    def use_of(path: Path) -> float:
+        model = OnnxModel(path)
+        return worst(model, measured(model)).use
 
-        def change(path: Path) -> MetricChange:
-            means = [deviation(OnnxModel(path), exact, [image]).mean for image in images]
-            both = (
-                MetricChange("depth", sum(means) / len(means), MEAN),
-                MetricChange("an image's depth", max(means), PART),
-            )
-            return max(both, key=lambda one: one.use)
-
-    use, kept = quantiser.write_within(target, lambda path: change(path).use, 1.0)
-    display(f"8 bits change most: {change(target)}")
+    use, kept = quantiser.write_within(target, use_of, 1.0)
+    model = OnnxModel(target)
+    after = measured(model)
+    display(f"8 bits change most: {worst(model, after)}")
     if kept:
         display(f"kept in float, as 8 bits were measured to cost more: {', '.join(kept)}")
     if not use <= 1:
         display("that is more, whatever is kept in float")
         return False
-    if data is not None and data.test is not None:
-        after = measured(OnnxModel(target))
-        scored, count = after.protocol, len(after.images)
-        rows = [Row(name, one.metrics, scored.fingerprint) for name, one in (("float", before), ("int8", after))]
-        display(results_table(rows, f"{scored.name}, {count} images at {size[0]}x{size[1]}"))
-        stated = StatedAccuracy(
-            protocol=scored.name, fingerprint=scored.fingerprint, images=count, metrics=after.metrics
-        )
-        add_fact(target, "accuracy", stated.model_dump_json())
+    if before and after:
+        state_accuracy(target, before, after, size)
     share = share_of_eight_bits(target)
     display(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
     return share > 0

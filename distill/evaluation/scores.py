@@ -40,8 +40,8 @@ class ImageScore:
     `parts` are its pixels by distance and at depth edges, without the parts it has no pixel of; `errors` counts them by
     their relative error, in the bins of `breakdown.error_bounds`. `truth` is the mean of their true depth in metres: by
     this and by `pixels` two results show whether they were measured on one truth. A `constant` prediction is worth no
-    more than the truth's mean once it is aligned. `data` is a digest of image and truth, and `shapes` are the errors of
-    edges and planes, where these are known. `uncertainty` is there where it was asked for.
+    more than the truth's mean once it is aligned. `data` is a digest of image and truth, and `uncertainty` is there,
+    where they were asked for; `shapes` are the errors of edges and planes, where these are known.
     """
 
     name: str
@@ -148,7 +148,7 @@ class Evaluation:
             "per_image": [
                 {
                     "name": one.name,
-                    "data": one.data,
+                    **({"data": one.data} if one.data else {}),
                     "pixels": one.pixels,
                     "truth": one.truth,
                     "repaired": one.repaired,

@@ -53,8 +53,13 @@ class Outcome:
     faults: tuple[str, ...] = ()
 
 
-def score_samples(predict: Predict, samples: Iterable[Sample], protocols: Sequence[Protocol]) -> Iterator[Outcome]:
+def score_samples(
+    predict: Predict, samples: Iterable[Sample], protocols: Sequence[Protocol], *, digests: bool = False
+) -> Iterator[Outcome]:
     """Predict every sample once and score it by every protocol; what is held of it is a few numbers.
+
+    Args:
+        digests: Keep a digest of each image and its truth too, which takes about as long as a score.
 
     Raises:
         SizeError: If a frame does not suit a protocol.
@@ -71,12 +76,13 @@ def score_samples(predict: Predict, samples: Iterable[Sample], protocols: Sequen
             yield Outcome(sample.name, (None,) * len(protocols))
             continue
         prediction, edges = predict(sample), depth_edges(sample.depth)
+        data = digest(sample.image, sample.depth) if digests else ""
         pairs = zip(protocols, places, strict=True)
-        yield Outcome(sample.name, tuple(_score(sample, prediction, edges, *pair) for pair in pairs))
+        yield Outcome(sample.name, tuple(_score(sample, prediction, edges, data, *pair) for pair in pairs))
 
 
 def _score(
-    sample: Sample, prediction: Prediction, edges: NDArray[np.bool_], protocol: Protocol, places: Values
+    sample: Sample, prediction: Prediction, edges: NDArray[np.bool_], data: str, protocol: Protocol, places: Values
 ) -> ImageScore | None:
     """One image's score by one protocol; None where none of its pixels counts."""
     if not len(places):
@@ -103,7 +109,7 @@ def _score(
         tuple(error_counts(pixels)),
         truth,
         pixels.constant,
-        digest(sample.image, sample.depth),
+        data,
         shapes,
         uncertainty_score(prediction, pixels, sample.depth.shape, protocol),
     )

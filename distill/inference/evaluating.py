@@ -73,6 +73,7 @@ def evaluate_shared(
     *,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[], object] = lambda: None,
+    digests: bool = False,
 ) -> list[Outcome] | None:
     """The outcome of every sample, in their order, on every process; None where one was interrupted before its end.
 
@@ -82,7 +83,7 @@ def evaluate_shared(
     refusal: UserError | None = None
     mine = range(processes.process_index, len(dataset), processes.num_processes)
     try:
-        for outcome in score_samples(predict, readable(dataset, mine), protocols):
+        for outcome in score_samples(predict, readable(dataset, mine), protocols, digests=digests):
             outcomes.append(outcome)
             progress()
             if interrupted():

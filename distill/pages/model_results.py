@@ -62,7 +62,7 @@ class ModelResult:
 
 
 def evaluate_models(
-    models: Sequence[tuple[str, str, DepthModel | GhostModel]], config: Config, data: RunData, device: torch.device
+    models: Sequence[tuple[str, str, DepthModel]], config: Config, data: RunData, device: torch.device
 ) -> list[ModelResult]:
     """Results of models, each with its role and name, on the test half, and what they cost for one image of it."""
     assert data.test is not None
@@ -75,7 +75,7 @@ def evaluate_models(
 
 
 def evaluate_model(
-    role: str, name: str, model: DepthModel | GhostModel, config: Config, data: RunData, device: torch.device
+    role: str, name: str, model: DepthModel, config: Config, data: RunData, device: torch.device
 ) -> ModelResult:
     """Results of a model on the test half, without what it costs."""
     assert data.test is not None

@@ -101,7 +101,7 @@ def summarise(run: Run) -> list[ModelResult]:
     On photographs without depth the two are compared with each other.
     """
     config, data, method, device = run.config, run.data, run.method, run.accelerator.device
-    models: list[tuple[str, str, DepthModel | GhostModel]] = []
+    models: list[tuple[str, str, DepthModel]] = []
     results: list[ModelResult] = []
     others: dict[str, Model] = {}
     if data.test is not None:

@@ -202,8 +202,7 @@ def test_the_result_is_json_with_the_promised_keys():
     assert (written["skipped_names"], written["faults"]) == (["b"], ["x.png"])
     (image,) = written["per_image"]
     (score,) = result.images
-    facts = {"name": "a", "pixels": score.pixels, "truth": score.truth, "repaired": 0, "data": score.data}
-    assert image == {**facts, **score.metrics}
+    assert image == {"name": "a", "pixels": score.pixels, "truth": score.truth, "repaired": 0, **score.metrics}
     depth = sample("a", 1).depth
     assert score.truth == pytest.approx(depth[(depth > 1e-3) & (depth < 80)].mean(), rel=1e-5)
     assert written["settings"]["max_depth"] == 80

@@ -1,4 +1,7 @@
-"""Depth in files that hold arrays by name: .npz, .h5, .exr. What cannot be used is an OSError or a ValueError."""
+"""Depth in files that hold arrays by name: .npz, .h5, .exr. What cannot be used is an OSError or a ValueError.
+
+A reader gives the array or, without `whole`, zeros of its shape and type, as far as a look at the header will do.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +38,31 @@ def choose(names: Sequence[str], path: Path) -> str:
     return chosen[0]
 
 
-def read_npz(path: Path) -> np.ndarray:
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of that shape that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def read_npz(path: Path, whole: bool = True) -> np.ndarray:
     """The depth of NumPy's archive; a pickle in it would be code and is refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             if max((one.file_size for one in archive.infolist()), default=0) > LARGEST:
                 raise ValueError("holds an array of more than 1 GiB")
+            name = choose([one.removesuffix(".npy") for one in archive.namelist()], path)
+            if not whole:
+                with archive.open(f"{name}.npy") as file:
+                    old = np.lib.format.read_magic(file) == (1, 0)
+                    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = header(file)
+                    return zeros(shape, dtype)
         with np.load(path, allow_pickle=False) as arrays:
-            return np.asarray(arrays[choose(arrays.files, path)])
+            return np.asarray(arrays[name])
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
         raise ValueError(f"is no NumPy archive, or damaged ({error})") from None
 
 
-def read_hdf5(path: Path) -> np.ndarray:
+def read_hdf5(path: Path, whole: bool = True) -> np.ndarray:
     """The depth of an HDF5 file, of arrays that lie in it and not elsewhere."""
     h5py = library("h5py", ".h5")
     with h5py.File(path, "r") as file:
@@ -56,11 +71,11 @@ def read_hdf5(path: Path) -> np.ndarray:
         array = arrays[choose(list(arrays), path)]
         if array.external or array.is_virtual or array.nbytes > LARGEST:
             raise ValueError("holds an array that lies in another file, or is of more than 1 GiB")
-        return np.asarray(array)
+        return np.asarray(array) if whole else zeros(array.shape, array.dtype)
 
 
-def read_exr(path: Path) -> np.ndarray:
-    """The channel of an OpenEXR file that holds depth: Z, depth, Y or R."""
+def read_exr(path: Path, whole: bool = True) -> np.ndarray:
+    """The channel of an OpenEXR file that holds depth: Z, depth, Y or R; always all of it."""
     exr = library("OpenEXR", ".exr")
     try:
         with exr.File(os.fspath(path), separate_channels=True) as file:
@@ -71,7 +86,7 @@ def read_exr(path: Path) -> np.ndarray:
     return np.asarray(channels[name or choose(list(channels), path)], dtype=np.float32)
 
 
-READERS: dict[str, Callable[[Path], np.ndarray]] = {
+READERS: dict[str, Callable[[Path, bool], np.ndarray]] = {
     ".npz": read_npz,
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,

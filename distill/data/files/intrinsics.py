@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,6 @@ class KnownCamera:
     units: float | None = None
 
 
-@lru_cache(maxsize=4096)
 def camera_beside(folder: Path, root: Path) -> KnownCamera | None:
     """The camera stated in a folder of images, or in the nearest above it up to the root; None where none is."""
     for place in (folder, *folder.parents):

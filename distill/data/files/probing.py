@@ -99,7 +99,7 @@ def _look(path: str | os.PathLike[str], head: bytes, tail: bytes) -> Facts:
     if head.startswith((png.START, JPEG_START)):
         return _look_at_headers(path, head, tail)
     if Path(path).suffix.lower() in containers.READERS:
-        return _facts_of(read_values(path)[0])
+        return _facts_of(read_values(path, whole=False)[0])
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES | DEPTH_SUFFIXES or BARE_FLOATS in Path(path).parts:
         return Facts()
     return _facts_of(decode(read_file(path), path, png.GREY16))  # TIFF and the others say nothing of their ends

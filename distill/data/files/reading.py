@@ -132,11 +132,14 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     return np.asarray((np.atleast_3d(raw)[..., :3] > 0).any(axis=-1))
 
 
-def read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
-    """A picture or array as it is stored, (H, W) where it has one channel, and the units per metre that it states."""
+def read_values(path: str | os.PathLike[str], *, whole: bool = True) -> tuple[np.ndarray, float | None]:
+    """A picture or array as it is stored, (H, W) where it has one channel, and the units per metre that it states.
+
+    Without `whole` its shape and type are meant: the numbers of `containers` may be missing.
+    """
     if (read := containers.READERS.get(Path(path).suffix.lower())) is not None:
         try:
-            return read(path).squeeze(), None
+            return read(path, whole).squeeze(), None
         except FileNotFoundError:
             raise DecodeError(path, "no such file") from None
         except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -90,12 +91,13 @@ def find_folder(
     lines = plan.lines
     scales: dict[float | None, str] = {}  # that lie beside depth maps, and one of their images
     images, depths, masks = (Finder(root, [""]) for _ in range(3))
+    known_beside = cache(partial(camera_beside, root=root))  # as many images lie in one folder
     pairs: list[Pair] = []
     missing: list[str] = []
     for line in lines:
         image, depth = images.find([line.image]), depths.find([line.depth]) if line.depth else None
         own = line.camera or camera
-        known = None if own or not image else camera_beside(Path(image).parent, root)
+        known = None if own or not image else known_beside(Path(image).parent)
         matrix, size, stated = (known.matrix, known.size, known.units) if known else (None, None, None)
         if line.depth and image:
             scales.setdefault(stated, line.image)
