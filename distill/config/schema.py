@@ -150,7 +150,11 @@ class MethodConfig(Section):
     name: Annotated[str, one_of(METHODS)] = "disdepth"
     fam: bool = Field(True, description="Acclimate the teacher's features; off is classical feature distillation.")
     lam: bool = Field(True, description="Weigh positions by their learnt importance. Needs fam.")
-    kd_weight: NonNegativeFloat = Field(0.05, description="Weight of feature distillation.")
+    kd_weight: NonNegativeFloat = Field(
+        0.05,
+        description="Weight of feature distillation, a mean over positions and channels. Summed over channels, "
+        "as the paper's Eq. 1 can be read, its 0.05 would be worth 1.2 (24 channels) to 16 (320) here.",
+    )
     kd_normalise: bool = Field(
         False, description="Compare features after standardising each channel, so that their scale does not weigh."
     )
