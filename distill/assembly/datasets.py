@@ -193,7 +193,7 @@ def farthest_factor(training: TrainingSet, test: DepthDataset | None) -> float:
     """
     for sample in readable(test, evenly(range(len(test)), LOOKED_AT)) if test is not None else ():
         if not sample.faults:
-            focal_px(sample.intrinsics, sample.name)
+            focal_px(sample)
     shortest: list[int] = []
     for first, part in zip(itertools.accumulate(training.counts, initial=0), training.parts, strict=False):
         pairs = part.dataset.contents.usable if part.dataset.contents else ()

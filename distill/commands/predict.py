@@ -14,7 +14,7 @@ import torch
 from distill.commands.arguments import FILE, MODEL, check_folder, factor, image_size, model_folders, positive
 from distill.console import StepProgress, inform, warn
 from distill.data import DecodeError
-from distill.data.files.intrinsics import check_camera, matrix_of
+from distill.data.files.intrinsics import matrix_of, misfit
 from distill.data.files.png import is_written_depth
 from distill.errors import DONE, MISTAKE, UserError
 from distill.evaluation.scores import Size
@@ -98,7 +98,8 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
             for batch in batches(frames, args.batch):
                 if student.intrinsics is not None:
                     height, width = batch[0].image.shape[:2]
-                    check_camera(student.intrinsics, None, (height, width), batch[0].name)
+                    if why := misfit(student.intrinsics, None, (height, width), batch[0].name):
+                        raise UserError(why)
                 for one in predict(student, tally, truth, batch, broken):
                     done += write(writer, one, broken)
                 progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")

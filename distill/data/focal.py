@@ -17,23 +17,23 @@ from distill.errors import UserError
 CANONICAL = 1000.0  # pixels
 
 
-def focal_px(intrinsics: np.ndarray | None, of_what: str) -> float:
-    """The focal length of a camera matrix (3, 3): the geometric mean of both directions.
+def focal_px(sample: Sample) -> float:
+    """The focal length of a sample's camera: the geometric mean of both directions.
 
     Raises:
         UserError: If no camera is known.
     """
-    if intrinsics is None:
-        raise UserError(
-            f"the focal length of {of_what} is not known: give data.camera, a list's fx,fy,cx,cy, or intrinsics.json "
-            "beside the images; predict takes --intrinsics"
+    if sample.intrinsics is None:
+        why = sample.no_camera or (
+            "give data.camera, a list's fx,fy,cx,cy, or intrinsics.json beside the images; predict takes --intrinsics"
         )
-    return float(np.sqrt(intrinsics[0, 0] * intrinsics[1, 1]))
+        raise UserError(f"the focal length of {sample.name} is not known: {why}")
+    return float(np.sqrt(sample.intrinsics[0, 0] * sample.intrinsics[1, 1]))
 
 
 def to_canonical(sample: Sample) -> Sample:
     """The sample with the depth, and a label in metres, that the canonical camera would measure."""
-    times = CANONICAL / focal_px(sample.intrinsics, sample.name)
+    times = CANONICAL / focal_px(sample)
     label = sample.label if sample.label is None or sample.relative else sample.label * np.float32(times)
     return replace(sample, depth=sample.depth * np.float32(times), label=label, canonical=times)
 
@@ -44,4 +44,4 @@ def metres_of(canonical_focal: float | None, sample: Sample, seen: tuple[int, in
         return 1.0
     height, width = sample.image.shape[:2]
     zoom = float(np.sqrt(seen[0] * seen[1] / (height * width)))
-    return focal_px(sample.intrinsics, sample.name) * zoom / canonical_focal
+    return focal_px(sample) * zoom / canonical_focal

@@ -20,7 +20,8 @@ class Sample:
 
     `image` is RGB, (H, W, 3), uint8 as read from disk, or float32 in [0, 1]. `depth` is float32
     (H, W) in metres, 0 where nothing was measured. `valid` is bool (H, W): the pixels that may be learnt from.
-    `intrinsics` is the float64 3x3 camera matrix in pixels of `image`, where known. `name` identifies the files.
+    `intrinsics` is the float64 3x3 camera matrix in pixels of `image`, where known; `no_camera` says why the one that
+    is stated cannot be used. `name` identifies the files.
     `faults` names the files that could not be read and in whose place this sample stands. `label` is what a teacher has
     written of the image, float32 (H, W), NaN where it said nothing: metres, or where it is `relative`, inverse depth up
     to scale and shift. `shapes` is what is known of edges and planes, where a set has that.
@@ -36,6 +37,7 @@ class Sample:
     relative: bool = False
     shapes: Shapes | None = None
     canonical: float | None = None  # what its depth in metres was multiplied by, see `to_canonical`
+    no_camera: str = ""
 
 
 class DepthDataset(Protocol):
@@ -84,11 +86,20 @@ class PairDataset(DepthDataset):
         image, depth = self.contents.read(pair)
         label, kind = self.contents.read_label(pair, image), self.contents.labels
         relative = kind is not None and kind.output == "relative"
-        intrinsics, contents = pair.intrinsics, self.contents
-        if contents.camera and pair.depth:
-            intrinsics = contents.camera(pair.depth, depth.shape)
+        contents = self.contents
+        intrinsics, why = contents.camera_of(pair, depth.shape)
         shapes = contents.shapes(pair, depth.shape) if contents.shapes else None
-        return Sample(image, depth, depth > 0, pair.name, intrinsics, label=label, relative=relative, shapes=shapes)
+        return Sample(
+            image,
+            depth,
+            depth > 0,
+            pair.name,
+            intrinsics,
+            label=label,
+            relative=relative,
+            shapes=shapes,
+            no_camera=why,
+        )
 
 
 @dataclass(frozen=True)

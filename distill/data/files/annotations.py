@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from distill.data.files.disk import check_root, names_in, wrong_layout
+from distill.data.files.disk import HALVES, IMAGE_FOLDERS, check_root, names_in, wrong_layout
 from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import DecodeError, NotDepth, read_file
-from distill.data.files.rgb_depth import HALVES, IMAGE_FOLDERS
 from distill.errors import UserError
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "label", "masks", "segmentation")

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from distill.errors import UserError
 
+# Names of folders in lower case; they may have them in any.
+IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb", "color", "colour"), ("depth", "depths", "gt")
+HALVES = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
+PART_FOLDERS = {*IMAGE_FOLDERS, *HALVES["train"], *HALVES["test"]}  # of a set, whose camera may be stated above them
+
 
 class Finder:
     """Finds files under the first of several folders that has them, trying the latest success first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from distill.data.files.disk import PART_FOLDERS
 from distill.errors import UserError
 
 NAMES = (
@@ -43,24 +45,55 @@ Content = Mapping[str, object]
 class KnownCamera:
     """A camera that a file states: its matrix (3, 3) in pixels, and of which (height, width), where that is stated.
 
-    `units` are those of the depth maps beside it, a metre, where they are stated too.
+    `units` are those of the depth maps beside it, a metre, where they are stated too. Where a file should state a
+    camera and does not, there is no matrix, and `fault` says why.
     """
 
-    matrix: np.ndarray
+    matrix: np.ndarray | None
     size: tuple[int, int] | None
     source: str
     units: float | None = None
+    fault: str = ""
 
 
-def camera_beside(folder: Path, root: Path) -> KnownCamera | None:
-    """The camera stated in a folder of images, or in the nearest above it up to the root; None where none is."""
-    for place in (folder, *folder.parents):
-        for path in (place / inner / name for inner in FOLDERS for name in NAMES):
+NO_CAMERA = KnownCamera(None, None, "")
+
+
+class Cameras:
+    """The cameras of the images of a set, by the files beside them or in the nearest folder above, up to its root.
+
+    Above the root it is looked for as long as that is a half or the images of something.
+    """
+
+    def __init__(self, root: Path):
+        self.top = Path(os.path.abspath(root))
+        while self.top.name.lower() in PART_FOLDERS:
+            self.top = self.top.parent
+        self._known: dict[Path, KnownCamera] = {}
+
+    def of(self, image: str) -> KnownCamera:
+        """The camera of an image; `NO_CAMERA` where no file states any."""
+        return self.beside(Path(os.path.abspath(image)).parent)
+
+    def beside(self, folder: Path) -> KnownCamera:
+        """The camera of the images in a folder, looked up once."""
+        if folder not in self._known:
+            known = camera_in(folder)
+            above = folder != self.top and self.top in folder.parents
+            self._known[folder] = self.beside(folder.parent) if known is NO_CAMERA and above else known
+        return self._known[folder]
+
+
+def camera_in(folder: Path) -> KnownCamera:
+    """The camera that a file of a folder states; else why one does not that should."""
+    fault = NO_CAMERA
+    for path in (folder / inner / name for inner in FOLDERS for name in NAMES):
+        try:
             if path.is_file() and (known := read_camera(path)) is not None:
                 return known
-        if place == root:
-            return None
-    return None
+        except UserError as error:
+            fault = KnownCamera(None, None, str(path), fault=str(error))
+    return fault
 
 
 def read_camera(path: Path) -> KnownCamera | None:
@@ -150,19 +183,18 @@ def matrix_of(values: Sequence[float]) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
-def check_camera(matrix: np.ndarray, stated: tuple[int, int] | None, size: tuple[int, int], of_what: str) -> None:
-    """Refuse a camera matrix that is of another size (height, width) than the image it is to be of.
+def misfit(matrix: np.ndarray, stated: tuple[int, int] | None, size: tuple[int, int], of_what: str) -> str:
+    """Why a camera matrix is of another size (height, width) than the image it is to be of; empty where it fits.
 
-    Raises:
-        UserError: If its stated size is another, or its centre lies far beside the image's middle.
+    Its stated size is another, or its centre lies far beside the image's middle.
     """
     height, width = size
     offsets = ((abs(matrix[axis, 2] - side / 2) - 0.5) / side for axis, side in enumerate((width, height)))
     beside = max(offsets) > OFF_CENTRE  # half a pixel more, as the first pixel's centre may be 0
     if (stated is None and not beside) or stated == size:
-        return
+        return ""
     cause = f"of {stated[0]}x{stated[1]}" if stated else f"of a centre at {matrix[0, 2]:g}, {matrix[1, 2]:g}"
-    raise UserError(
+    return (
         f"the intrinsics of {of_what} are {cause}, but the image is {height}x{width} (height x width): scale "
         "fx, cx and fy, cy as the image was, or give those of this size"
     )

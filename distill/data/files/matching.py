@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distill.console import progress_bar
 from distill.data.files.disk import check_root
+from distill.data.files.intrinsics import Cameras
 from distill.data.files.labels import MANIFEST, Label, StoredLabel, read_manifest
 from distill.data.files.pairs import Contents, Pair, PictureReader
 from distill.data.files.probing import IMAGE_SUFFIXES
@@ -30,7 +31,10 @@ def find_label_folder(root: Path, max_depth: float) -> Contents:
     """Every image of a folder of labels with its label; none of them has ground truth."""
     check_root(root, "a folder that distill label wrote")
     labels = read_manifest(root)
-    pairs = [Pair(one.image, image_of(root, one), None, label=stored(root, one)) for one in labels]
+    images = [image_of(root, one) for one in labels]
+    cameras = Cameras(Path(os.path.commonpath([os.path.dirname(image) for image in images])))
+    known = zip(labels, images, strict=True)
+    pairs = [Pair(one.image, path, None, label=stored(root, one)).seen_by(cameras.of(path)) for one, path in known]
     missing = tuple(pair.name for pair in pairs if not os.path.isfile(pair.image))
     if len(missing) == len(pairs):
         raise UserError(
@@ -46,7 +50,7 @@ def find_label_folder(root: Path, max_depth: float) -> Contents:
         max_depth=max_depth,
         pairs=tuple(pair for pair in pairs if pair.name not in lost),
         missing=missing,
-        read=PictureReader(),
+        read=PictureReader(register=True),
         images_only=True,
         labels=labels[0],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -15,9 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from distill.data.files.intrinsics import check_camera
+from distill.data.files.intrinsics import KnownCamera, misfit
 from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.labels import Label, StoredLabel
+from distill.data.files.probing import probe
 from distill.data.files.reading import (
     FLOAT_SCALE,
     USUAL_UNITS,
@@ -41,8 +43,8 @@ class Pair:
 
     `depth` is None where there is no ground truth, and `index` the number inside a file that holds many samples.
     Depth does not count where `mask` is 0. `intrinsics` is 3x3, in pixels of an image of `camera_size`, which is
-    (height, width) where that is stated. `scene` is the drive or room that it shows: training and test share none.
-    `label` is what a teacher wrote of the image.
+    (height, width) where that is stated; `no_camera` says why a file that should state them does not. `scene` is the
+    drive or room that it shows: training and test share none. `label` is what a teacher wrote of the image.
     """
 
     name: str
@@ -54,12 +56,19 @@ class Pair:
     mask: str | None = None
     label: StoredLabel | None = None
     camera_size: tuple[int, int] | None = None
+    no_camera: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all of them, once each."""
         paths = self.image, self.depth, self.mask, self.label and self.label.path
         return tuple(dict.fromkeys(path for path in paths if path))
+
+    def seen_by(self, known: KnownCamera) -> Pair:
+        """The same with a camera that is stated beside its image, unless it has one."""
+        if self.intrinsics is not None:
+            return self
+        return replace(self, intrinsics=known.matrix, camera_size=known.size, no_camera=known.fault)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class PictureReader:
     """Reads pictures and depth maps, of which only what their masks leave counts.
 
     With `register`, as of one's own recordings, a map of another size but of the image's shape is brought to its size,
-    by nearest, and a camera of another size is refused.
+    by nearest, and a camera of another size is none.
     """
 
     units: Units = USUAL_UNITS
@@ -96,8 +105,6 @@ class PictureReader:
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         image = read_image(pair.image)
-        if self.register and pair.intrinsics is not None:
-            check_camera(pair.intrinsics, pair.camera_size, (image.shape[0], image.shape[1]), pair.image)
         if pair.depth is None:
             return image, np.zeros(image.shape[:2], np.float32)
         depth = self.fit(pair.depth, read_depth(pair.depth, self.units), pair, image)
@@ -196,6 +203,7 @@ class Contents:
         known = {
             such: bool(odd),
             f"{masked} depth maps have masks: where these are 0, depth does not count": masked > 0,
+            f"{self.camera_fault}; these images have no camera, which data.focal alone needs": bool(self.camera_fault),
             f"{self.saturated:.2%} of the pixels of depth hold the largest value of their type, 65535 of 16 bits: no "
             "measurement, left out": self.saturated > 0,
         }
@@ -218,6 +226,22 @@ class Contents:
             with suppress(DecodeError):
                 shares.append(saturated_share(pair.depth or pair.image))
         return statistics.fmean(shares or [0.0])
+
+    def camera_of(self, pair: Pair, size: tuple[int, int]) -> tuple[np.ndarray | None, str]:
+        """The camera matrix of an image of a size (height, width); where it has none, why one that is stated is not."""
+        if self.camera is not None and pair.depth:
+            return self.camera(pair.depth, size), ""
+        if pair.intrinsics is None or not (isinstance(self.read, PictureReader) and self.read.register):
+            return pair.intrinsics, pair.no_camera
+        why = misfit(pair.intrinsics, pair.camera_size, size, pair.image)
+        return (None, why) if why else (pair.intrinsics, "")
+
+    @cached_property
+    def camera_fault(self) -> str:
+        """Why the camera that is stated for images is not theirs, of the first such; empty where all is well."""
+        stated = (pair.no_camera for pair in self.usable)
+        misfits = (self.camera_of(pair, size)[1] for pair in self.few if (size := probe(pair.image).size))
+        return next(filter(None, itertools.chain(stated, misfits)), "")
 
     @property
     def few(self) -> tuple[Pair, ...]:

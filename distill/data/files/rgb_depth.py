@@ -7,14 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from distill.data.files.containers import READERS
-from distill.data.files.disk import Finder, check_root, names_in, wrong_layout
-from distill.data.files.intrinsics import camera_beside, matrix_of
+from distill.data.files.disk import DEPTH_FOLDERS, HALVES, IMAGE_FOLDERS, Finder, check_root, names_in, wrong_layout
+from distill.data.files.intrinsics import NO_CAMERA, Cameras, matrix_of
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
 from distill.data.files.matching import find_label_folder, is_label_folder
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under, same_shape
@@ -24,14 +23,8 @@ from distill.data.files.recordings import Recordings, find_associations, find_re
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
-# Names in lower case; folders may have them in any.
-IMAGE_FOLDERS, DEPTH_FOLDERS = ("image", "images", "rgb", "color", "colour"), ("depth", "depths", "gt")
 MASK_NAMES = ("mask", "valid", "valid_mask")
 MASK_FOLDERS = (*MASK_NAMES, "masks", "depth_mask", "depth_masks")
-HALVES: dict[Part, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "val", "valid", "validation"),
-}
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 ARRAYS = tuple(READERS)  # suffixes
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
@@ -91,22 +84,21 @@ def find_folder(
     lines = plan.lines
     scales: dict[float | None, str] = {}  # that lie beside depth maps, and one of their images
     images, depths, masks = (Finder(root, [""]) for _ in range(3))
-    known_beside = cache(partial(camera_beside, root=root))  # as many images lie in one folder
+    cameras = Cameras(root)
     pairs: list[Pair] = []
     missing: list[str] = []
     for line in lines:
         image, depth = images.find([line.image]), depths.find([line.depth]) if line.depth else None
         own = line.camera or camera
-        known = None if own or not image else known_beside(Path(image).parent)
-        matrix, size, stated = (known.matrix, known.size, known.units) if known else (None, None, None)
+        known = cameras.of(image) if image and not own else NO_CAMERA
         if line.depth and image:
-            scales.setdefault(stated, line.image)
+            scales.setdefault(known.units, line.image)
         mask = masks.find([line.mask] if line.mask else masks_beside(line.depth)) if line.depth else None
         if image is None or (line.depth and depth is None) or (line.mask and mask is None):
             missing.append(line.image if not image else str(line.mask if depth else line.depth))
         else:
-            intrinsics = matrix_of(own) if own else matrix
-            pairs.append(Pair(line.image, image, depth, intrinsics, mask=mask, camera_size=size))
+            pair = Pair(line.image, image, depth, matrix_of(own) if own else None, mask=mask)
+            pairs.append(pair.seen_by(known))
     if split_file and lines and not images.hits:
         first = why_missing(lines[0].image, root)
         raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
@@ -217,14 +209,17 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         raise UserError(
             f"{' and '.join(left_out) or f'no images in {folder}'}: expected photographs, name their folder"
         )
+    cameras = Cameras(folder)
+    photographs = {name: path for name, path in names.items() if name not in no_images}
+    pairs = tuple(Pair(name, path, None).seen_by(cameras.of(path)) for name, path in photographs.items())
     return Contents(
         root=folder,
         source=str(folder),
         layout="images alone",
         truth="none",
         max_depth=max_depth,
-        pairs=tuple(Pair(name, path, None) for name, path in names.items() if name not in no_images),
-        read=PictureReader(),
+        pairs=pairs,
+        read=PictureReader(register=True),
         images_only=True,
         left_out=tuple(left_out),
     )

@@ -1,9 +1,10 @@
 import json
+import re
 
 import numpy as np
 import pytest
 
-from distill.data.files.intrinsics import camera_beside, check_camera, read_camera
+from distill.data.files.intrinsics import NO_CAMERA, Cameras, misfit, read_camera
 from distill.errors import UserError
 
 MATRIX = [[7.0, 0, 3.5], [0, 6, 2.5], [0, 0, 1]]
@@ -48,13 +49,30 @@ def test_the_nearest_camera_counts(tmp_path):
     for folder, focal in (("", 5), ("one", 7)):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "intrinsics.txt").write_text(f"{focal} {focal} 3 2")
-    focal = [camera_beside(tmp_path / name / "color", tmp_path).matrix[0, 0] for name in ("one", "two")]
-    assert focal == [7, 5]
+    cameras = Cameras(tmp_path)
+    assert [cameras.beside(tmp_path / name / "color").matrix[0, 0] for name in ("one", "two")] == [7, 5]
+
+
+@pytest.mark.parametrize("root", ["train", "train/rgb", "Test"])
+def test_a_half_has_the_camera_above_it(tmp_path, root):
+    (tmp_path / root).mkdir(parents=True)
+    (tmp_path / "intrinsics.txt").write_text("7 6 3.5 2.5")
+    assert Cameras(tmp_path / root).of(str(tmp_path / root / "a.png")).matrix.tolist() == MATRIX
+    assert Cameras(tmp_path / "recording").of(str(tmp_path / "recording/a.png")) is NO_CAMERA
+
+
+def test_of_the_files_of_one_folder_the_one_that_is_understood_counts(tmp_path):
+    (tmp_path / "intrinsics.json").write_text("{}")
+    fault = Cameras(tmp_path).beside(tmp_path)
+    assert fault.matrix is None
+    assert "intrinsics.json does not state a camera" in fault.fault
+    (tmp_path / "intrinsics.txt").write_text("7 6 3.5 2.5")
+    assert Cameras(tmp_path).beside(tmp_path).matrix.tolist() == MATRIX
 
 
 def test_the_metadata_of_something_else_is_no_camera(tmp_path):
     (tmp_path / "metadata.json").write_text('{"date": "today"}')
-    assert camera_beside(tmp_path, tmp_path) is None
+    assert Cameras(tmp_path).beside(tmp_path) is NO_CAMERA
 
 
 @pytest.mark.parametrize("text", ["7 6 3.5", "no number", "0 6 3.5 2.5", "7 nan 3 2"])
@@ -65,16 +83,16 @@ def test_what_is_no_camera_is_refused_by_name(tmp_path, text):
 
 
 @pytest.mark.parametrize(("stated", "size"), [((12, 16), (6, 8)), (None, (12, 16)), (None, (3, 4))])
-def test_intrinsics_of_another_size_are_refused(stated, size):
-    with pytest.raises(UserError, match=r"intrinsics of a.png are .* but the image is .* scale fx, cx"):
-        check_camera(np.array(MATRIX), stated, size, "a.png")
+def test_intrinsics_of_another_size_do_not_fit(stated, size):
+    why = misfit(np.array(MATRIX), stated, size, "a.png")
+    assert re.search(r"intrinsics of a.png are .* but the image is .* scale fx, cx", why)
 
 
-def test_intrinsics_of_this_size_pass():
-    check_camera(np.array(MATRIX), (6, 8), (6, 8), "a.png")
-    check_camera(np.array(MATRIX), None, (6, 8), "a.png")
+@pytest.mark.parametrize("stated", [(6, 8), None])
+def test_intrinsics_of_this_size_fit(stated):
+    assert not misfit(np.array(MATRIX), stated, (6, 8), "a.png")
 
 
-def test_the_camera_of_a_larger_frame_is_refused():
-    with pytest.raises(UserError, match="centre at 960, 540, but the image is 720x1280"):
-        check_camera(np.array([[1400.0, 0, 960], [0, 1400, 540], [0, 0, 1]]), None, (720, 1280), "a.png")
+def test_the_camera_of_a_larger_frame_does_not_fit():
+    why = misfit(np.array([[1400.0, 0, 960], [0, 1400, 540], [0, 0, 1]]), None, (720, 1280), "a.png")
+    assert "centre at 960, 540, but the image is 720x1280" in why

@@ -8,7 +8,9 @@ import pytest
 
 from distill.data.files.reading import DecodeError, NotDepth
 from distill.data.files.rgb_depth import FolderDataset, find_folder, find_photographs, usual_folder_split
+from distill.data.focal import focal_px
 from distill.data.opening import Source
+from distill.data.sample import PairDataset
 from distill.data.survey import check_truth, shared_images
 from distill.errors import UserError
 
@@ -403,3 +405,21 @@ def test_a_picture_of_depth_comes_before_an_array_of_its_name(tmp_path, write_im
     fill(tmp_path, write_image, ["a"])
     np.savez(tmp_path / "depth/a.npz", depth=np.ones((4, 6), np.float32))
     assert (FolderDataset(tmp_path)[0].depth == 2).all()
+
+
+def test_photographs_have_the_camera_beside_them(tmp_path, write_image):
+    write_image(tmp_path / "rgb/a.png", np.zeros((6, 8, 3), np.uint8))
+    (tmp_path / "intrinsics.txt").write_text("7 6 3.5 2.5")
+    assert PairDataset(find_photographs(tmp_path / "rgb"))[0].intrinsics[0, 0] == 7
+
+
+@pytest.mark.parametrize("content", ["see the manual", "70 60 35 25"])
+def test_a_camera_of_no_use_is_a_remark_and_refuses_only_what_needs_one(tmp_path, write_image, content):
+    fill(tmp_path, write_image, ["a"], raw=np.full((4, 6), 2000, np.uint16))
+    (tmp_path / "intrinsics.txt").write_text(content)
+    contents = find_folder(tmp_path)
+    sample = PairDataset(contents)[0]
+    assert sample.intrinsics is None
+    assert any("data.focal alone needs" in remark for remark in contents.remarks)
+    with pytest.raises(UserError, match=r"focal length of image/a.jpg is not known: .*intrinsics"):
+        focal_px(sample)
