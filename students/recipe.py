@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -17,6 +18,8 @@ from teachers.weight_files import Json, read_json
 LARGEST_SIDE = 2**14  # pixels of an image that a student was trained on
 LARGEST = 1e30  # of a number, so that float32 holds it
 FORMAT = 1
+RUN_CONFIG, MOST_CONFIG = "config.yaml", 2**20  # of the run that a student/ folder lies in, as it writes it; bytes
+SCALE_FREE_LOSS = re.compile(r"^method:\n(?:  .*\n)*?  loss: (?:ssi|ssi_trim|midas)$", re.MULTILINE)
 KEYS = ("format", "student", "options", "output", "canonical_focal", "calibration", "metadata")
 METADATA: dict[str, object] = dict.fromkeys(("method", "teacher", "data", "protocol", "fingerprint"), str | None)
 METADATA |= {"input_size": tuple[int, int] | None, "metrics": dict | None, "step": int | None}
@@ -54,7 +57,17 @@ def read_config(folder: str | Path) -> tuple[Path, Json]:
         raise NotAStudent(f"{place / CONFIG} is not a student's configuration; write it again with save_student")
     if fault := fault_of(config):
         raise ValueError(f"{place / CONFIG}: {fault}")
-    return place, config | {"output": config.get("output", "metric"), "metadata": config.get("metadata") or {}}
+    output = config.get("output") or output_of_run(place)
+    return place, config | {"output": output, "metadata": config.get("metadata") or {}}
+
+
+def output_of_run(place: Path) -> Output:
+    """What a student's values mean whose file does not say: of a run whose loss knows no scale they are relative."""
+    try:
+        run = (place.parent / RUN_CONFIG).read_bytes()[:MOST_CONFIG].decode("utf-8", "replace")
+    except OSError:
+        return "metric"
+    return "relative" if SCALE_FREE_LOSS.search(run) else "metric"
 
 
 def fault_of(config: Json) -> str | None:

@@ -102,6 +102,12 @@ def holds_out(data: SourceConfig) -> bool:
     return data.hold_out is not None and not (named or source(data).has_half("test"))
 
 
+def is_tested_on(data: DataConfig, one: SourceConfig) -> bool:
+    """Whether what is held out of a source is what a run is validated on."""
+    same = ("name", "root", "hold_out")
+    return holds_out(data) and all(getattr(data, key) == getattr(one, key) for key in same)
+
+
 def source(data: SourceConfig) -> Source:
     """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
@@ -250,7 +256,14 @@ def open_parts(config: Config) -> Iterator[TrainingPart]:
     for number, one in enumerate(() if alone else data.training_sources, start=1):
         name = f"source {number}" if number > 1 else "training"
         steps = [*preparations(one, data.size), *canonical_steps(data)]
-        yield divided(TrainingPart(open_labelled(config, one), steps, name), one.hold_out)
+        part = TrainingPart(open_labelled(config, one), steps, name)
+        if one.hold_out and holds_out(one) and not (without_truth(part.dataset) or is_tested_on(data, one)):
+            raise UserError(
+                f"data.sources: hold_out={one.hold_out:g} takes images out of {one.root} that nothing is tested on, as "
+                f"data.name={data.name} of {data.root or 'scenes'} is: leave it out there, or name that source in data "
+                "(name, root, hold_out)"
+            )
+        yield divided(part, one.hold_out)
     if unlabelled is not None:
         photographs: DepthDataset = PairDataset(find_photographs(unlabelled.root))
         photographs = Subset(photographs, data.limit) if alone and data.limit else photographs

@@ -37,6 +37,25 @@ def is_folder(teacher: str) -> bool:
     return teacher not in list_teachers() and Path(teacher).is_dir()
 
 
+def check_method(config: Config) -> None:
+    """Refuse keys that add to what is learnt of the teacher's depth where nothing of it is learnt.
+
+    Raises:
+        UserError: If one has a value and is not read.
+    """
+    method = config.method
+    pulls = method.name == "output" or method.with_output
+    reads = {"output_weight": pulls, "gradient_weight": pulls, "trim": pulls or method.name == "fill"}
+    chosen = method.model_dump(include={*reads}, exclude_defaults=True)
+    if unread := [key for key in chosen if not reads[key]]:
+        features = METHODS[method.name].needs_features
+        way = "set method.with_output=true" if features else "choose method.name=output"
+        raise UserError(
+            f"method.{unread[0]}={chosen[unread[0]]:g} is not read by method.name={method.name}, which learns nothing "
+            f"of that kind from the teacher's depth: leave it out, or {way}"
+        )
+
+
 def check_models(config: Config) -> None:
     """Look at names and files of both networks before anything is built."""
     check_teacher(config)

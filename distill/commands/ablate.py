@@ -12,7 +12,7 @@ from distill.ablation.launch import Launcher
 from distill.ablation.lines import make_tables
 from distill.ablation.plan import PlannedRun, plan_runs, reuse
 from distill.ablation.preset import Preset, load_preset
-from distill.assembly.networks import check_models
+from distill.assembly.networks import check_method, check_models
 from distill.commands.arguments import add_overrides, check_folder, count
 from distill.console import display, inform
 from distill.errors import DONE, FAILURE, MISTAKE, UserError
@@ -104,6 +104,8 @@ def check_networks(runs: Sequence[PlannedRun]) -> None:
     """Refuse unknown names and absent files of networks, where no run of this ablation has yet to make them."""
 
     for run in runs:
+        if not run.finished:
+            check_method(run.config)
         if not run.finished and run.ready:
             check_models(run.config)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from distill.assembly.datasets import build_data
-from distill.assembly.networks import check_models
+from distill.assembly.networks import check_method, check_models
 from distill.assembly.preflight import advise_networks, advise_schedule, advise_workers
 from distill.assembly.run import Run, assemble, make_accelerator
 from distill.commands.arguments import add_overrides
@@ -71,6 +71,7 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
     if on_main(accelerator, lambda: folder.holds_finished(config, force) and resume):
         inform(f"{output} is finished already")
         return output
+    check_method(config)
     data = build_data(config)
     check_models(config)
     on_main(accelerator, lambda: folder.claim(resume))

@@ -11,13 +11,16 @@ from run_files import last_state, read_json, records
 from safetensors import safe_open
 
 import distill
+from distill.ablation.preset import load_preset
 from distill.assembly.datasets import build_data
-from distill.assembly.networks import build_method, build_student, build_teacher
+from distill.assembly.networks import build_method, build_student, build_teacher, check_method
 from distill.assembly.preflight import advise_networks
 from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.commands import train as command
 from distill.config import load_config
+from distill.config.loading import SHIPPED
+from distill.errors import UserError
 from distill.method import LOSSES, DepthPull
 from students import CNNStudent, create_student
 
@@ -90,6 +93,29 @@ def test_keys_that_no_network_reads_are_reported(config_file, finished):
     assert scope == "student.lg_scope: not read, as student.lg_conv is not true"
     assert advise_networks(load_config(config_file, ["student.lg_scope=late", "student.lg_conv=true"])) == []
     assert advise_networks(load_config(config_file, [*words[:2], "method.name=supervised"])) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        (["method.gradient_weight=0.5", "method.name=supervised"], "choose method.name=output"),
+        (["method.trim=0.1"], "set method.with_output=true"),
+        (["method.output_weight=2", "method.name=fill"], "choose method.name=output"),
+    ],
+)
+def test_what_is_to_be_learnt_of_a_teachers_depth_and_is_not_is_refused(config_file, words, way):
+    key = words[0].partition("=")[0]
+    with pytest.raises(UserError, match=f"{key}=.* is not read by method.name=.*leave it out, or {way}"):
+        check_method(load_config(config_file, words))
+
+
+def test_shipped_configurations_and_ablations_set_nothing_that_is_not_read():
+    shipped = SHIPPED[0]
+    configs = [load_config(path) for path in sorted(shipped.rglob("*.yaml")) if path.parent.name != "ablations"]
+    for preset in map(load_preset, sorted((shipped / "ablations").glob("*.yaml"))):
+        configs += [preset.config(row, 0, dict.fromkeys(preset.rows, Path("run"))) for row in preset.rows]
+    for config in configs:
+        check_method(config)
 
 
 def test_results_hold_teacher_student_and_ghost_by_one_protocol(finished):

@@ -12,6 +12,7 @@ from distill.assembly.datasets import build_data
 from distill.assembly.run import images_shown
 from distill.cli import main
 from distill.config import dump_config, load_config
+from distill.errors import UserError
 from tests.runs.test_label_runs import records, write_labels
 
 
@@ -166,3 +167,11 @@ def test_data_check_refuses_a_configuration_that_cannot_be_trained(refused, conf
 def test_sources_that_cannot_be_used_are_refused(refused, config_file, words, tmp_path, overrides, message):
     filled = words("method.name=output", *overrides)
     assert message in refused("train", config_file, *filled, "--output", tmp_path / "run")
+
+
+def test_a_share_held_out_of_a_source_that_nothing_is_tested_on_is_refused(config_file, words, places):
+    for listed in places["OWN"].glob("*.txt"):  # so that it has no test half
+        listed.unlink()
+    sources = "[{name: folder, root: STREETS, depth_scale: 256}, {name: folder, root: OWN, depth_scale: 256, %s}]"
+    with pytest.raises(UserError, match=r"hold_out=0.3 takes images out of .*own_streets that nothing is tested on"):
+        build_data(load_config(config_file, words("data.sources=" + sources % "hold_out: 0.3", "method.name=output")))

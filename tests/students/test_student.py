@@ -15,8 +15,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from distill.data import DATA_SETS
+from distill.method import LOSSES, RELATIVE_LOSSES
 from students import CNNStudent, Student, create_student, load_student, save_student
 from students.card import LICENCES, METHODS, model_card
+from students.recipe import SCALE_FREE_LOSS, read_config
 
 
 @pytest.fixture
@@ -429,3 +431,15 @@ def test_a_student_without_a_unit_says_so_in_its_folder_and_card_and_when_loaded
     assert "in metres" not in card
     save_student(load_student(tmp_path), tmp_path / "again")
     assert (tmp_path / "again" / "config.json").read_text() == (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize(("loss", "output"), [("midas", "relative"), ("ssi", "relative"), ("silog", "metric")])
+def test_a_student_whose_file_does_not_say_is_relative_if_its_runs_loss_knows_no_scale(folder, loss, output):
+    run = f"seed: 0\nmethod:\n  name: supervised\n  loss: {loss}\ntrain:\n  steps: 1\n"
+    (folder.parent / "config.yaml").write_text(run)
+    assert [read_config(place)[1]["output"] for place in (folder, folder.parent)] == [output, output]
+
+
+def test_losses_without_scale_are_those_of_the_method():
+    names = {name for name in LOSSES if SCALE_FREE_LOSS.search(f"method:\n  loss: {name}\n")}
+    assert names == RELATIVE_LOSSES

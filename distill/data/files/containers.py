@@ -5,6 +5,7 @@ A reader gives the array or, without `whole`, zeros of its shape and type, as fa
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 import zlib
@@ -18,7 +19,9 @@ from distill.errors import UserError
 
 Path = str | os.PathLike[str]
 LARGEST = 2**30  # bytes of an array
+MOST_HEADER = 2**17  # bytes of an OpenEXR file's header that are looked at
 EXR_CHANNELS = ("z", "depth", "y", "r")  # of which the first that there is holds the distance
+EXR_START = b"\x76\x2f\x31\x01\x02\x00\x00\x00"  # of one part, of rows without tiles
 
 
 def library(module: str, kind: str) -> ModuleType:
@@ -75,15 +78,41 @@ def read_hdf5(path: Path, whole: bool = True) -> np.ndarray:
 
 
 def read_exr(path: Path, whole: bool = True) -> np.ndarray:
-    """The channel of an OpenEXR file that holds depth: Z, depth, Y or R; always all of it."""
+    """The channel of an OpenEXR file that holds depth: Z, depth, Y or R."""
     exr = library("OpenEXR", ".exr")
     try:
+        with exr.File(os.fspath(path), header_only=True) as file:
+            (left, top), (right, bottom) = file.header()["dataWindow"]
+            names = {one.name.lower(): one.name for one in file.header()["channels"]}
+        name = names[next((name for name in EXR_CHANNELS if name in names), None) or choose(list(names), path)]
+        shape = int(bottom) - int(top) + 1, int(right) - int(left) + 1
+        if 4 * math.prod(shape) > LARGEST:
+            raise ValueError("holds an array of more than 1 GiB")
+        if not whole and exr_is_whole(path):
+            return zeros(shape, np.dtype(np.float32))
         with exr.File(os.fspath(path), separate_channels=True) as file:
-            channels = {name.lower(): one.pixels for name, one in file.channels().items()}
+            return np.asarray(file.channels()[name].pixels, dtype=np.float32)
     except RuntimeError as error:
         raise ValueError(f"is no OpenEXR file, or damaged ({error})") from None
-    name = next((name for name in EXR_CHANNELS if name in channels), None)
-    return np.asarray(channels[name or choose(list(channels), path)], dtype=np.float32)
+
+
+def exr_is_whole(path: Path) -> bool:
+    """Whether an OpenEXR file of plain rows is known to be whole: its last block of rows ends where the file does."""
+    with open(path, "rb") as file:
+        if file.read(len(EXR_START)) != EXR_START:
+            return False
+        head, size = file.read(MOST_HEADER), os.fstat(file.fileno()).st_size
+        at = 0
+        while (end := head.find(b"\0", at)) > at:  # attributes: name, type, length, value; an empty name ends them
+            if (end := head.find(b"\0", end + 1)) < 0:
+                return False
+            at = end + 5 + int.from_bytes(head[end + 1 : end + 5], "little")
+        first = int.from_bytes(head[at + 1 : at + 9], "little")  # of the table of blocks, which ends where they begin
+        table = np.frombuffer(head[at + 1 : first - len(EXR_START)], "<u8")
+        if not table.size or len(EXR_START) + at + 1 + table.nbytes != first:
+            return False
+        file.seek(int(table.max()) + 4)
+        return bool(table.max() + 8 + int.from_bytes(file.read(4), "little") == size)
 
 
 READERS: dict[str, Callable[[Path, bool], np.ndarray]] = {

@@ -20,7 +20,8 @@ Clock = Mapping[float, str]  # files by their time in seconds
 Role = Literal["image", "depth", "mask", "other"]
 Key = tuple[str, ...]  # what is left of a path without the words that say what a file is
 
-# The first of these words in a file's name says what it is, else in the folder it lies in, and so on.
+# The first of these words in a file's name says what it is, else in the folder it lies in, and so on; masks are masks
+# whatever they are of.
 WORDS: dict[Role, tuple[str, ...]] = {
     "image": ("image", "images", "img", "rgb", "color", "colors", "colour", "colours", "left", "wide"),
     "depth": ("depth", "depths", "gt"),
@@ -32,6 +33,24 @@ NEUTRAL = {"frame", "frames", "aligned", "registered", "to", "raw", "rect", "syn
 TOKEN = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 ASSOCIATIONS = ("associations.txt", "association.txt", "associate.txt", "assoc.txt")
 TUM_UNITS = 5000.0  # a metre, of its depth maps
+OF_RECORD3D, OF_ROS = "export it as EXR + RGB in Record3D", "write its frames out with the tools of ROS"
+INSIDE = {  # recordings whose frames lie inside a file, by its suffix: how they are written out
+    ".r3d": OF_RECORD3D,
+    ".depth": OF_RECORD3D,  # of an .r3d that was unpacked
+    ".bag": f"{OF_ROS}, or of a RealSense with rs-convert",
+    ".db3": OF_ROS,
+    ".mcap": OF_ROS,
+    ".sens": "write its frames out with ScanNet's SensReader",
+    ".svo": "write its frames out with ZED's SDK",
+    ".svo2": "write its frames out with ZED's SDK",
+    ".oni": "write its frames out with OpenNI",
+}
+FILMS = {
+    ".mkv": "write its frames out with Open3D's azure_kinect_mkv_reader.py",
+    **dict.fromkeys(
+        (".mp4", ".mov"), "write a film's frames beside its depth, called as that (ffmpeg -i FILE rgb/%06d.png)"
+    ),
+}
 COMPRESSED = (".jpg", ".jpeg", ".webp", ".bmp")  # of files that cannot hold depth
 
 
@@ -39,13 +58,15 @@ COMPRESSED = (".jpg", ".jpeg", ".webp", ".bmp")  # of files that cannot hold dep
 class Recordings:
     """Which files belong together, how that is known, and what is left out, both in words.
 
-    `units` are those of the depth maps a metre, where the kind of recording says so.
+    `units` are those of the depth maps a metre, where the kind of recording says so; `unknown_units` says why those of
+    integers have to be asked for.
     """
 
     lines: list[SplitLine]
     layout: str
     units: float | None = None
     left_out: tuple[str, ...] = ()
+    unknown_units: str = ""
 
 
 @dataclass
@@ -95,6 +116,12 @@ def find_recordings(root: Path) -> Recordings | None:
     return Recordings(lines, layout, left_out=tuple(remarks))
 
 
+def how_to_unpack(paths: Iterable[Path], kinds: Mapping[str, str]) -> str:
+    """What to do with the first of some files that holds a recording's frames; empty where none does."""
+    packed = next((path for path in paths if path.suffix.lower() in kinds), None)
+    return f"{packed.name} holds frames inside: {kinds[packed.suffix.lower()]}" if packed else ""
+
+
 def sort_files(names: Iterator[str]) -> RecordedFiles:
     """The files by what their paths say that they are."""
     files = RecordedFiles()
@@ -128,7 +155,9 @@ def read_path(name: str) -> tuple[Role, Key]:
         [token for token in part if not is_word(token)] if plain[place] or place in (own, deciding) else part
         for place, part in enumerate(parts)
     ]
-    return (roles[deciding] or ["image"])[0], tuple(" ".join(part) for part in kept if part)
+    words = [token.lower() for token in parts[deciding]]
+    role: Role = "mask" if {"mask", "masks"} & {*words} else (roles[deciding] or ["image"])[0]
+    return role, tuple(" ".join(part) for part in kept if part)
 
 
 def is_word(token: str) -> bool:
@@ -177,7 +206,7 @@ def find_associations(root: Path) -> Recordings | None:
     if not lines:
         return None
     if all(PurePosixPath(line.image).stem == PurePosixPath(str(line.depth)).stem for line in lines):
-        return Recordings(lines, "the names of the lists of pairs are equal")
+        return Recordings(lines, "it has lists of pairs as TUM, of equal names")
     used = {str(PurePosixPath(name)) for line in lines for name in (line.image, str(line.depth))}
     pictures = (name_under(root, str(path)) for path in names_in(root) if path.suffix.lower() in IMAGE_SUFFIXES)
     others = [name for name in pictures if name not in used]

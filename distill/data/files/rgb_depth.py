@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from distill.data.files.clocks import seconds
 from distill.data.files.containers import READERS
 from distill.data.files.disk import DEPTH_FOLDERS, HALVES, IMAGE_FOLDERS, Finder, check_root, names_in, wrong_layout
 from distill.data.files.intrinsics import NO_CAMERA, Cameras, matrix_of
@@ -19,7 +21,14 @@ from distill.data.files.matching import find_label_folder, is_label_folder
 from distill.data.files.pairs import Contents, Pair, PictureReader, name_under, same_shape
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe, probe_all
 from distill.data.files.reading import INTEGER_SCALE, Units
-from distill.data.files.recordings import Recordings, find_associations, find_recordings
+from distill.data.files.recordings import (
+    FILMS,
+    INSIDE,
+    Recordings,
+    find_associations,
+    find_recordings,
+    how_to_unpack,
+)
 from distill.data.sample import PairDataset
 from distill.errors import UserError
 
@@ -27,6 +36,9 @@ MASK_NAMES = ("mask", "valid", "valid_mask")
 MASK_FOLDERS = (*MASK_NAMES, "masks", "depth_mask", "depth_masks")
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 ARRAYS = tuple(READERS)  # suffixes
+FLOATS = (*ARRAYS, ".npy", ".pfm")  # of files that mostly hold metres
+NUMBERS = (".exr", ".h5", ".hdf5", ".pfm", ".pgm")  # of files that are no photographs beside photographs
+TIME = re.compile(r"\d+(?:\.\d+)?")
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
 BYTE_SCALE = 128  # units a metre, below which 8-bit maps are depth
@@ -104,6 +116,15 @@ def find_folder(
         raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
     stated = None if depth_scale else one_scale(scales)
     units = depth_scale or stated
+    if (
+        plan.unknown_units
+        and not units
+        and any(Path(pair.depth).suffix.lower() not in FLOATS for pair in pairs if pair.depth)
+    ):
+        raise UserError(
+            f"{root}: {plan.unknown_units}, so the units of its depth are not known: give data.depth_scale, 5000 units "
+            "a metre of TUM's form (ICL-NUIM, Bonn), 1000 of most cameras' tools"
+        )
     in_bytes = units if units and units < BYTE_SCALE else None
     return Contents(
         root=root,
@@ -155,7 +176,7 @@ def find_pairs(root: Path, half: str = "") -> Recordings | None:
     if listed is None or listed.units:
         return listed or pairs_in(root, half)
     named = pairs_in(root, half) or listed  # names that are equal in the list pair without it, those left out as well
-    return replace(named, left_out=(*named.left_out, f"{listed.layout}: {INTEGER_SCALE:g} units a metre, not TUM's"))
+    return replace(named, unknown_units=listed.layout)
 
 
 def pairs_in(root: Path, half: str) -> Recordings | None:
@@ -164,11 +185,25 @@ def pairs_in(root: Path, half: str) -> Recordings | None:
     if depth_folder is None:
         return None if half else find_recordings(root)
     try:
-        return _pair_by_name(root, image_folder, depth_folder, half)
+        named = _pair_by_name(root, image_folder, depth_folder, half)
     except UserError:
         if half or (recorded := find_recordings(root)) is None:
             raise
         return recorded
+    if half or not _leaves_times(named):
+        return named
+    recorded = find_recordings(root)  # equal names may be an accident of two clocks
+    return recorded if recorded and len(_pairs(recorded)) > len(_pairs(named)) else named
+
+
+def _leaves_times(named: Recordings) -> bool:
+    """Whether images are called by their time and have no depth map of their name."""
+    alone = (PurePosixPath(line.image).stem for line in named.lines if line.depth is None)
+    return any(TIME.fullmatch(stem) and seconds(stem) is not None for stem in alone)
+
+
+def _pairs(plan: Recordings) -> list[SplitLine]:
+    return [line for line in plan.lines if line.depth]
 
 
 def masks_beside(depth: str) -> Iterator[str]:
@@ -191,7 +226,7 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         return find_label_folder(folder, max_depth)
     check_root(folder, "a folder of photographs")
     names = {name_under(folder, path): path for path in _files(folder, IMAGE_SUFFIXES | DEPTH_SUFFIXES)}
-    pictures = (IMAGE_SUFFIXES | {".npy"}) - {*JPEG_SUFFIXES}
+    pictures = (IMAGE_SUFFIXES | {".npy", ".npz"}) - {*JPEG_SUFFIXES}
     facts = probe_all(path for path in names.values() if os.path.splitext(path)[1].lower() in pictures)
     stems = Counter(os.path.splitext(name)[0] for name in names)  # 1.png is no photograph beside 1.jpg if it is grey
     maps = [
@@ -199,11 +234,12 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
         for name, path in names.items()
         if holds_depth(name, known := facts.get(path, Facts()))
         or (known.channels == 1 and stems[os.path.splitext(name)[0]] > 1)
+        or name.lower().endswith(NUMBERS)
     ]
     arrays = (name for name in names if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES)
     no_images, left_out = {*maps, *arrays}, []
     if maps:
-        such = f"{len(maps)} of {len(names)} pictures in {folder} are depth maps"
+        such = f"{len(maps)} of {len(names)} files in {folder} are depth maps"
         left_out.append(f"{such} and no photographs, such as {maps[0]}")
     if len(no_images) == len(names):
         raise UserError(
@@ -228,6 +264,8 @@ def find_photographs(folder: Path, max_depth: float = DEFAULT_MAX_DEPTH) -> Cont
 def _images_alone(root: Path, folder: Path, max_depth: float) -> Contents:
     """The photographs of a folder in a root that has no folder of depth, and no depth maps anywhere else."""
     contents = find_photographs(root, max_depth)
+    if not contents.labels and (unpack := how_to_unpack(names_in(root), INSIDE)):
+        raise UserError(f"{root} holds images and a packed recording: {unpack}; to use photographs alone, move it away")
     if contents.left_out:
         raise UserError(
             f"{contents.left_out[0]}, but not where a folder of pairs has them: expected {' or '.join(SIGNS)} beside "
@@ -262,7 +300,8 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
 def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path, half: str) -> Recordings:
     """The pairs of a folder or of a half of it by the names of their files."""
     if image_folder is None:
-        raise wrong_layout(root, "RGB-depth", SIGNS)
+        unpack = how_to_unpack(names_in(root), INSIDE | FILMS)
+        raise wrong_layout(root, "RGB-depth", SIGNS, f"; {unpack}" if unpack else "")
     for folder in (image_folder, depth_folder):
         check_root(folder / half, f"the half {half}/ of {folder}")
     images, depths = _by_stem(image_folder / half, IMAGE_SUFFIXES), _by_stem(depth_folder / half, DEPTH_SUFFIXES)
@@ -309,8 +348,11 @@ def _files(folder: Path, suffixes: set[str]) -> list[str]:
     files = [str(path) for path in paths if path.suffix.lower() in suffixes or not (path.suffix or path.exists())]
     if not files:
         what, kinds = ("images", IMAGE_SUFFIXES) if suffixes >= IMAGE_SUFFIXES else ("depth maps", suffixes)
-        some = f"; it holds {paths[0].name}, convert such files" if paths else ""
-        raise UserError(f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(kinds))}{some}")
+        some = f"it holds {paths[0].name}, convert such files" if paths else ""
+        some = how_to_unpack(paths, INSIDE | FILMS) or some
+        raise UserError(
+            f"no {what} in {folder}, expected files of the kinds {' '.join(sorted(kinds))}{f'; {some}' if some else ''}"
+        )
     return files
 
 

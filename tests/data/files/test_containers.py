@@ -2,6 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
+from distill.data.files.containers import exr_is_whole, read_exr
 from distill.data.files.probing import probe
 from distill.data.files.reading import DecodeError, read_depth
 
@@ -52,6 +53,16 @@ def test_damaged_files_are_unreadable(tmp_path, name, cut):
     with pytest.raises(DecodeError):
         read_depth(path)
     assert probe(path).fault
+
+
+def test_a_look_at_the_headers_of_openexr_tells_whole_files_from_cut_ones(tmp_path):
+    path = write(tmp_path / "a.exr", {"Z": np.tile(METRES, (30, 30))})
+    assert exr_is_whole(path)
+    assert read_exr(path, whole=False).strides == (0, 0)  # nothing was decoded
+    for length in (len(path.read_bytes()) - 1, 400, 100):
+        path.write_bytes(path.read_bytes()[:length])
+        assert not exr_is_whole(path)
+        assert probe(path).fault
 
 
 def test_a_pickle_in_an_archive_is_refused(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,7 +63,14 @@ def test_recordings_are_recognised_as_written_by(tmp_path, write_image, layout):
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("rgb/1.png", "image"), ("a/depth_colour_1.png", "depth"), ("ir/1.png", "other")]
+    ("name", "role"),
+    [
+        ("rgb/1.png", "image"),
+        ("a/depth_colour_1.png", "depth"),
+        ("ir/1.png", "other"),
+        ("rgb_masks/1.png", "mask"),
+        ("a/1_depth_mask.npy", "mask"),
+    ],
 )
 def test_the_first_word_of_a_name_says_what_a_file_is(name, role):
     assert read_path(name)[0] == role
@@ -168,12 +176,20 @@ def test_a_stated_scale_below_1_is_metres_a_unit_and_not_of_floats(tmp_path, wri
     assert [float(sample.depth.max()) for sample in PairDataset(find_folder(tmp_path))] == [0.5, 2]
 
 
-def test_lists_of_equal_names_are_millimetres_and_pair_by_name(tmp_path, write_image):
+def test_lists_of_equal_names_pair_by_name_and_have_their_units_asked_for(tmp_path, write_image):
     write_pairs(tmp_path, write_image, ["rgb/1.png depth/1.png", "rgb/2.png depth/2.png"])
     (tmp_path / "associations.txt").write_text("1 rgb/1.png 1 depth/1.png\n")
-    contents = find_folder(tmp_path)
+    with pytest.raises(UserError, match=r"lists of pairs .*give data.depth_scale, 5000 .*ICL-NUIM.* 1000"):
+        find_folder(tmp_path)
+    contents = find_folder(tmp_path, depth_scale=1000)
     assert [float(sample.depth.max()) for sample in PairDataset(contents)] == [2, 2]
-    assert "1000 units a metre, not TUM's" in contents.left_out[-1]
+
+
+def test_an_accidental_equal_name_does_not_end_the_pairing_by_time(tmp_path, write_image):
+    times = [("1.25", "1.24"), ("1.35", "1.35"), ("1.45", "1.46")]
+    write_pairs(tmp_path, write_image, [f"rgb/{image}.png depth/{depth}.png" for image, depth in times])
+    contents = find_folder(tmp_path)
+    assert [Path(pair.depth).stem for pair in contents.usable] == ["1.24", "1.35", "1.46"]
 
 
 def test_pictures_in_no_list_are_counted(tmp_path, write_image):
@@ -199,3 +215,22 @@ def test_what_names_leave_alone_is_joined_by_time(tmp_path, write_image):
     contents = find_folder(tmp_path)
     assert len(contents.usable) == 2
     assert "joined by name and by time" in contents.layout
+
+
+@pytest.mark.parametrize(
+    ("files", "way"),
+    [
+        ("scan.r3d", "export it as EXR"),
+        ("rgbd/0.jpg rgbd/0.depth", "0.depth holds frames inside: export it as EXR"),
+        ("room.bag", "rs-convert"),
+        ("rgb.mp4 depth/0.png", "ffmpeg -i FILE rgb/"),
+    ],
+)
+def test_recordings_whose_frames_lie_inside_a_file_are_refused_with_the_way_out(tmp_path, write_image, files, way):
+    for name in files.split():
+        if name.endswith((".jpg", ".png")):
+            write_image(tmp_path / name, GREY if "rgb" in name else TWO_METRES)
+        else:
+            (tmp_path / name).write_bytes(b"frames")
+    with pytest.raises(UserError, match=way):
+        find_folder(tmp_path)

@@ -177,11 +177,11 @@ def test_depth_maps_where_none_are_expected_are_no_photographs(tmp_path, write_i
     (tmp_path / depth).parent.mkdir(parents=True, exist_ok=True)
     raw = TWO_METRES if "8" not in layout else GREY[..., 0]
     np.save(tmp_path / depth, raw / 99) if "npy" in depth else write_image(tmp_path / depth, raw)
-    with pytest.raises(UserError, match=rf"1 of 2 pictures .* are depth maps .* such as {depth}, .* image/ .* depth/"):
+    with pytest.raises(UserError, match=rf"1 of 2 files .* are depth maps .* such as {depth}, .* image/ .* depth/"):
         FolderDataset(tmp_path, max_depth=8)
     found = find_photographs(tmp_path)
     assert [pair.name for pair in found.pairs] == [image]
-    assert f"1 of 2 pictures in {tmp_path} are depth maps and no photographs, such as {depth}" in found.remarks
+    assert f"1 of 2 files in {tmp_path} are depth maps and no photographs, such as {depth}" in found.remarks
 
 
 def test_a_folder_of_depth_maps_holds_no_photographs(tmp_path, write_image):
@@ -423,3 +423,12 @@ def test_a_camera_of_no_use_is_a_remark_and_refuses_only_what_needs_one(tmp_path
     assert any("data.focal alone needs" in remark for remark in contents.remarks)
     with pytest.raises(UserError, match=r"focal length of image/a.jpg is not known: .*intrinsics"):
         focal_px(sample)
+
+
+@pytest.mark.parametrize("name", ["disp0.pfm", "frame.depth_meters.hdf5", "z.exr"])
+def test_arrays_beside_photographs_are_not_left_out_in_silence(tmp_path, write_image, name):
+    write_image(tmp_path / "scene/im0.png", GREY)
+    (tmp_path / "scene" / name).write_bytes(b"numbers")
+    assert f"such as scene/{name}" in find_photographs(tmp_path).left_out[0]
+    with pytest.raises(UserError, match=f"1 of 2 files .* are depth maps .* such as scene/{name}"):
+        find_folder(tmp_path)
