@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from distill.evaluation import LOWER_IS_BETTER, METRICS, depth_metrics, mean_absolute_error
 
-quick = settings(deadline=None, max_examples=25)
+FACTORS = (0.1, 0.5, 0.999, 1.0, 1.25, 3.7, 10.0)
 
 
 def everywhere(depth):
@@ -94,10 +92,9 @@ def test_tensors_arrays_and_views_of_any_layout_agree():
     assert depth_metrics(pred, target, valid.astype(np.uint8)) == expected
 
 
-@quick
-@given(seed=st.integers(0, 99), factor=st.floats(0.1, 10))
-def test_scaling_the_truth_has_a_known_error(seed, factor):
-    target = depths(seed)
+@pytest.mark.parametrize("factor", FACTORS)
+def test_scaling_the_truth_has_a_known_error(factor):
+    target = depths(0)
     metrics = depth_metrics(factor * target, target, everywhere(target))
     assert metrics["abs_rel"] == pytest.approx(abs(factor - 1), rel=1e-9, abs=1e-12)
     assert metrics["rmse_log"] == pytest.approx(abs(math.log(factor)), rel=1e-9, abs=1e-12)
@@ -105,10 +102,9 @@ def test_scaling_the_truth_has_a_known_error(seed, factor):
     assert 0 <= metrics["silog"] < 1e-10
 
 
-@quick
-@given(seed=st.integers(0, 99), factor=st.floats(0.1, 10))
-def test_silog_does_not_see_scale_and_no_relative_metric_sees_units(seed, factor):
-    pred, target = depths(seed), depths(seed + 100)
+@pytest.mark.parametrize("factor", FACTORS)
+def test_silog_does_not_see_scale_and_no_relative_metric_sees_units(factor):
+    pred, target = depths(0), depths(1)
     plain = depth_metrics(pred, target, everywhere(pred))
     scaled = depth_metrics(factor * pred, target, everywhere(pred))
     assert scaled["silog"] == pytest.approx(plain["silog"], rel=1e-9)
