@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from distill.cli import main
 from distill.data import SceneDataset
+from distill.deploy.costs import count_gflops
 from distill.deploy.latency import measure
+from distill.pages.model_results import model_costs
 from teachers import create_dpt
 
 torch.set_num_threads(1)  # networks this small only wait for a second thread
@@ -24,11 +26,30 @@ SIZE = (32, 64)
 DEPTH_SCALE = 256
 
 
+def shapes(model):
+    """By which networks count as one."""
+    return type(model), *((key, weight.shape) for key, weight in model.state_dict().items())
+
+
 @pytest.fixture(scope="session", autouse=True)
-def brief_timing():
-    """What a run says of latency comes of one round of calls."""
+def brief_costs():
+    """What a run says of a network's costs is found once for all networks of its shapes, its latency in one round."""
+    known = {}
+
+    def costs(models, size, device):
+        key = (*((name, shapes(model)) for name, model in models.items()), size, device)
+        known[key] = known.get(key) or model_costs(models, size, device)
+        return known[key]
+
+    def gflops(model, size):
+        key = (shapes(model), size)
+        known[key] = known.get(key) or count_gflops(model, size)
+        return known[key]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("distill.pages.model_results.measure", partial(measure, runs=1))
+        patch.setattr("distill.pages.model_results.model_costs", costs)
+        patch.setattr("distill.pages.run_page.count_gflops", gflops)
         yield
 
 
@@ -76,7 +97,7 @@ def content(streets, micro_weights):
         "student": {"backbone": "test_efficientnet", "pretrained": False, "width": 8, "bins": 8},
         "train": {"batch_size": 4, "steps": 4, "validate_every": 2, "log_every": 1},
         "optim": {"lr": 1e-3},
-        "eval": {"pictures": 1},
+        "eval": {"pictures": 0},
     }
 
 

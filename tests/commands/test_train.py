@@ -139,6 +139,13 @@ def test_the_report_is_one_page_that_needs_no_other_file(finished):
     assert "<script src" not in page
 
 
+def test_the_report_shows_some_test_images_and_the_worst_by_every_network(train):
+    page = (train("eval.pictures=1", "train.steps=1", "train.validate_every=1") / "report.html").read_text()
+    for part in ("Pictures", "Worst images", "teacher", "ghost", "error of student", "importance (LAM)"):
+        assert part in page
+    assert page.count("<img") > 10
+
+
 def test_the_student_leaves_without_its_teacher(finished, weights):
     assert {key.partition(".")[0] for key in weights(finished)} == {"encoder", "decoder"}
     alone = create_student("test_efficientnet", pretrained=False, width=8, bins=8)

@@ -58,7 +58,7 @@ def photographs(streets, tmp_path):
 
 
 def test_without_truth_teacher_and_student_are_compared_on_photographs_held_out(train, photographs, capsys):
-    folder = train(*photographs, "data.hold_out=0.2")
+    folder = train(*photographs, "data.hold_out=0.2", "eval.pictures=1")
     shown = " ".join(capsys.readouterr().err.split())
     assert "of the teacher: not known, as no image to validate on has depth" in shown
     assert "7 training images" in shown
@@ -75,6 +75,6 @@ def test_without_truth_teacher_and_student_are_compared_on_photographs_held_out(
 
 def test_with_none_held_out_it_is_said_that_the_photographs_were_trained_on(train, photographs, streets, capsys):
     beside = f"data.unlabelled.root={photographs[0].partition('=')[2]}"
-    folder = train(beside, "method.name=output", "eval.pictures=0")
+    folder = train(beside, "method.name=output")
     assert "on 10 photographs trained on: abs_rel" in " ".join(capsys.readouterr().err.split())
     assert [one["role"] for one in read_json(folder / "results.json")] == ["teacher", "student", "agreement"]

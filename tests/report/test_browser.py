@@ -121,9 +121,17 @@ def headings(browser):
     return browser.ask("[...document.querySelectorAll('h2')].filter(h => h.offsetHeight).map(h => h.textContent)")
 
 
+@pytest.fixture(scope="module")
+def illustrated(browser, config_file, tmp_path_factory):
+    """The folder of a run with pictures."""
+    folder = tmp_path_factory.mktemp("illustrated") / "run"
+    assert main(["train", str(config_file), "eval.pictures=1", "--output", str(folder)]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
-def test_a_runs_page_shows_all_its_parts(browser, finished, size):
-    browser.open(finished / "report.html", size)
+def test_a_runs_page_shows_all_its_parts(browser, illustrated, size):
+    browser.open(illustrated / "report.html", size)
     assert_fits(browser, size)
     parts = ["Results", "Where the errors are", "Pictures", "Worst images", "Curves", "Configuration", "Environment"]
     assert headings(browser) == [*parts, "Reproduce"]

@@ -74,7 +74,7 @@ def test_labels_teach_beside_measured_depth_and_no_teacher_is_built(train, label
 
 @pytest.mark.parametrize("method", ["output", "fill", "supervised"])
 def test_a_folder_of_labels_trains_as_it_is(train, label, method):
-    folder = train(f"method.name={method}", f"data.root={label()}", "data.depth_scale=null", "eval.pictures=0")
+    folder = train(f"method.name={method}", f"data.root={label()}", "data.depth_scale=null")
     assert all(record["loss"] > 0 for record in records(folder))
     (agreement,) = read_json(folder / "results.json")
     assert (agreement["role"], agreement["protocol"], agreement["images"]) == ("agreement", "agreement", 8)
@@ -82,7 +82,7 @@ def test_a_folder_of_labels_trains_as_it_is(train, label, method):
 
 
 def test_relative_labels_alone_make_a_relative_student(train, label):
-    folder = train("method.name=output", f"data.root={label('relative')}", "data.depth_scale=null", "eval.pictures=0")
+    folder = train("method.name=output", f"data.root={label('relative')}", "data.depth_scale=null")
     assert read_json(folder / "student" / "config.json")["output"] == "relative"
     (agreement,) = read_json(folder / "results.json")
     assert (agreement["role"], agreement["protocol"]) == ("agreement", "agreement_affine")
@@ -197,7 +197,7 @@ def test_changed_labels_are_noticed_and_those_of_another_teacher_refused(train, 
 
 
 def test_a_killed_run_on_labels_goes_on_to_the_same_weights(config_file, label, tmp_path, weights, assert_same):
-    words = ["method.name=output", f"data.labels={label('relative')}", "train.checkpoint_every=2", "eval.pictures=0"]
+    words = ["method.name=output", f"data.labels={label('relative')}", "train.checkpoint_every=2"]
     command = ["train", str(config_file), *words]
     assert main([*command, "--output", str(tmp_path / "whole")]) == 0
     assert main([*command, "--output", str(tmp_path / "parts")]) == 0

@@ -29,7 +29,7 @@ SMALL = [
     "train.steps=4",
     "train.log_every=1",
     "train.checkpoint_every=2",
-    "eval.pictures=1",
+    "eval.pictures=0",
 ]
 
 

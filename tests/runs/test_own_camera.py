@@ -38,7 +38,7 @@ def test_a_test_half_wins_over_a_held_out_share(train, streets):
 
 def test_few_photographs_are_all_trained_on(train, undivided, capsys):
     photographs = [f"data.root={undivided / 'image'}", "data.depth_scale=null", "method.name=output"]
-    train(*photographs, "data.hold_out=0.01", "eval.pictures=0")
+    train(*photographs, "data.hold_out=0.01")
     shown = " ".join(capsys.readouterr().err.split())
     assert "data.hold_out=0.01 of 10 photographs leaves none on one side: nothing is held out" in shown
     assert "on 10 photographs trained on" in shown

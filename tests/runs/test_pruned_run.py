@@ -16,7 +16,7 @@ PRUNED = "student={backbone: dpt_micro, heads: 1, hooks: [0, 1], attention: perf
 
 def test_a_run_says_and_keeps_which_weights_its_student_inherited(train, micro_weights, capsys):
     student = f"{PRUNED} resolution_scale: 0.5, checkpoint: {micro_weights}}}"
-    folder = train(student, "method.name=supervised", "train.steps=1", "eval.pictures=0")
+    folder = train(student, "method.name=supervised", "train.steps=1")
     report = json.loads((folder / "inheritance.json").read_text())
     assert report["source"] == str(micro_weights)
     assert {key.split(".")[3] for key in report["dropped"]} == {"2", "3", "4", "5"}
@@ -32,7 +32,7 @@ def test_a_student_that_inherits_nothing_leaves_no_report(finished):
 
 
 def test_two_runs_of_one_seed_draw_the_same_random_features(config_file, tmp_path, weights, assert_same):
-    words = [f"{PRUNED} checkpoint: dpt_micro}}", "method.name=output", "train.steps=1", "eval.pictures=0"]
+    words = [f"{PRUNED} checkpoint: dpt_micro}}", "method.name=supervised", "train.steps=1", "train.validate_every=1"]
     once, twice = tmp_path / "once", tmp_path / "twice"
     for output in (once, twice):
         assert main(["train", str(config_file), *words, "--output", str(output)]) == 0

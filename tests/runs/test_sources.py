@@ -76,10 +76,10 @@ def test_a_run_on_sources_is_carried_out_and_says_what_it_learnt_from(train, wor
 def test_a_killed_run_on_sources_goes_on_to_the_same_weights(config_file, words, tmp_path, weights, assert_same):
     command = ["train", str(config_file), *words(SOURCES, "method.name=output", "train.checkpoint_every=2")]
     for name in ("whole", "parts"):
-        assert main([*command, "eval.pictures=0", "--output", str(tmp_path / name)]) == 0
+        assert main([*command, "--output", str(tmp_path / name)]) == 0
     shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-000000004")
     (tmp_path / "parts" / "done.json").unlink()
-    assert main([*command, "eval.pictures=0", "--output", str(tmp_path / "parts"), "--resume"]) == 0
+    assert main([*command, "--output", str(tmp_path / "parts"), "--resume"]) == 0
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
@@ -98,7 +98,7 @@ def test_two_processes_draw_from_sources_as_one_does(config_file, words, tmp_pat
 
 def test_a_source_that_has_moved_is_accepted_with_force(config_file, words, tmp_path, places, capsys):
     own = SOURCES.replace("STREETS", "OWN").replace("LABELS", "OWN, depth_scale: 256")
-    command = ["train", str(config_file), "method.name=supervised", "eval.pictures=0"]
+    command = ["train", str(config_file), "method.name=supervised"]
     assert main([*command, *words(own), "--output", str(tmp_path / "run")]) == 0
     moved = [word.replace("OWN", "STREETS") for word in (own,)]
     again = [*command, *words(*moved), "--output", str(tmp_path / "run"), "--resume"]

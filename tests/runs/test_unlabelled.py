@@ -34,7 +34,7 @@ def losses(folder):
 
 @pytest.mark.parametrize("method", ["output", "fill", "feature", "disdepth"])
 def test_photographs_are_learnt_from_beside_labelled_images_by(method, train, photographs, weights):
-    words = [f"method.name={method}", "method.warmup_steps=0", "eval.pictures=0"]
+    words = [f"method.name={method}", "method.warmup_steps=0"]
     folder = train(f"data.unlabelled.root={photographs}", *words)
     assert all(math.isfinite(loss) for loss in losses(folder))
     assert read_json(folder / "results.json")[1]["role"] == "student"
@@ -58,7 +58,7 @@ def test_photographs_are_cropped_as_the_others_are(config_file, photographs):
 def test_a_killed_run_on_photographs_goes_on_to_the_same_weights(
     config_file, photographs, tmp_path, weights, assert_same, monkeypatch
 ):
-    words = [f"data.unlabelled.root={photographs}", "train.checkpoint_every=2", "eval.pictures=0"]
+    words = [f"data.unlabelled.root={photographs}", "train.checkpoint_every=2"]
     command = ["train", str(config_file), *words]
     assert main([*command, "--output", str(tmp_path / "whole")]) == 0
     assert main([*command, "train.steps=4", "--output", str(tmp_path / "parts")]) == 0
@@ -73,7 +73,7 @@ def test_a_killed_run_on_photographs_goes_on_to_the_same_weights(
 
 
 def test_photographs_alone_are_enough_and_need_no_validation(train, photographs):
-    folder = train("data.name=folder", f"data.root={photographs}", "data.size=[32, 64]", "eval.pictures=0")
+    folder = train("data.name=folder", f"data.root={photographs}", "data.size=[32, 64]")
     (agreement,) = read_json(folder / "results.json")
     assert agreement["role"] == "agreement"
     assert distill.load_model(folder).max_depth == 80
@@ -81,7 +81,7 @@ def test_photographs_alone_are_enough_and_need_no_validation(train, photographs)
 
 def test_photographs_alone_can_be_validated_on_a_data_set_of_which_nothing_else_is_used(train, photographs, streets):
     unlabelled = f"data.unlabelled={{root: {photographs}, share: 1}}"
-    folder = train(unlabelled, "data.crop=[32, 64]", "eval.pictures=0")
+    folder = train(unlabelled, "data.crop=[32, 64]")
     assert read_json(folder / "results.json")[1]["images"] == 2
     assert f"{len(SIZES)} training images" in (folder / "report.html").read_text()
 
@@ -141,7 +141,7 @@ def test_photographs_that_cannot_be_used_are_refused(
 def test_a_broken_photograph_is_named_and_counted(train, photographs, capsys):
     broken = photographs / "deep" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-99])
-    folder = train(f"data.unlabelled={{root: {photographs}, share: 0.75}}", "data.max_faults=0.3", "eval.pictures=0")
+    folder = train(f"data.unlabelled={{root: {photographs}, share: 0.75}}", "data.max_faults=0.3")
     assert read_json(folder / "done.json")["unreadable"] == [str(broken)]
     message = " ".join(capsys.readouterr().err.split())
     assert "1 of 5 unlabelled files cannot be read and are passed over" in message
