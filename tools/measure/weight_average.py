@@ -1,0 +1,61 @@
+"""Measures what a moving average of the student's weights is worth, beside the weights of the same run.
+
+    python tools/measure/weight_average.py train configs/scenes.yaml method.name=feature
+
+takes the words of `distill`, and trains as it does, bit for bit. At every validation the averages are evaluated as
+well; their results are lines of `metrics.jsonl`, as `average_0.99` and so on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from distill.assembly.validation import Validation
+from distill.cli import main as distill
+from distill.data import Batch
+from distill.engine import loop
+from distill.engine.step import Learner, Moved, run_step
+from distill.evaluation import Evaluation, gather
+from distill.inference.evaluating import evaluate_shared
+from distill.inference.network import Network, eval_mode, protocols_for
+
+DECAYS = 0.98, 0.99, 0.995, 0.998
+
+averages: dict[float, AveragedModel] = {}
+evaluate_weights = Validation.evaluate
+
+
+def step_and_average(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], Moved]:
+    """`run_step`; weights and BatchNorm's statistics are averaged behind it."""
+    student = learner.method.student
+    for decay in DECAYS if not averages else ():
+        averages[decay] = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    outcome = run_step(learner, micro_batches, step)
+    for average in averages.values():
+        average.update_parameters(student)
+    return outcome
+
+
+def evaluate_all(validation: Validation, interrupted: Callable[[], bool]) -> Evaluation | None:
+    """The results of the weights, which count; those of the averages are logged."""
+    test, protocol = validation.data.test, validation.data.protocol
+    assert test is not None
+    for decay, average in averages.items():
+        protocols, size = protocols_for(average.module, [protocol]), validation.config.data.size
+        network = Network(average.module, protocol, validation.accelerator.device, size)
+        with eval_mode(average.module):
+            outcomes = evaluate_shared(network, test, protocols, validation.accelerator)
+        assert outcomes is not None
+        results = gather(outcomes, protocols, network.seconds, size)[0]
+        validation.tracker.log(f"average_{decay}", validation.state.step, results.metrics)
+    return evaluate_weights(validation, interrupted)
+
+
+if __name__ == "__main__":
+    loop.run_step = step_and_average  # type: ignore[assignment]
+    Validation.evaluate = evaluate_all  # type: ignore[method-assign]
+    sys.exit(distill(sys.argv[1:]))
