@@ -27,6 +27,7 @@ from distill.commands.arguments import (
 from distill.config import load_config
 from distill.console import display, printable, progress_bar
 from distill.deploy.costs import count_gflops
+from distill.deploy.energy import meter_of
 from distill.deploy.latency import environment, measure
 from distill.deploy.paper import PAPER_ROWS, Cost, PaperRow, paper_row
 from distill.deploy.strangers import open_stranger
@@ -208,7 +209,7 @@ def measure_models(
             measured.append(one)
         update(description="measuring all in turn")
         calls = {f"{one.name} {way}": ready.call for one in measured for way, ready in one.ways.items()}
-        latency = measure(calls, runs=args.runs, progress=lambda: update(advance=1))
+        latency = measure(calls, runs=args.runs, progress=lambda: update(advance=1), meter=meter_of(device))
     for one in measured:
         one.latency = {way: latency[f"{one.name} {way}"] for way in one.ways}
     return measured

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from distill import __version__
+from distill.deploy.energy import Meter
 
 CPU_INFO = Path("/proc/cpuinfo")
 WARMUP = 3  # rounds that are not counted
@@ -22,11 +23,15 @@ PAUSE = 0.005  # seconds between two calls, in which idle threads of the one bef
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one image: the median and the 90th percentile of `runs` calls after a warm-up."""
+    """Milliseconds for one image: the median and the 90th percentile of `runs` calls after a warm-up.
+
+    `joules` is the mean of what the device used for one, None where it does not tell.
+    """
 
     median_ms: float
     p90_ms: float
     runs: int
+    joules: float | None = None
 
     @property
     def fps(self) -> float:
@@ -56,25 +61,39 @@ class Call:
 
 
 def measure(
-    calls: Mapping[str, Call], *, runs: int = 15, progress: Callable[[], object] = lambda: None
+    calls: Mapping[str, Call],
+    *,
+    runs: int = 15,
+    progress: Callable[[], object] = lambda: None,
+    meter: Meter | None = None,
 ) -> dict[str, Latency]:
     """Latency of every call, all in one interleaved run: a machine that slows down slows all of them alike.
 
     Every round makes each call once, in turn starting with another one. `progress` is called after every round.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    used: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for number in range(WARMUP + runs):
         first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
             time.sleep(PAUSE if len(names) > 1 else 0)
+            before = meter() if meter else 0.0
             taken = calls[name].milliseconds()
             if number >= WARMUP:
                 times[name].append(taken)
+                used[name] += [meter() - before] if meter else []
         progress()
     return {
-        name: Latency(float(np.median(taken)), float(np.percentile(taken, 90)), runs) for name, taken in times.items()
+        name: Latency(float(np.median(taken)), float(np.percentile(taken, 90)), runs, mean_joules(used[name]))
+        for name, taken in times.items()
     }
+
+
+def mean_joules(used: Sequence[float]) -> float | None:
+    """The mean, without those during which a counter began again at 0."""
+    forward = [one for one in used if one >= 0]
+    return sum(forward) / len(forward) if forward else None
 
 
 def device_name(device: torch.device) -> str:

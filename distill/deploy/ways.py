@@ -25,11 +25,15 @@ from teachers import DepthModel, FrozenTeacher
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that is ready to run in one way: the call, the bytes of its file, and of memory at its peak."""
+    """A model that is ready to run in one way: the call, the bytes of its file, and of memory at its peak.
+
+    `first_ms` is what the first call took behind loading: runtimes choose kernels and pack weights then, or compile.
+    """
 
     call: Call
     file_bytes: int
     peak_bytes: int | None
+    first_ms: float | None = None
 
 
 def in_pytorch(
@@ -52,10 +56,11 @@ def in_pytorch(
         with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=autocast):
             return network(image)
 
-    act()  # compilation and the choice of kernels need memory of their own
+    call = Call(act, on_gpu=image.device.type == "cuda")
+    first = call.milliseconds()  # compilation and the choice of kernels need memory of their own
     growth, weights = peak_growth(act, image.device), weight_bytes(model)
     peak = None if growth is None else growth + weights
-    return Prepared(Call(act, on_gpu=image.device.type == "cuda"), weights, peak)
+    return Prepared(call, weights, peak, first)
 
 
 def in_runtime(model: nn.Module, image: Tensor, *, target: str, eight_bits: bool = False) -> Prepared:
@@ -83,9 +88,9 @@ def as_it_is(model: ExportedModel, image: Tensor) -> Prepared:
 
 def weighed(run: Callable[[Tensor], object], size: int, image: Tensor) -> Prepared:
     """What runs a file of a size; weighed when it first runs, as runtimes keep the memory that they then take."""
-    call = Call(lambda: run(image))
-    growth = peak_growth(call.act, torch.device("cpu"))
-    return Prepared(call, size, None if growth is None else growth + size)
+    call, first = Call(lambda: run(image)), list[float]()
+    growth = peak_growth(lambda: first.append(call.milliseconds()), torch.device("cpu"))
+    return Prepared(call, size, None if growth is None else growth + size, first[0])
 
 
 def optimised(model: nn.Module, image: Tensor) -> Prepared:

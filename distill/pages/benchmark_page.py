@@ -20,7 +20,7 @@ from distill.report.tables import SHORT, Row
 FLOPS = "2 x multiply-accumulates of convolutions and matrix products, one image"
 CSV_COLUMNS = (
     *("name", "way", "parameters", "gflops", "abs_rel"),
-    *("median_ms", "p90_ms", "fps", "file_bytes", "peak_bytes", "skipped"),
+    *("median_ms", "p90_ms", "first_ms", "joules", "fps", "file_bytes", "peak_bytes", "skipped"),
 )
 
 
@@ -45,7 +45,8 @@ class Measured:
         """Every way, also those that were skipped, in types that JSON knows."""
         records: list[dict[str, object]] = []
         for way, latency in self.latency.items():
-            sizes = {"file_bytes": self.ways[way].file_bytes, "peak_bytes": self.ways[way].peak_bytes}
+            ready = self.ways[way]
+            sizes = {"first_ms": ready.first_ms, "file_bytes": ready.file_bytes, "peak_bytes": ready.peak_bytes}
             accuracy = self.accuracy_of(way)
             abs_rel = accuracy.metrics["abs_rel"] if accuracy else None
             records.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes, "abs_rel": abs_rel})
@@ -103,6 +104,8 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
                 "fps": f"{latency.fps:.1f}",
                 "file MiB": f"{ready.file_bytes / MEBI:.1f}",
             }
+            extra |= {} if ready.first_ms is None else {"first ms": f"{ready.first_ms:.0f}"}
+            extra |= {} if latency.joules is None else {"joules": f"{latency.joules:.2f}"}
             if accuracy and accuracy.count:
                 extra["images"] = str(accuracy.count)
             if ready.peak_bytes is not None:
@@ -143,6 +146,9 @@ def write_benchmark_page(
     """Write the page of models that were timed side by side; `command` measures them again."""
     accuracy = next((one.accuracy for one in measured if one.accuracy), None)
     notes = ["Median and 90th percentile of the runs after a warm-up; load is that of the machine before."]
+    notes += ["first: the first call behind loading, which chooses kernels, packs weights or compiles."]
+    if any(latency.joules for one in measured for latency in one.latency.values()):
+        notes += ["joules: for one image, by the device's own counter, with all else that runs on it."]
     notes += [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
     plots = []
     for one in measured:  # the median of every way, with a bar to its 90th percentile

@@ -47,3 +47,11 @@ def test_the_weights_count_in_the_file_and_in_the_peak(student):
     ready = WAYS["fp32"](student, IMAGE)
     assert ready.file_bytes == weight_bytes(student)
     assert ready.peak_bytes is None or ready.peak_bytes >= ready.file_bytes
+
+
+@pytest.mark.parametrize("way", ["fp32", "onnx"])
+def test_the_first_call_is_timed_apart(student, way):
+    if way == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+        pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    assert WAYS[way](student, IMAGE).first_ms > 0

@@ -11,7 +11,7 @@ from distill.evaluation import Results
 from distill.pages.benchmark_page import Measured, as_csv, cost_rows, latency_rows, paper_rows, pareto_plot
 from distill.report.tables import markdown_table
 
-READY = Prepared(Call(lambda: None), 4 * 2**20, None)
+READY = Prepared(Call(lambda: None), 4 * 2**20, None, 123.4)
 
 
 def measured(name, abs_rel=None, **milliseconds):
@@ -57,6 +57,7 @@ def test_the_tables_show_the_models_and_what_they_cost():
     assert "b0 · bf16" in message
     assert "40.0" in message  # frames per second of the 25 ms
     assert "0.1000" in message
+    assert "123" in message  # the first call
 
 
 def test_the_record_has_every_way_also_the_one_that_did_not_work():
@@ -64,7 +65,7 @@ def test_the_record_has_every_way_also_the_one_that_did_not_work():
     one.skipped["compiled"] = "no compiler"
     record = json.loads(json.dumps(one.as_dict()))
     assert record["accuracy"]["metrics"]["abs_rel"] == 0.2
-    figures = {"median_ms": 50.0, "p90_ms": 100.0, "runs": 20, "fps": 20.0}
+    figures = {"median_ms": 50.0, "p90_ms": 100.0, "runs": 20, "fps": 20.0, "first_ms": 123.4, "joules": None}
     assert record["ways"][0] == {"way": "fp32", **figures, "file_bytes": 4 * 2**20, "peak_bytes": None, "abs_rel": 0.2}
     assert record["ways"][1] == {"way": "compiled", "skipped": "no compiler"}
 
