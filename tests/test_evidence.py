@@ -2,11 +2,13 @@
 
 import csv
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from distill.cli import main
+from distill.evaluation import paired_bootstrap
 
 ROOT = Path(__file__).parents[1]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.gz"))
@@ -41,6 +43,7 @@ def gathered(request, tmp_path, monkeypatch):
     name = name_of(request.param)
     subprocess.run(["tar", "xzf", str(request.param), "-C", str(tmp_path)], check=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("distill.ablation.gather.paired_bootstrap", partial(paired_bootstrap, samples=10))
     assert main(["ablate", *map(str, MADE_BY[name]), "--jobs", "0"]) == 0
     with (tmp_path / "runs" / "ablations" / name / "results.csv").open() as file:
         return name, list(csv.DictReader(file))

@@ -16,6 +16,14 @@ ODD_FRAMES = {"odd_370x1224": (370, 1224)}
 KITTI = [name for name in PROTOCOLS if name.startswith("kitti_eigen") and not name.endswith("affine")]
 
 
+TTA = ("none", "flip", "flip-plain", "flip-edge")
+
+
+def spread(frames, others):
+    """Each frame with each of the others, and in turn with one way to look at an image twice."""
+    return [(one, other, TTA[(i + j) % 4]) for i, one in enumerate(frames) for j, other in enumerate(others)]
+
+
 @functools.cache
 def case(name):
     """Dirty predictions: zeros, negatives, NaN, both infinities, values beyond the cap."""
@@ -118,9 +126,7 @@ def check(protocol, gt, pred, flipped, tta):
     assert {name: score[name] for name in METRICS} == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("tta", ["none", "flip", "flip-plain", "flip-edge"])
-@pytest.mark.parametrize("name", KITTI)
-@pytest.mark.parametrize("frame", [*ODD_FRAMES, *inputs.KITTI_CASES])
+@pytest.mark.parametrize(("frame", "name", "tta"), spread([*ODD_FRAMES, *inputs.KITTI_CASES], KITTI))
 def test_kitti_frames_of_every_size(frame, name, tta):
     arrays = case(frame)
     for key in ("pred", "pred_kb"):
@@ -134,9 +140,7 @@ def test_options_of_kitti(options, key):
     check(PROTOCOLS["kitti_eigen_garg_full"].with_(**options), arrays["gt"], arrays[key], None, "none")
 
 
-@pytest.mark.parametrize("tta", ["none", "flip", "flip-plain", "flip-edge"])
-@pytest.mark.parametrize("crop", ["eigen", None])
-@pytest.mark.parametrize("name", inputs.NYU_CASES)
+@pytest.mark.parametrize(("name", "crop", "tta"), spread([*inputs.NYU_CASES], ["eigen", None]))
 def test_nyu_frames(name, crop, tta):
     arrays = case(name)
     flipped = None if tta == "none" else arrays["pred_flip"]
@@ -155,7 +159,7 @@ def dirty_map(rng, size, share):
 
 
 @pytest.mark.parametrize("median", [False, True])
-@pytest.mark.parametrize("tta", ["none", "flip", "flip-plain", "flip-edge"])
+@pytest.mark.parametrize("tta", TTA)
 @pytest.mark.parametrize("crop", ["garg", "eigen", None])
 def test_random_dirt_in_prediction_and_truth(crop, tta, median):
     """Also in the truth: no pixel of it may count that is not a depth within the limits."""

@@ -66,8 +66,15 @@ def test_a_step_gives_a_finite_loss_and_a_gradient_for_every_weight(name, any_st
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_step_works_in_half_precision(name, any_student, teacher, batch, dtype):
-    method = new(name, any_student)
+def test_a_step_works_in_half_precision(name, student, teacher, batch, dtype):
+    assert_half_precision_works(new(name, student), teacher, batch, dtype)
+
+
+def test_every_student_learns_in_half_precision(any_student, teacher, batch):
+    assert_half_precision_works(new("disdepth", any_student), teacher, batch, torch.bfloat16)
+
+
+def assert_half_precision_works(method, teacher, batch, dtype):
     with torch.autocast("cpu", dtype):
         result = take(method, teacher, batch)
     assert result.loss.dtype == torch.float32

@@ -1,7 +1,5 @@
 """The thesis' family: what each option changes, and what is refused."""
 
-from itertools import product
-
 import pytest
 import torch
 
@@ -11,9 +9,13 @@ from students.pruned_dpt import EfficientNetStem
 from teachers import DPT_CONFIGS
 from teachers.dpt import inner_size
 
-ATTENTIONS, STEMS = ("standard", "performer"), ("resnet50", "efficientnet_b0")
-HYBRID = list(product(ATTENTIONS, (1, 12, 24), ((0, 1), (2, 5), (8, 11)), STEMS))
-MICRO = list(product(ATTENTIONS, (1, 5, 10), ((0, 1), (1, 3), (3, 5)), STEMS))
+# Of the 36, with every value of every option: each attention with each stem.
+HYBRID = [
+    ("standard", 1, (0, 1), "resnet50"),
+    ("standard", 12, (2, 5), "efficientnet_b0"),
+    ("performer", 24, (8, 11), "resnet50"),
+    ("performer", 1, (2, 5), "efficientnet_b0"),
+]
 # Millions: the whole network, one transformer block, what the other stem saves.
 WHOLE, BLOCK, SAVED = 121.196, 7.088, 6.960
 
@@ -37,7 +39,7 @@ def micro():
 
 
 @pytest.mark.parametrize("variant", HYBRID, ids=str)
-def test_each_of_the_36_has_the_blocks_up_to_its_last_hook_and_no_others(variant):
+def test_a_variant_has_the_blocks_up_to_its_last_hook_and_no_others(variant):
     with torch.device("meta"):
         student = create_student("dpt_hybrid", resolution_scale=0.5, **options(*variant))
     attention, heads, hooks, stem = variant
@@ -50,16 +52,6 @@ def test_each_of_the_36_has_the_blocks_up_to_its_last_hook_and_no_others(variant
     assert count_parameters(student) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-@pytest.mark.parametrize("variant", MICRO, ids=str)
-def test_each_variant_takes_a_step_that_reaches_every_weight(micro, images, variant):
-    student = micro(
-        resolution_scale=0.5, random_features=16 if variant[0] == "performer" else None, **options(*variant)
-    )
-    student(images(32, 64)).log().square().mean().backward()
-    unreached = [n for n, p in student.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert unreached == []
-
-
 @pytest.mark.parametrize("name", ["dpt_base", "dpt_large"])
 def test_a_dpt_on_the_image_itself_is_pruned_at_four_hooks(name):
     with torch.device("meta"):
@@ -68,9 +60,8 @@ def test_a_dpt_on_the_image_itself_is_pruned_at_four_hooks(name):
     assert len(student.encoder.vit.blocks) == 4
 
 
-@pytest.mark.parametrize(("attention", "stem"), [("standard", "efficientnet_b0"), ("performer", "resnet50")])
-def test_a_variant_can_be_exported(micro, images, attention, stem):
-    student = micro(**options(attention, 1, (0, 1), stem), resolution_scale=0.5).eval()
+def test_a_variant_with_a_stem_of_timms_can_be_exported(micro, images):
+    student = micro(**options("standard", 1, (0, 1), "efficientnet_b0"), resolution_scale=0.5).eval()
     image = images(64, 96)
     program = torch.export.export(student, (image,))
     torch.testing.assert_close(program.module()(image), student(image))

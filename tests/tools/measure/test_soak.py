@@ -4,6 +4,8 @@ import psutil
 import pytest
 import yaml
 
+from distill.config import load_config
+
 
 def test_the_last_half_is_compared_with_the_first_in_time_and_the_last_epoch_with_the_second_in_memory(tool):
     times, memory = [5.0, 15.0, 25.0, 38.0, 50.0], [90, 100, 200, 205, 210]
@@ -13,6 +15,14 @@ def test_the_last_half_is_compared_with_the_first_in_time_and_the_last_epoch_wit
     assert grown == pytest.approx(0.05)
 
 
+def test_what_is_run_is_a_configuration_of_so_many_epochs(tool, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tool.configuration(8, 2)))
+    train = load_config(path).train
+    assert (train.steps, train.validate_every, train.checkpoint_every) == (4, 2, 2)
+
+
+@pytest.mark.slow
 def test_a_run_is_watched_from_its_first_record_to_its_last_epoch(tool, tmp_path):
     config, run = tmp_path / "config.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump(tool.configuration(8, 2)))
