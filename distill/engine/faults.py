@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.console import warn
 from distill.data.sample import Batch
-from distill.engine.processes import averages, largest
+from distill.engine.processes import averages
 from distill.engine.state import TrainState
 from distill.engine.step import Moved
 from distill.errors import UserError, out_of_memory
@@ -41,12 +41,8 @@ class FaultLog:
         """Take the step that led to `state` into account.
 
         Raises:
-            UserError: After too many useless steps in a row, or unreadable files.
+            UserError: After too many useless steps in a row.
         """
-        unknown = {fault for batch in micro_batches for fault in batch.faults} - state.faults
-        if any(largest(self.accelerator, [bool(unknown)])):
-            state.faults |= set(gather_object(sorted(unknown)))
-            self._stop_if_unreadable(state)
         if moved.student:
             state.useless = 0
         if all(moved):
@@ -85,13 +81,24 @@ class FaultLog:
             "train.clip, or use train.precision=no"
         )
 
-    def _stop_if_unreadable(self, state: TrainState) -> None:
+    def note_unreadable(self, state: TrainState, files: set[str]) -> None:
+        """Take files into account that could not be read, those of every process.
+
+        Raises:
+            UserError: If there are too many.
+        """
+        state.faults |= set(gather_object(sorted(files)))
         if len(state.faults) > self.max_unreadable:
             named = ", ".join(sorted(state.faults)[:3])
             raise UserError(
                 f"{len(state.faults)} samples cannot be read (more than data.max_faults allows), the first: {named}; "
                 "repair or remove them, or raise data.max_faults"
             )
+
+
+def new_faults(state: TrainState, micro_batches: Sequence[Batch]) -> set[str]:
+    """Files that could not be read and of which `state` does not know."""
+    return {fault for batch in micro_batches for fault in batch.faults} - state.faults
 
 
 class ShortOfMemory(UserError):

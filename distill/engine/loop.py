@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
+from typing import NamedTuple
 
 from distill.console import StepProgress, warn
 from distill.data.sample import Batch
-from distill.engine.faults import FaultLog, ShortOfMemory, memory_explained
-from distill.engine.processes import averages, largest
+from distill.engine.faults import FaultLog, ShortOfMemory, memory_explained, new_faults
+from distill.engine.processes import averages, exchange
 from distill.engine.signals import SignalWatch
 from distill.engine.state import TrainState
-from distill.engine.step import Learner, run_step
+from distill.engine.step import Learner, count_pixels, run_step
 from distill.engine.tracking import Tracker
 from distill.errors import Interrupted, UserError
 
@@ -72,15 +73,20 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
     ):
         while True:
             micro_batches, fault = fetch(batches, settings.micro_batches) if state.step < settings.steps else ([], None)
+            counts = count_pixels(parts.learner, micro_batches)
+            unread = new_faults(state, micro_batches)
             # Also before the first step: a validation that a signal cut short is made up for.
-            if between_steps(fault):
+            agreed = between_steps(fault, bool(unread), counts.total)
+            if agreed.validated:
                 logged, images = time.monotonic(), 0
             if not micro_batches:
                 return between_steps.saved is not False
             with memory_explained(micro_batches[0], state.step):
-                values, moved = run_step(parts.learner, micro_batches, state.step)
+                values, moved = run_step(parts.learner, micro_batches, state.step, counts._replace(total=agreed.pixels))
             state.step += 1
             images += sum(len(batch) for batch in micro_batches) * accelerator.num_processes
+            if agreed.unread:
+                parts.faults.note_unreadable(state, unread)
             parts.faults.note(state, micro_batches, values, moved)
             if settings.due(settings.log_every, state.step):
                 rate, logged, images = images / (time.monotonic() - logged), time.monotonic(), 0
@@ -99,9 +105,20 @@ def fetch(batches: Iterator[Batch], size: int) -> tuple[list[Batch], Exception |
         return [], error
 
 
+class Agreed(NamedTuple):
+    """What every process knows of all before a step: whether one has met new unreadable files, pixels that count."""
+
+    validated: bool
+    unread: bool
+    pixels: float
+
+
 @dataclass
 class BetweenSteps:
     """What happens between two steps: a validation, a checkpoint, the end that a signal asks for.
+
+    All that processes have to learn of each other for a step goes into one exchange here. Whether its gradient is
+    finite they need not ask: it is the same for all.
 
     Left by an exception, it saves what was done since the last checkpoint, and the exception says so.
 
@@ -120,8 +137,8 @@ class BetweenSteps:
         self.safe_since, self.agreed = self.saved_time, self.parts.learner.accelerator.num_processes == 1
         return self
 
-    def __call__(self, fault: Exception | None) -> bool:
-        """Do what is due, and say whether it took long.
+    def __call__(self, fault: Exception | None, unread: bool, pixels: float) -> Agreed:
+        """Do what is due, and share what this process knows of the next step.
 
         Raises:
             Exception: `fault`, or that another process has one.
@@ -133,13 +150,14 @@ class BetweenSteps:
         late = time.monotonic() - self.saved_time > 60 * settings.checkpoint_minutes
         due = late or settings.due(settings.checkpoint_every, state.step)
         wish = [self.signals.save_asked or (due and state.step > self.saved_step), self.signals.received or 0]
-        wanted, number, faulty = largest(self.parts.learner.accelerator, [*wish, fault is not None])
+        known = exchange(self.parts.learner.accelerator, [*wish, fault is not None, unread, pixels])
+        wanted, number, faulty, unread, _ = known.amax(dim=0).tolist()
         if faulty:
             self.agreed = True
             raise fault or UserError("another process of this run cannot go on, and says why")
         if wanted or number:
             self.save(int(number))
-        return validating
+        return Agreed(validating, bool(unread), known[:, -1].sum().item())
 
     def save(self, number: int = 0) -> None:
         """Save the state, and stop if there is the number of a signal."""
@@ -161,7 +179,7 @@ class BetweenSteps:
         while True:
             time.sleep(min(worth / 10, BREATH))
             wish = [self.signals.received or 0, time.monotonic() - begun > worth]
-            number, over = largest(self.parts.learner.accelerator, wish)
+            number, over = exchange(self.parts.learner.accelerator, wish).amax(dim=0).tolist()
             if self.parts.save():
                 return True
             if number:

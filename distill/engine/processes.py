@@ -26,12 +26,18 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def largest(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
-    """The largest of each value over all processes."""
+def exchange(accelerator: Accelerator, values: Sequence[float]) -> Tensor:
+    """What every process says, (processes, values), on the host: one call, in which each waits for all others.
+
+    It passes by GPUs where there is a way (see `make_accelerator`), as what they compute need not be over for it.
+    """
+    mine = torch.tensor(values, dtype=torch.float64)
     if accelerator.num_processes == 1:
-        return list(values)
-    mine = torch.tensor([values], dtype=torch.float32, device=accelerator.device)
-    return accelerator.gather(mine).amax(dim=0).tolist()
+        return mine[None]
+    mine = mine.to("cpu" if "gloo" in f"{accelerator.state.backend}" else accelerator.device)
+    everyone = [torch.empty_like(mine) for _ in range(accelerator.num_processes)]
+    torch.distributed.all_gather(everyone, mine)
+    return torch.stack(everyone).cpu()
 
 
 def averages(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, float]:

@@ -5,6 +5,7 @@ BatchNorm's running statistics are kept independent of how a batch is divided.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LRScheduler
 
 from distill.data import Batch
-from distill.engine.processes import largest
-from distill.method import Method
+from distill.engine.processes import exchange
+from distill.method import Method, StepResult
 from distill.method.conversion import column
 from teachers import DepthModel
 from teachers.model import is_relative
@@ -52,6 +53,12 @@ class Learner:
         others = {id(parameter) for parameter in acclimation}
         return [[one for one in self.module.parameters() if id(one) not in others], acclimation]
 
+    @cached_property
+    def witnesses(self) -> list[nn.Parameter]:
+        """The smallest parameter of each part that learns, see `testify`."""
+        learning = [[one for one in part if one.requires_grad] for part in self.parts if part]
+        return [min(part, key=torch.numel) for part in learning]
+
 
 class Moved(NamedTuple):
     """Which weights a step has moved: each part only by a finite loss and gradient of its own."""
@@ -60,20 +67,42 @@ class Moved(NamedTuple):
     acclimation: bool
 
 
-def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[dict[str, Tensor], Moved]:
+class Counts(NamedTuple):
+    """What the host counts in this process's micro-batches before a step, so that nobody has to ask a device.
+
+    Attributes:
+        measured: Of each, whether all its images have truth that the student can give.
+        pixels: Of each, those that its loss over pixels is a mean of.
+        total: The same of the whole step, over all processes.
+    """
+
+    measured: list[bool]
+    pixels: list[float]
+    total: float
+
+
+def run_step(
+    learner: Learner, micro_batches: list[Batch], step: int, counts: Counts | None = None
+) -> tuple[dict[str, Tensor], Moved]:
     """Step number `step`: its values, each a mean over this process's micro-batches, and which weights moved.
 
     Losses over pixels are weighted by each micro-batch's share of the pixels that the step counts, losses over images
     by its share of images, so that neither accumulation nor the number of processes changes what is minimised.
+
+    Args:
+        counts: Of the micro-batches; by default they are counted here, and the other processes asked for theirs.
     """
+    if counts is None:
+        counts = count_pixels(learner, micro_batches)
+        counts = counts._replace(total=exchange(learner.accelerator, [counts.total]).sum().item())
     statistics = Statistics(learner.module)
     try:
-        values, losses = descend(learner, micro_batches, step, statistics)
+        values = descend(learner, micro_batches, counts, step, statistics)
     except Exception:  # the state is saved as it was before this step
         statistics.undo()
         learner.optimizer.zero_grad(set_to_none=True)
         raise
-    norms, moved = move(learner, losses)
+    norms, moved = move(learner)
     if moved.student:
         statistics.keep()
     else:  # no trace is left
@@ -87,13 +116,13 @@ def run_step(learner: Learner, micro_batches: list[Batch], step: int) -> tuple[d
 
 
 def descend(
-    learner: Learner, micro_batches: list[Batch], step: int, statistics: Statistics
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradients of a step; its values, and the losses (2,) from which the student and acclimation learn."""
+    learner: Learner, micro_batches: list[Batch], counts: Counts, step: int, statistics: Statistics
+) -> dict[str, Tensor]:
+    """Gradients of a step, and its values."""
     accelerator, method, module = learner.accelerator, learner.method, learner.module
     values: dict[str, Tensor] = {}
-    losses = torch.zeros(2, device=accelerator.device)
-    for i, (batch, share) in enumerate(zip(micro_batches, pixel_shares(learner, micro_batches), strict=True)):
+    for i, (batch, pixels, measured) in enumerate(zip(micro_batches, counts.pixels, counts.measured, strict=True)):
+        share = pixels * accelerator.num_processes / max(counts.total, 1)  # gradients are averaged over processes
         seed_draws(learner.seed, step, i * accelerator.num_processes + accelerator.process_index)
         batch = batch.to(accelerator.device)
         batch = replace(batch, valid=method.limit(batch.depth, batch.valid))
@@ -101,22 +130,30 @@ def descend(
         with nullcontext() if last else accelerator.no_sync(module):
             with accelerator.autocast():
                 known = batch.image, batch.valid, batch.depth, batch.label, batch.relative, batch.canonical
-                guide = method.consult(learner.teacher, *known)
+                guide = method.consult(learner.teacher, *known, measured)
                 result = module(batch.image, batch.depth, batch.valid, guide, step)
             loss = (result.pixel_loss if result.ghost_loss is None else result.pixel_loss + result.ghost_loss) * share
             if result.image_loss is not None:
                 loss = loss + result.image_loss / len(micro_batches)
-            accelerator.backward(loss)
+            accelerator.backward(loss + testify(learner, result))
         if not last:
             statistics.next()
-        losses[0] += result.student_loss.detach()
-        losses[1] += 0 if result.ghost_loss is None else result.ghost_loss.detach()
         for key, value in {"loss": result.loss.detach(), **result.logs}.items():
             values[key] = values.get(key, torch.zeros_like(value)) + value / len(micro_batches)
-    return values, losses
+    return values
 
 
-def move(learner: Learner, losses: Tensor) -> tuple[list[Tensor], Moved]:
+def testify(learner: Learner, result: StepResult) -> Tensor:
+    """0, but its gradient is not finite in a part whose loss is not, whatever that loss's own gradient is.
+
+    So gradients, of which every process has the same, say all that there is to know before weights move.
+    """
+    losses = [result.student_loss, *([] if result.ghost_loss is None else [result.ghost_loss])]
+    terms = [0 * loss.detach() * one.sum() for loss, one in zip(losses, learner.witnesses, strict=False)]
+    return torch.stack(terms).sum()
+
+
+def move(learner: Learner) -> tuple[list[Tensor], Moved]:
     """Clip and step the student's weights and acclimation's, each where its own loss and gradient are finite.
 
     Returns:
@@ -125,8 +162,8 @@ def move(learner: Learner, losses: Tensor) -> tuple[list[Tensor], Moved]:
     accelerator, parts = learner.accelerator, learner.parts
     accelerator.unscale_gradients()
     norms = [nn.utils.clip_grad_norm_(part, learner.clip or float("inf")) for part in parts if part]
-    sound = [torch.isfinite(norm.to(loss.device)) & torch.isfinite(loss) for norm, loss in zip(norms, losses)]  # noqa: B905
-    broken = largest(accelerator, [not one for one in torch.stack(sound).tolist()])  # one wait for the device
+    known = torch.stack([norm.to(accelerator.device) for norm in norms]).tolist()  # the only wait for the device
+    broken = [not math.isfinite(norm) for norm in known]
     for part, lost in zip(parts, broken):  # noqa: B905
         for parameter in part if lost else ():
             parameter.grad = None
@@ -145,18 +182,16 @@ def seed_draws(seed: int, step: int, place: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)[0] >> 1))
 
 
-def pixel_shares(learner: Learner, micro_batches: list[Batch]) -> list[float]:
-    """Each micro-batch's share of the step's counted pixels, times the processes that gradients are averaged over."""
-    accelerator = learner.accelerator
-    if len(micro_batches) == 1 and accelerator.num_processes == 1:
-        return [1.0]
-    method = learner.method
-    masks = [
-        (method.limit(batch.depth, batch.valid), *taught_pixels(learner.teacher, batch)) for batch in micro_batches
-    ]
-    counts = torch.stack([method.counted(*three).double() for three in masks]).to(accelerator.device)
-    total = accelerator.reduce(counts.sum(), reduction="sum")
-    return (counts * accelerator.num_processes / total.clamp(min=1)).tolist()
+def count_pixels(learner: Learner, micro_batches: list[Batch]) -> Counts:
+    """Counts of micro-batches as the loader gives them, on the host; `total` is this process's own."""
+    method, alone = learner.method, len(micro_batches) == 1 and learner.accelerator.num_processes == 1
+    measured, pixels = [], []
+    for batch in micro_batches:
+        valid = method.limit(batch.depth, batch.valid)
+        measured.append(bool(valid.flatten(1).any(dim=1).all()))
+        # Of the only micro-batch the share is whole, whatever it counts.
+        pixels.append(1.0 if alone else float(method.counted(valid, *taught_pixels(learner.teacher, batch))))
+    return Counts(measured, pixels, sum(pixels))
 
 
 def taught_pixels(teacher: DepthModel | None, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -94,6 +94,7 @@ class Method(nn.Module):
         label: Tensor | None = None,
         relative: Tensor | None = None,
         canonical: Tensor | None = None,
+        measured: bool | None = None,
     ) -> Guide:
         """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
 
@@ -101,13 +102,15 @@ class Method(nn.Module):
         A relative teacher's is brought to metres by the `truth` (B, 1, H, W) of each image, where that is enough.
         That of one in metres is multiplied by `canonical`, (B,), as the truth was.
         Where a teacher has written its `label` of each image, (B, 1, H, W), nobody is asked; see `guide_of_labels`.
+        `measured` says whether each image has a valid pixel, for which a device would have to be asked and waited for.
         """
         truth = torch.zeros_like(valid, dtype=image.dtype) if truth is None else truth
         if label is not None:
             return guide_of_labels(label, relative, truth, valid, self.limits)
         if teacher is None:
             return Guide()
-        wants_depth = self.needs_depth or not bool(valid.flatten(1).any(dim=1).all())
+        measured = bool(valid.flatten(1).any(dim=1).all()) if measured is None else measured
+        wants_depth = self.needs_depth or not measured
         if not (self.needs_features or wants_depth):
             return Guide()
         features = teacher.encode(image)

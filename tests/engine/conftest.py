@@ -35,7 +35,7 @@ class Affine(nn.Module):
     def acclimation(self):
         return []
 
-    def consult(self, teacher, image, valid, truth=None, label=None, relative=None, canonical=None):
+    def consult(self, teacher, image, valid, truth=None, label=None, relative=None, canonical=None, measured=None):
         return self.guide(image) if callable(self.guide) else self.guide
 
     def forward(self, image, depth, valid, guide, step):

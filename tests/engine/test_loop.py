@@ -3,10 +3,14 @@ import os
 import signal
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from distill.engine.loop import LoopSettings, train
 from distill.engine.state import TrainState
 from distill.errors import Interrupted, UserError
+
+COLLECTIVES = ("all_reduce", "all_gather_into_tensor", "all_gather_object", "broadcast", "broadcast_object_list")
 
 
 def test_the_loop_lowers_the_loss_and_ends_at_its_last_step(make_parts, make_batch):
@@ -42,6 +46,29 @@ def test_a_clock_that_is_set_while_a_run_goes_on_changes_nothing(make_parts, mak
     train(parts, itertools.repeat(make_batch()), LoopSettings(3, 1, log_every=1), TrainState())
     assert calls == ["save"]
     assert all(values["images_per_second"] > 0 for _, _, values in parts.tracker.records)
+
+
+def test_processes_meet_once_a_step(make_parts, make_batch, monkeypatch):
+    met = []
+
+    def all_gather(everyone, mine):  # of another process, which has twice the pixels
+        met.append(mine)
+        for place, one in enumerate(everyone):
+            one.copy_(mine)
+            one[-1] *= place + 1
+
+    parts, _ = make_parts(guide=0.0)
+    batch = make_batch()
+    whole = parts.learner.module(batch.image, batch.depth, batch.valid, 0.0, 0).pixel_loss
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    for name in COLLECTIVES:
+        monkeypatch.setattr(torch.distributed, name, lambda *_, name=name, **__: pytest.fail(f"{name} in a step"))
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    losses, backward = [], Accelerator.backward
+    monkeypatch.setattr(Accelerator, "backward", lambda self, loss: losses.append(loss.item()) or backward(self, loss))
+    train(parts, itertools.repeat(batch), LoopSettings(3, 1, log_every=9), state := TrainState())
+    assert (state.step, len(met)) == (3, 4)  # before each step, and at the end
+    assert losses[0] == pytest.approx(2 / 3 * whole.item(), rel=1e-6)  # 10 pixels of 30, times two processes
 
 
 def test_a_finished_run_does_nothing_more(make_parts):
