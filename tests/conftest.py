@@ -24,6 +24,7 @@ torch.set_num_threads(1)  # networks this small only wait for a second thread
 
 SIZE = (32, 64)
 DEPTH_SCALE = 256
+GPU = torch.cuda.is_available()
 
 
 def shapes(model):
@@ -161,11 +162,14 @@ def weights():
 
 @pytest.fixture(scope="session")
 def assert_same():
-    """assert_same(one, other): two mappings of tensors are equal in every bit."""
+    """assert_same(one, other): two mappings of tensors are equal in every bit, on GPUs nearly: sums have no order."""
+
+    def same(one, other):
+        return torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-5) if GPU else torch.equal(one, other)
 
     def check(one, other):
         assert one.keys() == other.keys()
-        assert [key for key in one if not torch.equal(one[key], other[key])] == []
+        assert [key for key in one if not same(one[key], other[key])] == []
 
     return check
 

@@ -149,10 +149,10 @@ def check_norms(student: DepthModel, train: TrainConfig, training: TrainingSet) 
 # ------------------------------------------------------------------------------------------------------------- advice
 
 
-def advise_workers(workers: int) -> list[str]:
+def advise_workers(workers: int | None) -> list[str]:
     """On processes that load images: `workers` for each process of the run on this machine."""
     processes, available = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()
-    if workers * processes <= available:
+    if workers is None or workers * processes <= available:
         return []
     each = f" for each of {processes} processes" if processes > 1 else ""
     return [f"data.workers={workers}{each} on {available} cores: they will wait for each other"]

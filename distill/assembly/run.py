@@ -22,10 +22,11 @@ from distill.data import EpochBatches, TrainingSet, mix
 from distill.data.loader import keep_freed_memory
 from distill.engine.alignment import align
 from distill.engine.checkpoint import Checkpoints, Saving
+from distill.engine.device import precision_here, settle
 from distill.engine.faults import FaultLog
 from distill.engine.loop import LoopSettings, Parts
 from distill.engine.optimisation import build_optimizer, build_schedule
-from distill.engine.processes import on_main, shard_teacher
+from distill.engine.processes import group_options, on_main, shard_teacher
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import Resumable, TrainState
 from distill.engine.step import Learner
@@ -81,7 +82,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
         accelerator.scaler,
         state,
         identity={"teacher": facts.fingerprint if facts else None},
-        seen=data.prints,
+        seen={**data.prints, "precision": accelerator.mixed_precision},
     )
     if saved is not None:
         changed = resumable.restore(saved)
@@ -141,15 +142,16 @@ def holds_best(folder: Path, state: TrainState) -> bool:
 
 def make_accelerator(config: Config) -> Accelerator:
     """The devices and processes of this run, as Accelerate finds them."""
-    precision = config.train.precision
+    precision = precision_here(config.train.precision)
     # Accelerate joins CPU processes of torchrun only where it is asked to; otherwise they stay strangers.
     cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     try:
-        accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[ddp])
+        accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[ddp, group_options()])
     except ValueError as error:
         what = "this launch" if precision == "no" else f"train.precision={precision}"
         raise UserError(f"{what} does not work here: {error}") from error
+    settle(config.train, accelerator.device)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     if precision != "no" and not accelerator.native_amp:  # on a CPU, fp16 would silently be float32

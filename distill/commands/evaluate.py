@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 
 from distill.assembly.datasets import choose_protocol, open_dataset, own_protocols
@@ -34,6 +33,7 @@ from distill.data.files.known_lists import UNKNOWN
 from distill.data.files.png import MOST, depth_scale
 from distill.data.files.reading import INTEGER_SCALE
 from distill.data.zeroshot.published import PUBLISHED
+from distill.engine.processes import join_group
 from distill.errors import DONE, UserError
 from distill.evaluation import ALIGNMENTS, Evaluation, Outcome, Predict, Protocol, SizeError, gather
 from distill.files import write_json
@@ -144,7 +144,7 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
         args.protocol = args.protocol or (None if args.all_protocols else run.eval.protocol)
     data = data_config(args, run)
     check_outputs(args, json=json_with("model", "per_image"), report=page_of("evaluate"))
-    state = PartialState(cpu=not torch.cuda.is_available())  # without cpu=True, processes of torchrun stay strangers
+    state = join_group()
     dataset = open_dataset(data, "test", split=args.split)
     check_test(dataset, data.max_faults)
     protocols = choose_protocols(args, data, dataset)

@@ -6,13 +6,12 @@ import argparse
 import math
 
 import numpy as np
-import torch
-from accelerate import PartialState
 
 from distill.commands.arguments import check_outputs, json_with
 from distill.commands.evaluate_reproduced import origin_of
 from distill.console import display, inform, progress_bar, warn
 from distill.data.files.annotations import NUMBERINGS, find_annotated
+from distill.engine.processes import join_group
 from distill.errors import UserError
 from distill.evaluation.segmentation import RULES, Segmentation, class_ious
 from distill.files import write_json
@@ -37,7 +36,7 @@ def evaluate_classes(args: argparse.Namespace) -> Segmentation:
     if args.root is None:
         raise UserError("--root is needed for --data segmentation: the folder of images/ and annotations/")
     annotated = find_annotated(args.root)
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = join_group()
     model = open_model(args.model, classes=True)
     origin = origin_of(args, fingerprint_of(model), state.device)
     model = model.to(state.device)

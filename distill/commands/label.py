@@ -8,10 +8,8 @@ import os
 import shlex
 import time
 from contextlib import ExitStack, closing
-from datetime import timedelta
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
@@ -26,7 +24,7 @@ from distill.commands.arguments import (
     positive,
 )
 from distill.console import StepProgress, display, inform, warn
-from distill.engine.processes import cores, on_main
+from distill.engine.processes import cores, join_group, on_main
 from distill.engine.signals import SignalWatch
 from distill.errors import DONE, MISTAKE, Interrupted, UserError
 from distill.files import write_atomically, write_json
@@ -43,7 +41,6 @@ from teachers import DepthModel
 from teachers.model import RELATIVE, is_relative
 
 MOST_THREADS = 8  # that read, and as many that write
-LONGEST = timedelta(days=30)  # for which a process waits for the others at the end
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +71,7 @@ def label_inputs(args: argparse.Namespace) -> Account:
         Interrupted: After SIGINT or SIGTERM; the same command goes on.
     """
     check_outputs(args, json=json_with("teacher", "images_per_second"))
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST)
+    state = join_group()
     with ExitStack() as held:
         plan = on_main(state, lambda: prepare(args, held))
         model = open_model(args.model).to(state.device).eval()

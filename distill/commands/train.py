@@ -14,7 +14,7 @@ from distill.config import Config, dump_config, load_config
 from distill.console import console, display, inform, leave_output, warn
 from distill.data import Loader
 from distill.engine.loop import train
-from distill.engine.processes import on_main
+from distill.engine.processes import on_main, workers_here
 from distill.engine.run_folder import RunFolder
 from distill.engine.state import TrainState
 from distill.errors import DONE, UserError
@@ -84,7 +84,8 @@ def train_run(config: Config, output: Path, resume: bool = False, force: bool = 
             report_inheritance(output, run.method.student)
             show_header(run)
             show_teacher(run)
-        loader = Loader(data.train, run.batches, config.data.workers, pin_memory=accelerator.device.type == "cuda")
+        workers = workers_here(config.data.workers)
+        loader = Loader(data.train, run.batches, workers, pin_memory=accelerator.device.type == "cuda")
         saved = train(run.parts, loader, run.settings, run.state)
         if accelerator.is_main_process:
             finish(run, saved)
@@ -115,6 +116,7 @@ def finish(run: Run, saved: bool) -> None:
         results = summarise(run)
         done: dict[str, object] = {"step": state.step, "best_step": state.best_step, "skipped_steps": state.skipped}
         done |= {"unreadable": sorted(state.faults), "processes": run.accelerator.num_processes}
+        done |= {"precision": run.accelerator.mixed_precision}
         write_json(folder.done, done)
     except OSError as error:
         way_on = "the state is saved: mend that and continue with --resume" if saved else "nor could the state be saved"

@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from distill.config.fields import (
     HeldShare,
     NonNegativeFloat,
-    NonNegativeInt,
     Number,
     PositiveFloat,
     PositiveInt,
@@ -19,6 +18,7 @@ from distill.config.fields import (
     Section,
     Share,
     Size,
+    Workers,
     one_of,
 )
 from distill.data import DATA_SETS, TRUTHS
@@ -142,7 +142,9 @@ class DataConfig(SourceConfig):
     flip: Share = Field(0.5, description="Probability of mirroring.")
     colour: Share = Field(0.5, description="Probability of changing gamma, brightness and colours.")
     brightness: Share = Field(0.1, description="Brightness varies within 1 plus and minus this.")
-    workers: NonNegativeInt = Field(2, le=1024, description="Processes that load images; 0 loads in the run's own.")
+    workers: Workers | None = Field(
+        2, description="Processes that load images; 0 loads in the run's own; null: by cores, 8 at most."
+    )
     max_faults: Share = Field(0.01, description="Share of unreadable samples beyond which a run stops.")
 
     @model_validator(mode="before")

@@ -93,6 +93,7 @@ Decay = Annotated[float, Field(ge=0, lt=1), NUMBER]
 PositiveInt = Annotated[int, Field(gt=0), NUMBER]
 NonNegativeInt = Annotated[int, Field(ge=0), NUMBER]
 Amount = Annotated[int, Field(gt=0, le=65536), NUMBER]  # of what memory holds at once: images of a step, channels
+Workers = Annotated[int, Field(ge=0, le=1024), NUMBER]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), NUMBER]
 Size = Annotated[tuple[Side, Side], Field(description="Height and width in pixels.")]
 

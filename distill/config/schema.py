@@ -205,8 +205,16 @@ class TrainConfig(Section):
     micro_batch: Amount | None = Field(
         None, description="Images of one forward pass, whatever the number of processes; by default the whole batch."
     )
-    precision: Annotated[Literal["no", "bf16", "fp16"], NO] = Field(
-        "no", description="Automatic mixed precision; no computes in float32."
+    precision: Annotated[Literal["no", "bf16", "fp16", "auto"], NO] = Field(
+        "no",
+        description="Automatic mixed precision; no computes in float32, auto in bf16 where a GPU does.",
+    )
+    matmul: Literal["highest", "high"] = Field(
+        "highest",
+        description="How GPUs multiply matrices of float32: as such, or faster by TF32 (high); CPUs always as such.",
+    )
+    deterministic: bool = Field(
+        False, description="Use only operations that give the same bits each time; on GPUs slower, some refuse."
     )
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
     validations: PositiveInt = Field(10, description="How often a run validates, evenly over its steps.")

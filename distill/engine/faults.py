@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distill.console import warn
 from distill.data.sample import Batch
+from distill.engine.device import undetermined
 from distill.engine.processes import averages
 from distill.engine.state import TrainState
 from distill.engine.step import Moved
@@ -106,15 +107,20 @@ class ShortOfMemory(UserError):
 
 
 @contextmanager
-def memory_explained(batch: Batch, step: int) -> Iterator[None]:
-    """Inside, running out of memory is explained: how much was wanted, and what to try.
+def step_explained(batch: Batch, step: int) -> Iterator[None]:
+    """Inside, what a device refuses is explained: how much memory was wanted and what to try, or which operation.
 
     Raises:
         ShortOfMemory: In its place.
+        UserError: In place of an operation's refusal under `train.deterministic`.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if operation := undetermined(error):
+            raise UserError(
+                f"train.deterministic=true: {operation} has no deterministic form on this device; set it to false"
+            ) from error
         if not (lack := out_of_memory(error)):
             raise
         count, _, height, width = batch.image.shape

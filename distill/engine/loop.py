@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from distill.console import StepProgress, warn
 from distill.data.sample import Batch
-from distill.engine.faults import FaultLog, ShortOfMemory, memory_explained, new_faults
+from distill.engine.faults import FaultLog, ShortOfMemory, new_faults, step_explained
 from distill.engine.processes import averages, exchange
 from distill.engine.signals import SignalWatch
 from distill.engine.state import TrainState
@@ -81,7 +81,7 @@ def train(parts: Parts, batches: Iterable[Batch], settings: LoopSettings, state:
                 logged, images = time.monotonic(), 0
             if not micro_batches:
                 return between_steps.saved is not False
-            with memory_explained(micro_batches[0], state.step):
+            with step_explained(micro_batches[0], state.step):
                 values, moved = run_step(parts.learner, micro_batches, state.step, counts._replace(total=agreed.pixels))
             state.step += 1
             images += sum(len(batch) for batch in micro_batches) * accelerator.num_processes

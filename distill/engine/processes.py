@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -16,6 +18,9 @@ from distill.errors import UserError
 from teachers import FrozenTeacher
 
 Answer = TypeVar("Answer")
+PATIENCE = timedelta(hours=2)  # for which processes of a run wait for each other: for one that reads a cold disk
+LONGEST = timedelta(days=30)  # for which a process waits, at the end of its share of images, for slower ones
+MOST_WORKERS = 8  # that load images for one process: no GPU of ours trains faster than so many read
 
 
 def cores() -> int:
@@ -26,10 +31,35 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def workers_here(wanted: int | None) -> int:
+    """Processes that load images: as wanted, by default a core each, of this process's share all but its own."""
+    share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_WORKERS, share - 1)) if wanted is None else wanted
+
+
+def group_options() -> InitProcessGroupKwargs:
+    """How the processes of a run talk. What hosts know passes by their GPUs, which would have to be waited for."""
+    atexit.register(leave_group)
+    gpus = "LOCAL_RANK" in os.environ and torch.cuda.is_available()
+    return InitProcessGroupKwargs(timeout=PATIENCE, **({"backend": "cuda:nccl,cpu:gloo"} if gpus else {}))
+
+
+def join_group() -> PartialState:
+    """This process among all that a launcher has started for one command, which share its images."""
+    atexit.register(leave_group)
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST)  # or CPU processes would stay strangers
+
+
+def leave_group() -> None:
+    """Take leave of the other processes: at exit, and so also after an error, but not before it is printed."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def exchange(accelerator: Accelerator, values: Sequence[float]) -> Tensor:
     """What every process says, (processes, values), on the host: one call, in which each waits for all others.
 
-    It passes by GPUs where there is a way (see `make_accelerator`), as what they compute need not be over for it.
+    It passes by GPUs where there is a way (see `group_options`), as what they compute need not be over for it.
     """
     mine = torch.tensor(values, dtype=torch.float64)
     if accelerator.num_processes == 1:

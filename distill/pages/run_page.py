@@ -65,7 +65,7 @@ def show_header(run: Run) -> None:
     validated = f"{len(run.data.test)} to validate on" if run.data.test is not None else "none to validate on"
     begins = f" from step {run.state.step}" if run.state.step else ""
     lines = {
-        "device": f"{device_name(accelerator.device)}{processes}, precision {config.train.precision}",
+        "device": f"{device_name(accelerator.device)}{processes}, precision {accelerator.mixed_precision}",
         "student": f"{config.student.backbone}, {costs} at {height}x{width}",
         "method": f"{config.method.name}{teacher}",
         "data": f"{trained_on(run)}, {len(run.data.train)} training images of {height}x{width}, {validated}",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from distill.engine.faults import MAX_USELESS, memory_explained
+from distill.engine.faults import MAX_USELESS, step_explained
 from distill.engine.loop import LoopSettings, train
 from distill.engine.state import TrainState
 from distill.errors import UserError
@@ -83,7 +83,7 @@ def test_unreadable_samples_are_counted_once_each_and_end_the_run_when_too_many(
 )
 def test_out_of_memory_is_reported_with_what_to_try(make_batch, error):
     message = r"out of memory.* in step 3: 4 images of 4x6 in one pass are too many; try train\.micro_batch=2"
-    with pytest.raises(UserError, match=message), memory_explained(make_batch(4), 2):
+    with pytest.raises(UserError, match=message), step_explained(make_batch(4), 2):
         raise error
 
 
@@ -97,10 +97,10 @@ def test_a_run_that_has_no_memory_left_ends_in_words(make_parts, make_batch):
 
 
 def test_one_image_cannot_be_split(make_batch):
-    with pytest.raises(UserError, match=r"try train.precision=bf16, or a"), memory_explained(make_batch(1), 0):
+    with pytest.raises(UserError, match=r"try train.precision=bf16, or a"), step_explained(make_batch(1), 0):
         raise MemoryError
 
 
 def test_another_error_stays_what_it_is(make_batch):
-    with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(make_batch(), 0):
+    with pytest.raises(RuntimeError, match="shapes differ"), step_explained(make_batch(), 0):
         raise RuntimeError("shapes differ")

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -24,3 +25,30 @@ def test_every_block_of_the_encoder_is_divided_among_all_processes(monkeypatch):
 def test_one_process_has_nobody_to_share_with():
     with pytest.raises(UserError, match="this is the only one; leave it out"):
         processes.shard_teacher(None, SimpleNamespace(num_processes=1))
+
+
+def test_processes_of_a_run_wait_for_a_cold_disk_and_talk_past_their_gpus(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert processes.group_options().to_kwargs() == {"timeout": timedelta(hours=2)}
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert processes.group_options().to_kwargs()["backend"] == "cuda:nccl,cpu:gloo"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "backend" not in processes.group_options().to_kwargs()
+
+
+def test_a_group_is_left_once():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    processes.leave_group()
+    assert not torch.distributed.is_initialized()
+    processes.leave_group()
+
+
+def test_images_are_loaded_by_the_cores_that_a_process_has_beside_its_own(monkeypatch):
+    monkeypatch.setattr(processes, "cores", lambda: 12)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert [processes.workers_here(wanted) for wanted in (0, 20, None)] == [0, 20, processes.MOST_WORKERS]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert processes.workers_here(None) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "12")
+    assert processes.workers_here(None) == 1

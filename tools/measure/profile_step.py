@@ -44,6 +44,7 @@ from distill.config import Config, apply_overrides, parse_config, read_yaml
 from distill.data import Batch, Loader
 from distill.deploy.latency import environment
 from distill.engine.loop import fetch
+from distill.engine.processes import workers_here
 from distill.engine.run_folder import RunFolder
 from distill.engine.step import run_step
 from distill.errors import UserError
@@ -150,7 +151,8 @@ def labelled(run: Run, batch: Batch) -> Batch:
 def profile_steps(run: Run, steps: int) -> list[dict[str, float]]:
     """Seconds of every part, of the whole step and of the floor, for each of so many steps after the warm-up."""
     accelerator = run.accelerator
-    loader = Loader(run.data.train, run.batches, run.config.data.workers, accelerator.device.type == "cuda")
+    workers = workers_here(run.config.data.workers)
+    loader = Loader(run.data.train, run.batches, workers, accelerator.device.type == "cuda")
     iterator, rows = iter(loader), []
     for step in range(WARMUP + steps):
         watch = Stopwatch(accelerator.device)
