@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
 
 from distill.assembly.datasets import RunData
 from distill.assembly.networks import build_method, build_student, build_teacher
@@ -74,6 +75,8 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     if config.student.align:
         assert isinstance(method.student, DPTStudent)  # `build_student` refuses others
         align(method.student, data.train, accelerator, folder.path)
+    if config.train.ema is not None:  # training, or `merge_statistics` would pass its BatchNorm by
+        learner.average = ModelEmaV3(method.student, decay=config.train.ema, use_warmup=True).train()
 
     resumable = Resumable(
         method,
@@ -83,6 +86,7 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
         state,
         identity={"teacher": facts.fingerprint if facts else None},
         seen={**data.prints, "precision": accelerator.mixed_precision},
+        average=learner.average,
     )
     if saved is not None:
         changed = resumable.restore(saved)
@@ -92,7 +96,8 @@ def assemble(config: Config, folder: RunFolder, data: RunData, accelerator: Acce
     # What the main process does alone cannot ask a teacher of which the others hold parts.
     shown_teacher = None if config.teacher.shard else teacher
     tracker = Tracker(folder.path, state.step, accelerator.is_main_process)
-    validation = Validation(accelerator, config, folder, data, shown_teacher, facts, method, tracker, state)
+    shown = accelerator, config, folder, data, shown_teacher, facts, method, tracker, state
+    validation = Validation(*shown, learner.average)
     parts = Parts(
         learner,
         save=Saving(accelerator, config, folder, checkpoints, resumable),

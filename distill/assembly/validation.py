@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelerate import Accelerator
+from timm.utils import ModelEmaV3
 
 from distill.assembly.datasets import RunData
 from distill.assembly.teaching import TeacherFacts
@@ -23,7 +24,7 @@ from distill.method import Method
 from distill.report.pictures import panel_strip
 from distill.report.tables import short_text
 from students import Student, save_student
-from teachers import FrozenTeacher
+from teachers import DepthModel, FrozenTeacher
 
 
 @dataclass
@@ -39,10 +40,19 @@ class Validation:
     method: Method
     tracker: Tracker
     state: TrainState
+    average: ModelEmaV3 | None = None
+
+    @property
+    def student(self) -> DepthModel:
+        """The weights that are evaluated and kept: their average where there is one."""
+        if self.average is None:
+            return self.method.student
+        assert isinstance(self.average.module, DepthModel)
+        return self.average.module
 
     def __call__(self, interrupted: Callable[[], bool]) -> None:
         """Validate at this step, unless interrupted: then it counts as not done."""
-        merge_statistics(self.accelerator, self.method)
+        merge_statistics(self.accelerator, self.method, self.average)
         results = self.evaluate(interrupted)
         if results is None:
             return
@@ -57,7 +67,7 @@ class Validation:
     def evaluate(self, interrupted: Callable[[], bool]) -> Evaluation | None:
         """The student's results on the test half, by the run's protocol; None if interrupted."""
         assert self.data.test is not None
-        student = self.method.student
+        student = self.student
         protocols, size = protocols_for(student, [self.data.protocol]), self.config.data.size
         network = Network(student, self.data.protocol, self.accelerator.device, size)
         with eval_mode(student):
@@ -91,8 +101,8 @@ class Validation:
         if results is not None:
             metadata |= {"protocol": results.protocol.name, "fingerprint": results.protocol.fingerprint}
             metadata |= {"metrics": results.metrics}
-        assert isinstance(self.method.student, Student)  # any other could not be built again
-        save_student(self.method.student, self.folder.student, metadata)
+        assert isinstance(self.student, Student)  # any other could not be built again
+        save_student(self.student, self.folder.student, metadata)
 
     def show(self, results: Evaluation) -> None:
         """A line on the screen, a picture for TensorBoard."""

@@ -217,6 +217,11 @@ class TrainConfig(Section):
         False, description="Use only operations that give the same bits each time; on GPUs slower, some refuse."
     )
     clip: PositiveFloat | None = Field(None, description="Largest norm of the gradient.")
+    ema: Decay | None = Field(
+        None,
+        description="Evaluate and keep a moving average of the student's weights, with this decay; at step n it is at "
+        "most 1 - n^(-2/3), so that short runs average over less. 0.999 suits every length.",
+    )
     validations: PositiveInt = Field(10, description="How often a run validates, evenly over its steps.")
     validate_every: PositiveInt | None = Field(None, description="Steps between validations; wins over validations.")
     checkpoint_every: PositiveInt = Field(500, description="Steps between checkpoints.")

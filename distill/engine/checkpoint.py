@@ -186,7 +186,7 @@ class Saving:
     resumable: Resumable
 
     def __call__(self) -> bool:
-        merge_statistics(self.accelerator, self.resumable.method)
+        merge_statistics(self.accelerator, self.resumable.method, self.resumable.average)
         return on_main(self.accelerator, self._write)
 
     def _write(self) -> bool:

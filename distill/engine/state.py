@@ -57,6 +57,7 @@ class Resumable:
     state: TrainState
     identity: Mapping[str, str | None]
     seen: Mapping[str, str] = field(default_factory=dict)
+    average: nn.Module | None = None  # of the student's weights
 
     def capture(self) -> StateDict:
         """The state of the run as it is now."""
@@ -68,6 +69,7 @@ class Resumable:
             "random": random_states(),
             "state": asdict(self.state) | {"faults": sorted(self.state.faults)},
             "identity": {**self.identity, **self.seen},
+            "average": None if self.average is None else self.average.state_dict(),
         }
 
     def restore(self, saved: StateDict) -> list[str]:
@@ -97,12 +99,14 @@ class Resumable:
         self.schedule.load_state_dict(saved["schedule"])
         if self.scaler is not None and saved["scaler"] is not None:
             self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
         restore_random_states(saved["random"])
         vars(self.state).update(vars(state))
 
     def _refuse_others(self, saved: StateDict) -> None:
         parts = {"module", "optimizer", "schedule", "scaler", "random", "state", "identity"}
-        whole = isinstance(saved, dict) and saved.keys() == parts
+        whole = isinstance(saved, dict) and saved.keys() - {"average"} == parts
         whole = whole and all(isinstance(saved[part], dict) for part in parts - {"scaler"})
         if not whole or saved["state"].keys() != asdict(self.state).keys():
             parts_there = ", ".join(sorted(map(str, saved))) if isinstance(saved, dict) else type(saved).__name__

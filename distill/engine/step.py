@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,6 +36,7 @@ class Learner:
         teacher: The frozen network that the method asks, None where it needs none.
         clip: Largest norm of the gradient, of the student's and of acclimation's each; None for any.
         seed: Of what networks draw while they train.
+        average: Follows the student's weights and statistics.
     """
 
     accelerator: Accelerator
@@ -45,6 +47,7 @@ class Learner:
     schedule: LRScheduler
     clip: float | None = None
     seed: int = 0
+    average: ModelEmaV3 | None = None
 
     @cached_property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -105,6 +108,8 @@ def run_step(
     norms, moved = move(learner)
     if moved.student:
         statistics.keep()
+        if learner.average is not None:
+            learner.average.update(learner.method.student, step + 1)
     else:  # no trace is left
         statistics.undo()
     values |= {"grad_norm": norms[0], "lr": torch.tensor(learner.schedule.get_last_lr()[0])}
@@ -253,13 +258,13 @@ def copies(tensors: list[Tensor], dtype: torch.dtype | None = None) -> list[Tens
     return made
 
 
-def merge_statistics(accelerator: Accelerator, module: nn.Module) -> None:
+def merge_statistics(accelerator: Accelerator, *modules: nn.Module | None) -> None:
     """Give BatchNorm, on every process, the mean of all processes' statistics.
 
     Each follows its own micro-batches while training. A running mean is linear in what it saw, so it does not matter
-    when or how often this is done.
+    when or how often this is done, also of their moving average.
     """
-    kept = list(filter(torch.is_floating_point, running(module)))
+    kept = [one for module in modules if module is not None for one in running(module) if one.is_floating_point()]
     if accelerator.num_processes > 1 and kept:
         mean = accelerator.reduce(torch.cat(kept), "mean")  # one wait for the others, not one a norm
         torch._foreach_copy_(kept, list(mean.split([len(one) for one in kept])))

@@ -104,12 +104,12 @@ def summarise(run: Run) -> list[ModelResult]:
     models: list[tuple[str, str, DepthModel]] = []
     results: list[ModelResult] = []
     others: dict[str, Model] = {}
+    student = load_student(run.folder.student).to(device)
     if data.test is not None:
         if run.teacher is not None and is_relative(run.teacher) != is_relative(method.student):
             inform("the teacher is relative and the student is not: their errors do not compare, so it is not measured")
         elif run.teacher is not None:
             models.append(("teacher", f"teacher {Path(config.teacher.name).name}", run.teacher))
-        student = load_student(run.folder.student).to(device)
         models.append(("student", f"student {config.student.backbone}", student))
         if isinstance(method, DisDepth) and run.teacher is not None and not is_relative(method.student):
             # FAM and LAM of the last step belong to the decoder of the last step.
@@ -117,7 +117,7 @@ def summarise(run: Run) -> list[ModelResult]:
             others["ghost"] = ghost
             models.append(("ghost", "ghost", ghost))
         results = evaluate_models(models, config, data, device)
-        method.student.load_state_dict(student.state_dict())
+    method.student.load_state_dict(student.state_dict())
     agreement = measure_agreement(run)
     everything = [*results, *([agreement.result] if agreement else [])]
     write_json(run.folder.path / NAME, [one.as_dict() for one in everything])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from timm.utils import ModelEmaV3
 
 from distill.data import Batch
 from distill.engine.step import run_step
@@ -49,6 +50,24 @@ def test_nothing_moves_in_a_step_without_a_finite_gradient(make_learner, models,
         assert torch.equal(value, before[key]), key
     after = [value for entry in learner.optimizer.state.values() for value in entry.values()]
     assert all(torch.equal(one, other) for one, other in zip(after, moments, strict=True))
+
+
+def test_the_average_follows_steps_that_move_the_student(make_learner, models, make_batch, spoilt):
+    learner = make_learner(models.normed())
+    learner.method.student = learner.method.norm
+    learner.average = ModelEmaV3(learner.method.norm, decay=0.5, use_warmup=True).train()
+    values = []
+    for step in range(3):
+        run_step(learner, [make_batch(seed=step)], step)
+        values.append({key: value.clone() for key, value in learner.method.norm.state_dict().items()})
+    run_step(learner, [spoilt()], 3)
+    shares = 2 ** (-2 / 3), 0.5  # of the second and third step: decay is 1 - n^(-2/3), and no more than 0.5
+    for key in ("weight", "running_mean", "running_var"):
+        expected = values[0][key]
+        for share, value in zip(shares, values[1:], strict=True):
+            expected = expected + share * (value[key] - expected)
+        assert torch.allclose(learner.average.module.state_dict()[key], expected, rtol=1e-6), key
+    assert learner.average.module.num_batches_tracked == 3
 
 
 def test_a_loss_that_is_no_number_makes_its_gradient_so_and_moves_nothing(make_learner, make_batch, weights_of):

@@ -25,7 +25,7 @@ TEST_IMAGES = 3  # which two processes cannot share evenly
 def config(content, tmp_path_factory):
     """A run of ten steps of two micro-batches each."""
     data = {"name": "scenes", "scenes": {"train": 8, "test": TEST_IMAGES, "size": [32, 64]}, "workers": 0}
-    train = {"batch_size": 4, "micro_batch": 2, "steps": STEPS, "validate_every": 5, "log_every": 1}
+    train = {"batch_size": 4, "micro_batch": 2, "steps": STEPS, "validate_every": 5, "log_every": 1, "ema": 0.9}
     path = tmp_path_factory.mktemp("config") / "run.yaml"
     path.write_text(yaml.safe_dump(content | {"data": data, "train": train, "eval": {"pictures": 0}}))
     return path
@@ -62,7 +62,8 @@ def end(processes, seconds=300):  # a group by itself waits for half an hour
 
 def assert_same_run(folder, other):
     """The same weights in every bit; running statistics, which are added up in another order, and metrics nearly."""
-    one, two = (Checkpoints(path / "checkpoints").load()["module"] for path in (folder, other))
+    states = [Checkpoints(path / "checkpoints").load() for path in (folder, other)]
+    one, two = (state["module"] | state["average"] for state in states)  # of which each has a prefix of its own
     assert one.keys() == two.keys()
     for key, value in one.items():
         if "running_" in key:

@@ -1,0 +1,51 @@
+"""A moving average of the student's weights: evaluated and kept in their place, without a say in what they learn."""
+
+import shutil
+
+import pytest
+import torch
+from run_files import last_state
+
+from distill.cli import main
+from distill.engine.checkpoint import Checkpoints
+
+AVERAGED = "train.ema=0.999", "train.checkpoint_every=2"
+
+
+@pytest.fixture(scope="module")
+def averaged(config_file, tmp_path_factory):
+    """The folder of a run with an average."""
+    output = tmp_path_factory.mktemp("averaged") / "run"
+    assert (
+        main(["train", str(config_file), "train.ema=0.999", "train.checkpoint_every=2", "--output", str(output)]) == 0
+    )
+    return output
+
+
+def test_the_average_is_kept_and_changes_nothing_that_is_learnt(finished, averaged, weights, assert_same):
+    assert_same(last_state(averaged)["module"], last_state(finished)["module"])
+    kept, learnt = weights(averaged), weights(finished)
+    assert any(not torch.equal(kept[key], learnt[key]) for key in learnt)
+
+
+def test_the_average_continues_with_its_run(train, averaged, tmp_path, weights, assert_same):
+    folder = shutil.copytree(averaged, tmp_path / "run")
+    (folder / "done.json").unlink()
+    shutil.rmtree(max((folder / "checkpoints").iterdir()))
+    assert last_state(folder)["state"]["step"] == 2
+    train(*AVERAGED, "--resume")
+    assert_same(weights(folder), weights(averaged))
+    assert_same(last_state(folder)["average"], last_state(averaged)["average"])
+
+
+def test_a_run_cannot_begin_to_average_in_its_middle(finished, config_file, refused):
+    assert "train.ema" in refused("train", config_file, "train.ema=0.9", "--output", finished, "--resume")
+
+
+def test_checkpoints_from_before_there_were_averages_continue(train, own_run):
+    checkpoints = Checkpoints(own_run / "checkpoints")
+    state = checkpoints.load()
+    del state["average"]
+    checkpoints.save(state["state"]["step"], state)
+    (own_run / "done.json").unlink()
+    assert train("--resume", output=own_run) == own_run
