@@ -10,7 +10,8 @@ from distill.engine.faults import step_explained
 from distill.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FOR_A_CPU = {"a_scenes", "imagenet", "imagenet_teacher", "small", "small_rooms", "small_teacher", "ablations"}
+FOR_A_CPU = {"a_scenes", "few_labels", "imagenet", "imagenet_teacher", "small", "small_rooms", "small_teacher"}
+FOR_A_CPU |= {"ablations"}
 RECIPES = [
     path
     for path in sorted(CONFIGS.glob("*/*.yaml"))
