@@ -11,8 +11,9 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/distill demo
 
+# With bytecode kept, whatever is set outside: else every process that a test starts compiles all packages anew.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-targets:
 	sh tools/test_targets.sh $(PYTHON)

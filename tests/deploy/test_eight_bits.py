@@ -32,6 +32,14 @@ def eight_bits(finished, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def exact(finished, tmp_path_factory):
+    """The same in float."""
+    path = tmp_path_factory.mktemp("exact") / "exact.onnx"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 0
+    return path
+
+
 def test_weights_have_8_bits_and_a_scale_for_each_channel(eight_bits, finished):
     graph = onnx.load(eight_bits).graph
     weights = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 4]
@@ -82,22 +90,19 @@ def test_the_accuracy_is_stated_by_the_protocol_that_it_was_measured_by(finished
     assert stated.images == len(expected["per_image"])
 
 
-def test_a_file_for_one_focal_length_is_compared_with_the_float_file(finished, tmp_path, monkeypatch, capsys):
+def test_a_file_for_one_focal_length_is_compared_with_the_float_file(exact, finished, tmp_path, monkeypatch, capsys):
     def unused(*_):
         raise AssertionError("test images are of any focal length")
 
     monkeypatch.setattr("distill.deploy.eight_bits.build_data", unused)
-    source, target = tmp_path / "exact.onnx", tmp_path / "x.onnx"
-    assert main(["export", str(finished), "--output", str(source), "--size", "32x64"]) == 0
+    target = tmp_path / "x.onnx"
     subject = replace(open_subject(str(finished)), focal_px=60.0)
-    assert write_int8(subject, (32, 64), source, target, [IMAGE])
+    assert write_int8(subject, (32, 64), exact, target, [IMAGE])
     assert "8 bits change most: depth by" in capsys.readouterr().out.replace("an image's depth", "depth")
     assert OnnxModel(target).known.accuracy is None
 
 
-def test_parts_return_to_float_until_the_loss_is_small_enough(finished, tmp_path):
-    exact = tmp_path / "exact.onnx"
-    assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
+def test_parts_return_to_float_until_the_loss_is_small_enough(exact, tmp_path):
     quantiser = Quantiser(exact, [IMAGE])
     losses = iter([0.5, 0.6, 0.3, 0.005])  # all in 8 bits; then three parts, of which the first does not help
     result, kept = quantiser.write_within(tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
@@ -139,9 +144,7 @@ def test_a_calibration_that_saw_nothing_far_is_refused_with_what_to_add():
         check_reach(40.0, [38.0, 78.0])
 
 
-def test_the_last_layer_stays_float_only_where_that_saves_enough(finished, tmp_path):
-    exact = tmp_path / "exact.onnx"
-    assert main(["export", str(finished), "--output", str(exact), "--size", "32x64"]) == 0
+def test_the_last_layer_stays_float_only_where_that_saves_enough(exact, tmp_path):
     quantiser = Quantiser(exact, [IMAGE])
     for second, expected in ((0.75, []), (0.6, [LAST])):
         losses = iter([0.8, second])

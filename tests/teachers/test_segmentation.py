@@ -37,6 +37,7 @@ def model(tiny_dpt, kind, monkeypatch, tiny_config):
     return model
 
 
+@pytest.mark.slow  # DPT-Hybrid for depth is compared every time, and the head of classes with that of transformers
 def test_dpt_hybrid_of_ade20k_is_the_published_network():
     case = PUBLISHED["case"]
     recipe = {  # the recipe would enlarge a classifier called so, as depth wants it
