@@ -66,6 +66,8 @@ def plain(text: object) -> str:
 
 def depth_in_words(output: Output, near: float | None, far: float | None) -> str:
     """What the values of a student are."""
+    if output == "classes":
+        return ""
     if output == "relative":
         return "relative: its inverse is known up to a scale and a shift, as by its loss; no metres"
     return f"{near:g} to {far:g} m" if near is not None and far is not None else "metres"
@@ -88,8 +90,9 @@ def figures_of(metadata: Json) -> str:
     metrics, calibration = metadata.get("metrics") or {}, metadata.get("calibration") or {}
     if not metrics:
         return ""
-    origin = """Of all validations of the
-training the one with the best abs_rel was kept: these figures are of the images that it was chosen on."""
+    metric = "abs_rel" if "abs_rel" in metrics else next(iter(metrics))
+    origin = f"""Of all validations of the
+training the one with the best {metric} was kept: these figures are of the images that it was chosen on."""
     lines = [metrics]
     if calibration:
         origin = f"Means over {plain(calibration.get('measured_on'))}."
@@ -140,6 +143,7 @@ def model_card(
         "data": " and ".join(DATA.get(name, name) for name in plain(metadata.get("data")).split("+")),
         "steps": metadata.get("step"),
         "depth": depth_in_words(output, near, far),
+        "classes": plain(", ".join(options.get("classes", ()))),
         "camera": canonical_focal
         and f"of {canonical_focal:g} pixels: times the image's focal length over that, metres",
         "calibrated": calibration and fit_in_words(calibration, metadata),
@@ -154,11 +158,16 @@ def model_card(
     unit = ", relative" if relative else " in metres"
     if canonical_focal:
         unit = f"; in metres times the image's focal length in pixels / {canonical_focal:g}"
+    task, call = "depth-estimation", f"depth = model(image)  # RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W){unit}"
+    if output == "classes":
+        task, count = "image-segmentation", len(options["classes"])
+        title, gives = f"The class of every pixel of one image: {name}", f"Tells {count} classes apart."
+        call = f"number = model(image).argmax(1)  # RGB (B, 3, H, W) in [0, 1] -> logits (B, {count}, H, W)"
     return f"""---
 library_name: distill
-pipeline_tag: depth-estimation
+pipeline_tag: {task}
 license: {licence}
-tags: [depth-estimation, knowledge-distillation, {json.dumps(name)}]
+tags: [{task}, knowledge-distillation, {json.dumps(name)}]
 ---
 
 # {title}
@@ -177,7 +186,7 @@ Needs PyTorch and timm beside the code of `distill`.
 import distill
 
 model = distill.load_model("THIS_FOLDER")  # a PyTorch module in eval mode
-depth = model(image)  # RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W){unit}
+{call}
 ```
 
 From the Hub: `from students import Student; model = Student.from_pretrained("USER/NAME")`.

@@ -1,24 +1,29 @@
-"""The CNN student: a timm backbone, a decoder with skips, adaptive bins."""
+"""The CNN student: a timm backbone, a decoder with skips, adaptive bins or a head of classes."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from students.backbone import Backbone
-from students.decoders import DECODERS, Decoder
+from students.decoders import DECODERS, HEADS, Decoder
 from students.inherit import trained_student
 from students.lg_conv import AUTO, LGConv
 from students.student import WEIGHTS, Student
 from teachers.checkpoints import check_values
 from teachers.weight_files import Json, read_state_dict
 
+MOST_CLASSES = 255  # in 8 bits, beside "none"
 LARGEST = 4096  # of width and bins, which take memory before any weight is read
 
 
 class CNNStudent(Student):
     """A depth model: image (B, 3, H, W) in [0, 1], any sides of at least 32 -> depth (B, 1, H, W) in metres.
+
+    With `classes` it gives a logit for each of them, (B, classes, H, W); while training, those of an auxiliary head
+    follow.
 
     Args:
         backbone: A timm name.
@@ -31,6 +36,7 @@ class CNNStudent(Student):
         decoder: "paper" (DisDepth's, fitted to its tables) or "light" (for devices).
         width: Channels of the decoder's last map; None: as its class says.
         bins: Number of depth bins; None: as the decoder's class says.
+        classes: Names of what it tells apart; such a student has no bins, and no limits of depth.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
@@ -54,8 +60,12 @@ class CNNStudent(Student):
         decoder: str = "paper",
         width: int | None = None,
         bins: int | None = None,
+        classes: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        classes = tuple(classes)
+        if len(classes) == 1 or len(classes) > MOST_CLASSES or len({*classes}) < len(classes):
+            raise ValueError(f"classes must be 2 to {MOST_CLASSES} different names, got {len(classes)}: {classes[:3]}")
         if not 0 < min_depth < max_depth:
             raise ValueError(f"depth limits must satisfy 0 < min < max, got {min_depth} and {max_depth} metres")
         if isinstance(lg_conv, str) and lg_conv != AUTO:
@@ -76,15 +86,14 @@ class CNNStudent(Student):
             weights=None if checkpoint is None or trained else Path(checkpoint),
         )
         self.feature_channels = self.encoder.channels
-        self.decoder = kind(self.feature_channels, width, bins, min_depth, max_depth)
-        self.min_depth, self.max_depth = min_depth, max_depth
-        options: Json = {
-            "lg_conv": self.encoder.wrapped > 0,
-            "lg_scope": lg_scope,
-            "min_depth": min_depth,
-            "max_depth": max_depth,
-        }
-        options |= {"decoder": decoder, "width": width, "bins": bins}
+        limits: Json = {"min_depth": min_depth, "max_depth": max_depth}
+        own: Json = {"classes": len(classes)} if classes else {"bins": bins, **limits}
+        self.decoder = kind(self.feature_channels, width, partial(HEADS["classes" if classes else "bins"], **own))
+        self.min_depth, self.max_depth = (None, None) if classes else (min_depth, max_depth)
+        self.classes, self.has_uncertainty = classes, not classes
+        self.output = "classes" if classes else "metric"
+        options: Json = {"lg_conv": self.encoder.wrapped > 0, "lg_scope": lg_scope, **({} if classes else limits)}
+        options |= {"decoder": decoder, "width": width, **({"classes": list(classes)} if classes else {"bins": bins})}
         self.recipe = {"student": backbone, "options": options}
         if trained:
             continue_from(self, *trained)

@@ -1,7 +1,8 @@
-"""Decoders of the CNN student: four maps and a size become depth, by adaptive bins. A new one is a class and a line."""
+"""Decoders of the CNN student: four maps and a size become depth or logits. A new one is a class and a line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -87,8 +88,42 @@ class AdaptiveBins(nn.Module):
         return torch.stack([depth, variance.sqrt()], dim=1)
 
 
+class ClassScores(nn.Module):
+    """Logits of classes at stride 4; while training, those of an auxiliary head at stride 32 follow, as PSPNet's do.
+
+    Args:
+        context: Channels of the coarsest map.
+        features: Channels of the finest map.
+        classes: Number of classes.
+        kernel: Side of the convolution that scores them.
+    """
+
+    def __init__(self, context: int, features: int, classes: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.scores = nn.Conv2d(features, classes, kernel, padding=kernel // 2)
+        self.auxiliary = nn.Conv2d(context, classes, 1)
+
+    def forward(self, context: Tensor, features: Tensor, spread: bool = False) -> Tensor:
+        """Coarsest map (B, C, h, w), finest map (B, F, H, W) -> logits (B, classes, H, W), or twice as many."""
+        logits = self.scores(features).float()
+        if not self.training:
+            return logits
+        coarse = self.auxiliary(context).float()
+        coarse = F.interpolate(coarse, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([logits, coarse], dim=1)
+
+
+HEADS: dict[str, type[nn.Module]] = {"bins": AdaptiveBins, "classes": ClassScores}
+MakeHead = Callable[..., nn.Module]  # one of them with its own numbers: (context, features, kernel=)
+
+
 class Decoder(nn.Module):
-    """Four maps at strides 4, 8, 16, 32 -> depth (B, 1, *size) in metres, by bins at stride 4.
+    """Four maps at strides 4, 8, 16, 32 -> what its head makes of them at stride 4: depth in metres, or logits.
+
+    Args:
+        channels: Of the four maps.
+        width: Channels of its last map.
+        make_head: Called last, as random weights depend on the order in which parts are made.
 
     Attributes:
         WIDTH, BINS: Channels of its last map and number of bins where nothing else is asked for.
@@ -99,18 +134,21 @@ class Decoder(nn.Module):
     WIDTH: ClassVar[int]
     BINS: ClassVar[int]
     EXPANDED: ClassVar[bool]
-    head: AdaptiveBins
+    head: nn.Module
 
-    def __init__(self, channels: tuple[int, ...], width: int, bins: int, min_depth: float, max_depth: float) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, make_head: MakeHead) -> None:
         super().__init__()
 
     def refine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The four maps -> what the bins' widths are made of, at stride 32, and what their scores are, at stride 4."""
+        """The four maps -> the head's two: of the whole image at stride 32, and of what it scores at stride 4."""
         raise NotImplementedError
 
     def forward(self, features: list[Tensor], size: tuple[int, int], spread: bool = False) -> Tensor:
-        """The four maps and the image's size -> depth (B, 1, *size), with `spread` that of the bins as a second map."""
-        maps = self.head(*self.refine(features), spread)
+        """The four maps and the image's size -> depth (B, 1, *size), with `spread` that of the bins as a second map.
+
+        With a head of classes it is logits, as of `ClassScores`.
+        """
+        maps: Tensor = self.head(*self.refine(features), spread)
         return F.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
 
 
@@ -119,15 +157,15 @@ class PaperDecoder(Decoder):
 
     WIDTH, BINS, EXPANDED = 128, 256, True
 
-    def __init__(self, channels: tuple[int, ...], width: int, bins: int, min_depth: float, max_depth: float) -> None:
-        super().__init__(channels, width, bins, min_depth, max_depth)
+    def __init__(self, channels: tuple[int, ...], width: int, make_head: MakeHead) -> None:
+        super().__init__(channels, width, make_head)
         c1, c2, c3, c4 = channels
         self.neck = nn.Conv2d(c4, c4, 1)
         self.up = nn.ModuleList(
             [UpBlock(c4, c3, c4 // 2), UpBlock(c4 // 2, c2, c4 // 4), UpBlock(c4 // 4, c1, c4 // 8)]
         )
         self.final = nn.Conv2d(c4 // 8, width, 3, padding=1)
-        self.head = AdaptiveBins(c4, width, bins, min_depth, max_depth)
+        self.head = make_head(c4, width)
 
     def refine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The four maps -> the neck's output and the finest map."""
@@ -148,19 +186,20 @@ class LightDecoder(Decoder):
 
     WIDTH, BINS, EXPANDED = 64, 64, False
 
-    def __init__(self, channels: tuple[int, ...], width: int, bins: int, min_depth: float, max_depth: float) -> None:
-        super().__init__(channels, width, bins, min_depth, max_depth)
-        if bins > 4 * width:  # the hidden layer that the bins' widths are made of
-            raise ValueError(
-                f"the light decoder makes at most 4 bins of a channel: {bins} bins need a width of {-(-bins // 4)}, "
-                f"got {width}; give student.width at least that, or student.bins={4 * width} or fewer"
-            )
+    def __init__(self, channels: tuple[int, ...], width: int, make_head: MakeHead) -> None:
+        super().__init__(channels, width, make_head)
         # Normed, as the ghost's maps have another scale; not rectified, as what is negative is a part of the map.
         self.narrow = nn.ModuleList(
             nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width)) for count in channels
         )
         self.mix = nn.ModuleList(nn.Sequential(separable(width), separable(width)) for _ in channels)
-        self.head = AdaptiveBins(width, width, bins, min_depth, max_depth, kernel=1)
+        self.head = make_head(width, width, kernel=1)
+        bins = self.head.scores.out_channels if isinstance(self.head, AdaptiveBins) else 0
+        if bins > 4 * width:  # the hidden layer that the bins' widths are made of
+            raise ValueError(
+                f"the light decoder makes at most 4 bins of a channel: {bins} bins need a width of {-(-bins // 4)}, "
+                f"got {width}; give student.width at least that, or student.bins={4 * width} or fewer"
+            )
 
     def refine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The four maps -> the coarsest and the finest one, both of the decoder's width."""

@@ -25,7 +25,7 @@ METADATA: dict[str, object] = dict.fromkeys(("method", "teacher", "data", "proto
 METADATA |= {"input_size": tuple[int, int] | None, "metrics": dict | None, "step": int | None}
 METADATA |= {"calibration": dict | None}
 WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "null"}
-WORDS |= {tuple: "whole numbers", dict: "values by name"}
+WORDS |= {tuple: "a list", dict: "values by name"}
 
 
 class NotAStudent(ValueError):
@@ -83,6 +83,8 @@ def fault_of(config: Json) -> str | None:
         return "options.checkpoint names a file; a saved student needs no other than its own"
     if (output := config.get("output", "metric")) not in get_args(Output):
         return f"output must be one of {', '.join(get_args(Output))}, got {repr(output)}"
+    if (output == "classes") != bool(config["options"].get("classes")):
+        return f"output is {repr(output)}, and options.classes are {repr(config['options'].get('classes'))}"
     if fault := misfit(config["options"], {"width": int, "bins": int}):  # which a caller may leave to the decoder
         return f"options.{fault}"
     if "calibration" in config and (fault := calibration_fault(config["calibration"])):

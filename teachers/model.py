@@ -77,9 +77,14 @@ class DepthModel(nn.Module):
         return output if self.output == "relative" else output.reciprocal()
 
 
+def output_of(model: object) -> Output:
+    """What a model says of itself that its values mean; one that says nothing gives metres."""
+    return model.output if isinstance(model, DepthModel) else "metric"
+
+
 def is_relative(model: object) -> bool:
     """Whether a model says of itself that its output has no unit."""
-    return isinstance(model, DepthModel) and model.output == "relative"
+    return output_of(model) == "relative"
 
 
 def classes_of(model: object) -> tuple[str, ...]:

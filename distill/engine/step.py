@@ -190,12 +190,13 @@ def seed_draws(seed: int, step: int, place: int) -> None:
 def count_pixels(learner: Learner, micro_batches: list[Batch]) -> Counts:
     """Counts of micro-batches as the loader gives them, on the host; `total` is this process's own."""
     method, alone = learner.method, len(micro_batches) == 1 and learner.accelerator.num_processes == 1
+    teacher = learner.teacher if method.explained_by(learner.teacher) else None
     measured, pixels = [], []
     for batch in micro_batches:
         valid = method.limit(batch.depth, batch.valid)
         measured.append(bool(valid.flatten(1).any(dim=1).all()))
         # Of the only micro-batch the share is whole, whatever it counts.
-        pixels.append(1.0 if alone else float(method.counted(valid, *taught_pixels(learner.teacher, batch))))
+        pixels.append(1.0 if alone else float(method.counted(valid, *taught_pixels(teacher, batch))))
     return Counts(measured, pixels, sum(pixels))
 
 

@@ -5,7 +5,6 @@ A method is a module that owns the student and whatever else learns. It sees the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 from distill.method.conversion import beyond_loss, shape_loss
 from distill.method.guide import Guide, guide_of_labels, guide_of_relative, known_pixels
 from distill.method.losses import silog_loss
-from teachers.model import DepthModel, is_relative, relative_inverse
-
-DepthLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+from distill.method.target import TaskLoss, target_of
+from teachers.model import DepthModel, classes_of, is_relative, relative_inverse
 
 
 @dataclass
@@ -55,7 +53,7 @@ class Method(nn.Module):
 
     Args:
         student: The depth model that is trained.
-        task_loss: Loss of (pred, target, valid), each (B, 1, H, W).
+        task_loss: Loss of (pred, target, valid), each (B, 1, H, W), where the student gives depth.
     """
 
     student: DepthModel
@@ -63,12 +61,16 @@ class Method(nn.Module):
     needs_depth = False
     needs_teacher = True
 
-    def __init__(self, student: DepthModel, task_loss: DepthLoss = silog_loss) -> None:
+    def __init__(self, student: DepthModel, task_loss: TaskLoss = silog_loss) -> None:
         super().__init__()
         self.student = student
-        self.task_loss = task_loss
-        low, high = student.min_depth, student.max_depth
-        self.limits = (1e-3 if low is None else float(low), float("inf") if high is None else float(high))
+        self.target = target_of(student)
+        self.task_loss = self.target.loss(task_loss)
+        self.limits = self.target.limits
+
+    def explained_by(self, teacher: object) -> bool:
+        """Whether a teacher's output can stand in the truth's place: both give depth, or the same classes."""
+        return classes_of(teacher) == classes_of(self.student)
 
     def limit(self, depth: Tensor, valid: Tensor) -> Tensor:
         """The valid pixels, bool (B, 1, H, W), whose depth the student can give."""
@@ -98,6 +100,7 @@ class Method(nn.Module):
     ) -> Guide:
         """Ask the teacher for what this method needs of a batch, and for depth where an image has no truth of its own.
 
+        Of a teacher whose output is of another kind than the student's, only maps are taken.
         Depth is clamped to the student's limits: beyond them the student could not follow, and the log of 0 waits.
         A relative teacher's is brought to metres by the `truth` (B, 1, H, W) of each image, where that is enough.
         That of one in metres is multiplied by `canonical`, (B,), as the truth was.
@@ -110,7 +113,7 @@ class Method(nn.Module):
         if teacher is None:
             return Guide()
         measured = bool(valid.flatten(1).any(dim=1).all()) if measured is None else measured
-        wants_depth = self.needs_depth or not measured
+        wants_depth = (self.needs_depth or not measured) and self.explained_by(teacher)
         if not (self.needs_features or wants_depth):
             return Guide()
         features = teacher.encode(image)
@@ -120,7 +123,7 @@ class Method(nn.Module):
         depth = teacher.decode(features, size_of(image))
         if not is_relative(teacher):
             depth = depth if canonical is None else depth * canonical.to(depth.dtype).view(-1, 1, 1, 1)
-            return guide._replace(depth=depth.clamp(*self.limits))
+            return guide._replace(depth=self.target.take(depth))
         made = guide_of_relative(relative_inverse(teacher, depth), truth, valid, self.limits)
         return made._replace(features=guide.features)
 

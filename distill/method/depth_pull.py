@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.method.base import DepthLoss
 from distill.method.guide import Guide, known_pixels, require_depth, without_worst
 from distill.method.relative import gradient_matching
+from distill.method.target import TaskLoss
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DepthPull:
         """The guide without the pixels that do not count, and what to log of it."""
         return without_worst(pred, guide, self.trim) if self.trim else (guide, {})
 
-    def loss(self, pred: Tensor, guide: Guide, task_loss: DepthLoss) -> Tensor:
+    def loss(self, pred: Tensor, guide: Guide, task_loss: TaskLoss) -> Tensor:
         """Scalar; pred is depth in metres, (B, 1, H, W), the guide's the teacher's."""
         taught, known = require_depth(guide), known_pixels(guide)
         loss = self.weight * task_loss(pred, taught, known)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distill.method.acclimation import FeatureAcclimation, LossAttention
-from distill.method.base import DepthLoss, StepResult, size_of
+from distill.method.base import StepResult, size_of
 from distill.method.features import STRIDES, FeatureMethod, Pull
 from distill.method.guide import Guide, fill_unlabelled, require_features
-from distill.method.health import describe_attention, describe_depth, describe_lost, relative_change
+from distill.method.health import describe_attention, describe_lost, relative_change
 from distill.method.losses import silog_loss
+from distill.method.target import TaskLoss
 from teachers.model import DepthModel
 
 
@@ -104,7 +105,7 @@ class DisDepth(FeatureMethod):
     def __init__(
         self,
         student: DepthModel,
-        task_loss: DepthLoss = silog_loss,
+        task_loss: TaskLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
         lam: bool = True,
@@ -153,7 +154,7 @@ class DisDepth(FeatureMethod):
         ghost = self.decode_ghost(levels, size_of(image))
         task, ghost_task = self.task_loss(pred, target, mask), self.task_loss(ghost, target, mask)
         result = StepResult(task, logs=logs, ghost_loss=ghost_task)
-        logs |= {"task": task.detach(), "ghost": ghost_task.detach(), **describe_depth(pred)}
+        logs |= {"task": task.detach(), "ghost": ghost_task.detach(), **self.target.describe(pred)}
         for level, stride in zip(levels, STRIDES, strict=True):
             logs |= level.describe(stride)
         logs |= describe_lost(*(level.y for level in levels))

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.method.base import DepthLoss, Method, StepResult, size_of
+from distill.method.base import Method, StepResult, size_of
 from distill.method.depth_pull import DepthPull
 from distill.method.guide import Guide, fill_unlabelled, require_features
-from distill.method.health import GradientProbe, describe_depth, describe_lost
+from distill.method.health import GradientProbe, describe_lost
 from distill.method.losses import attentive_kd_loss, silog_loss
+from distill.method.target import TaskLoss
 from teachers.model import DepthModel
 
 STRIDES = (4, 8, 16, 32)
@@ -42,7 +43,7 @@ class FeatureMethod(Method):
     def __init__(
         self,
         student: DepthModel,
-        task_loss: DepthLoss = silog_loss,
+        task_loss: TaskLoss = silog_loss,
         *,
         kd_weight: float = 0.05,
         kd_normalise: bool = False,
@@ -86,7 +87,7 @@ class FeatureDistillation(FeatureMethod):
     def __init__(
         self,
         student: DepthModel,
-        task_loss: DepthLoss = silog_loss,
+        task_loss: TaskLoss = silog_loss,
         *,
         teacher_channels: tuple[int, ...],
         **pull: Unpack[Pull],
@@ -105,7 +106,7 @@ class FeatureDistillation(FeatureMethod):
         for project, mine, theirs in zip(self.projections, pulled, require_features(guide), strict=True):
             mine = F.interpolate(project(mine), size=theirs.shape[-2:], mode="bilinear", align_corners=False)
             kd = kd + self.distance(mine, theirs)
-        logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
+        logs |= {"task": task.detach(), "kd": kd.detach(), **self.target.describe(pred)}
         logs |= describe_lost(*require_features(guide))
         weight = self.pull(step)
         # While warming up every process must use every parameter, and a map that is not finite must not matter.

@@ -39,6 +39,15 @@ def describe_depth(depth: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def describe_classes(logits: Tensor) -> dict[str, Tensor]:
+    """Of logits (B, classes, H, W): the mean over images of the share of pixels that are not of the commonest class."""
+    number = logits.argmax(dim=1).flatten(1)
+    counts = torch.zeros(len(number), logits.shape[1], device=logits.device)
+    counts.scatter_add_(1, number, torch.ones_like(number, dtype=counts.dtype))
+    return {"variety": 1 - (counts.amax(dim=1) / number.shape[1]).mean()}
+
+
+@torch.no_grad()
 def describe_lost(*taught: Tensor) -> dict[str, Tensor]:
     """The largest share, of what a teacher gave, that is not finite: nothing is learnt from that."""
     return {"teacher_lost": torch.stack([1 - one.isfinite().float().mean() for one in taught]).max()}
@@ -111,4 +120,6 @@ def symptoms(logs: Mapping[str, float]) -> dict[str, str]:
         )
     if logs.get("spread", 1.0) < FLAT:
         signs["spread"] = "the student predicts one depth for the whole image; lower optim.lr or set train.clip"
+    if logs.get("variety", 1.0) < FLAT:
+        signs["variety"] = "the student predicts one class for the whole image; lower optim.lr or set train.clip"
     return signs

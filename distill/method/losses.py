@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-12  # under the square root, whose slope is infinite at 0, where a perfect prediction ends
+IGNORED = -100  # in place of a class
 
 
 def check_shapes(pred: Tensor, target: Tensor, valid: Tensor) -> None:
@@ -54,6 +56,30 @@ def silog_loss(
     mean, mean_square = gap.sum() / count, gap.square().sum() / count
     spread = mean_square - lam * mean.square()
     return alpha * (spread.clamp(min=EPS).sqrt() if sqrt else spread)
+
+
+def class_loss(pred: Tensor, target: Tensor, valid: Tensor, *, classes: int, auxiliary: float = 0.2) -> Tensor:
+    """Cross-entropy between logits and classes, over all valid pixels of the batch.
+
+        L = CE(first logits) + auxiliary * CE(those that follow)      DPT's weight (arXiv 2103.13413, section 4.2)
+
+    Args:
+        pred: Logits (B, classes, H, W); while training, those of an auxiliary head follow: (B, 2 * classes, H, W).
+        target: The number of each pixel's class from 1, (B, 1, H, W); anything where not valid.
+        valid: Pixels that count, bool (B, 1, H, W). A batch without any gives 0 and no gradient.
+
+    Raises:
+        ValueError: If the shapes do not belong together.
+    """
+    if target.shape != valid.shape or pred.shape[::2] != target.shape[::2] or pred.shape[1] % classes:
+        shapes = [tuple(x.shape) for x in (pred, target, valid)]
+        raise ValueError(f"expected logits of {classes} classes, a target and valid pixels of one size, got {shapes}")
+    number = torch.where(valid, target - 1, IGNORED)[:, 0].long()
+    losses = [
+        F.cross_entropy(logits.float(), number, ignore_index=IGNORED, reduction="sum")
+        for logits in pred.split(classes, dim=1)
+    ]
+    return (losses[0] + auxiliary * sum(losses[1:])) / valid.sum().clamp(min=1)
 
 
 def attentive_kd_loss(

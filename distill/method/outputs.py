@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.method.base import DepthLoss, Method, StepResult
+from distill.method.base import Method, StepResult
 from distill.method.depth_pull import DepthPull
 from distill.method.guide import Guide, fill_unlabelled, known_pixels, require_depth
-from distill.method.health import describe_depth, describe_lost
+from distill.method.health import describe_lost
 from distill.method.losses import silog_loss
+from distill.method.target import TaskLoss
 from teachers.model import DepthModel
 
 
@@ -23,7 +24,7 @@ class Supervised(Method):
         target, mask = fill_unlabelled(depth, valid, guide)
         pred = self.student(image)
         loss = self.task_loss(pred, target, mask)
-        return StepResult(loss, logs={"task": loss.detach(), **describe_depth(pred)})
+        return StepResult(loss, logs={"task": loss.detach(), **self.target.describe(pred)})
 
 
 class DepthDistillation(Method):
@@ -35,9 +36,7 @@ class DepthDistillation(Method):
 
     needs_depth = True
 
-    def __init__(
-        self, student: DepthModel, task_loss: DepthLoss = silog_loss, *, pull: DepthPull | None = None
-    ) -> None:
+    def __init__(self, student: DepthModel, task_loss: TaskLoss = silog_loss, *, pull: DepthPull | None = None) -> None:
         super().__init__(student, task_loss)
         self.pull = pull or DepthPull()
 
@@ -51,7 +50,7 @@ class OutputDistillation(DepthDistillation):
         counting, logs = self.pull.counting(pred, guide)
         target, mask = fill_unlabelled(depth, valid, counting)
         task, kd = self.task_loss(pred, target, mask), self.pull.loss(pred, counting, self.task_loss)
-        logs |= {"task": task.detach(), "kd": kd.detach(), **describe_depth(pred)}
+        logs |= {"task": task.detach(), "kd": kd.detach(), **self.target.describe(pred)}
         logs |= describe_lost(require_depth(guide))
         return self.add_shapes(StepResult(task, kd, logs), pred, guide)
 
@@ -65,7 +64,7 @@ class FillDistillation(DepthDistillation):
         counting, logs = self.pull.counting(pred, guide._replace(known=known_pixels(guide) & ~valid))
         target = torch.where(valid, depth, taught.to(depth.dtype))
         loss = self.task_loss(pred, target, valid | known_pixels(counting))
-        logs |= {"task": loss.detach(), **describe_depth(pred), **describe_lost(taught)}
+        logs |= {"task": loss.detach(), **self.target.describe(pred), **describe_lost(taught)}
         return self.add_shapes(StepResult(loss, logs=logs), pred, guide)
 
     def counted(self, valid: Tensor, metres: Tensor, relative: Tensor) -> Tensor:

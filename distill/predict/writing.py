@@ -35,7 +35,7 @@ from distill.report.pictures import (
     scale_bar,
 )
 from teachers import DepthModel
-from teachers.model import Output, is_relative
+from teachers.model import Output, classes_of, is_relative, output_of
 
 PNG_SCALE = 256.0  # depth units per metre in the 16-bit PNGs, as KITTI's
 DEPTH, COLOUR, ARRAY, CLOUD, BESIDE = ".png", "_colour.png", ".npy", ".ply", "_compare.png"
@@ -74,7 +74,7 @@ class Predicted:
 
 def meaning_of(model: Model) -> tuple[Output, tuple[str, ...]]:
     """What the values of a model mean, and the names of its classes."""
-    return (model.output, model.classes) if isinstance(model, DepthModel) else ("metric", ())
+    return output_of(model), classes_of(model)
 
 
 def colour_range(model: Model, depth: np.ndarray) -> Limits:

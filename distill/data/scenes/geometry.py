@@ -36,13 +36,15 @@ class Material(NamedTuple):
 
 class Solid(NamedTuple):
     """A convex body: "box", "cylinder" (vertical), "ellipsoid", "roof" (ridge along z) or "inside" (a box seen
-    from within), of half extents `half` around `centre`, turned by `yaw` radians about the vertical."""
+    from within), of half extents `half` around `centre`, turned by `yaw` radians about the vertical. `surface` names
+    what it is, as of `surfaces.SURFACES`."""
 
     shape: str
     centre: Vec
     half: Vec
     yaw: float
     material: Material
+    surface: str = "object"
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ class Room:
                 # The piece's own x runs along the wall, its z into the room.
                 spot = (x + middle * float(np.cos(yaw)), z - middle * float(np.sin(yaw)))
                 if kind < len(WALL_PIECES):
-                    pieces.append(WALL_PIECES[kind](Place(spot, yaw), draw, width, self.high))
+                    piece = WALL_PIECES[kind](Place(spot, yaw), draw, width, self.high)
+                    pieces.append(named("furniture" if kind < OPENINGS else "opening", piece))
         return pieces
 
     def pieces_in_the_middle(self) -> list[list[Solid]]:
@@ -104,12 +105,12 @@ class Room:
             pieces.append([place.box(rug, draw(1.2, 2.4), (-0.01, 0.012), (-draw(0.8, 1.4), 0.9))])
         for _ in range(draw.whole(1, 2)):
             place = Place((draw(-0.35, 0.35) * wide, draw(0.3, 0.8) * long), draw(-np.pi, np.pi))
-            pieces.append(place.table(draw))
+            pieces.append(named("furniture", place.table(draw)))
             for _ in range(draw.whole(0, 3)):
                 angle = draw(-np.pi, np.pi)
                 spot = (place.spot[0] + 0.9 * float(np.sin(angle)), place.spot[1] + 0.9 * float(np.cos(angle)))
                 if abs(spot[0]) < wide / 2 - 0.4 and spot[1] < long - 0.4:
-                    pieces.append(Place(spot, angle + draw(-0.3, 0.3)).chair(draw))
+                    pieces.append(named("furniture", Place(spot, angle + draw(-0.3, 0.3)).chair(draw)))
         for _ in range(draw.whole(0, 4)):
             place = Place((draw(-0.42, 0.42) * wide, draw(0.25, 0.92) * long), draw(-np.pi, np.pi))
             pieces.append(place.thing(draw))
@@ -233,3 +234,9 @@ class Place:
 
 
 WALL_PIECES = (Place.cupboard, Place.shelf, Place.sofa, Place.door, Place.window, Place.painting)
+OPENINGS = 3  # from here on, what is in a wall or hangs on it
+
+
+def named(surface: str, piece: list[Solid]) -> list[Solid]:
+    """A piece of furniture, of which it is said what it is."""
+    return [solid._replace(surface=surface) for solid in piece]

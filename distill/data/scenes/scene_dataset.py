@@ -14,6 +14,7 @@ from distill.data.scenes.layout import MAX_DEPTH, Draw
 from distill.data.scenes.rooms import interior
 from distill.data.scenes.shading import photograph, shade, trace
 from distill.data.scenes.streets import street
+from distill.data.scenes.surfaces import SURFACES, surfaces_at
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,14 @@ class Scene:
     `image` is RGB (3, H, W) in [0, 1], float32. `depth` is the exact z-depth (H, W) in metres, 0 for the sky and
     beyond the scene's `max_depth`. `intrinsics` is the float64 camera matrix (3, 3) in pixels, pixel centres at whole
     numbers. `grazing` (H, W) is the cosine between the ray and the surface's normal: 0 along the surface and for the
-    sky, 1 face on.
+    sky, 1 face on. `surface` (H, W) is the number of what is seen, from 1, among the `SURFACES` of the kind of scene.
     """
 
     image: Tensor
     depth: Tensor
     intrinsics: Tensor
     grazing: Tensor
+    surface: Tensor
 
 
 SCENE_KINDS = {"road": street, "room": interior}
@@ -61,8 +63,9 @@ def render(
     # Beyond some kilometres the ground is a line of haze; without end its texture would overflow.
     index = torch.where(depth < 5000, index, -1)
     light, grazing = shade(layout, rays, depth, index)
+    surface = surfaces_at(kind, layout, rays, depth, index)
     depth = torch.where((index >= 0) & (depth <= layout.max_depth), depth, 0.0)
-    return Scene(photograph(light, draw), depth, layout.camera.intrinsics(), grazing)
+    return Scene(photograph(light, draw), depth, layout.camera.intrinsics(), grazing, surface)
 
 
 def check_kind(kind: str) -> None:
@@ -99,13 +102,17 @@ def kinect_like_holes(scene: Scene, seed: int) -> Tensor:
 class SceneDataset(DepthDataset):
     """Scenes rendered as they are asked for: item i of a seed is always the same, and no two seeds share one.
 
-    `sparse` leaves the ground truth that a sensor would give: scan lines in streets, holes in rooms.
+    `sparse` leaves the ground truth that a sensor would give: scan lines in streets, holes in rooms. With `classes` the
+    truth is not depth, but the number of what each pixel shows.
     """
 
-    def __init__(self, kind: str, count: int, seed: int, size: tuple[int, int], sparse: bool = False) -> None:
+    def __init__(
+        self, kind: str, count: int, seed: int, size: tuple[int, int], sparse: bool = False, classes: bool = False
+    ) -> None:
         check_kind(kind)
         self.kind, self.count, self.seed, self.size, self.sparse = kind, count, seed, size, sparse
-        self.max_depth = MAX_DEPTH[kind]
+        self.classes = classes
+        self.max_depth = len(SURFACES[kind]) + 1.0 if classes else MAX_DEPTH[kind]
 
     def __len__(self) -> int:
         return self.count
@@ -115,8 +122,8 @@ class SceneDataset(DepthDataset):
             raise IndexError(f"scene {index} of {self.count}")
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0])
         scene = render(self.kind, seed, self.size)
-        depth = scene.depth
-        if self.sparse:
+        depth = scene.surface if self.classes else scene.depth
+        if self.sparse and not self.classes:
             depth = kitti_like_sparse(depth, seed) if self.kind == "road" else kinect_like_holes(scene, seed)
         return Sample(
             image=scene.image.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy(),

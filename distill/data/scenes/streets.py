@@ -45,8 +45,8 @@ def tree(draw: Draw, x: float, floor: float, z: float) -> list[Solid]:
     tall, thick = wide * draw(0.8, 1.6), 0.05 * wide + 0.05
     bark = plain(draw, 0.03, 0.2, 0.2)
     return [
-        Solid("cylinder", (x, floor - trunk / 2, z), (thick, trunk / 2 + 0.5, thick), 0, bark),
-        Solid("ellipsoid", (x, floor - trunk - tall * 0.8, z), (wide, tall, wide * draw(0.7, 1.2)), 0, crown),
+        Solid("cylinder", (x, floor - trunk / 2, z), (thick, trunk / 2 + 0.5, thick), 0, bark, "tree"),
+        Solid("ellipsoid", (x, floor - trunk - tall * 0.8, z), (wide, tall, wide * draw(0.7, 1.2)), 0, crown, "tree"),
     ]
 
 
@@ -112,7 +112,7 @@ class Street:
                 elif draw.chance(0.4):
                     surface, low = plain(draw, 0.03, 0.5) if draw.chance(0.5) else bricks(draw), draw(0.4, 1.4)
                     centre = (x + side * (setback - draw(0, 1)), floor - low + 0.5, z)
-                    solids.append(Solid("box", centre, (draw(0.1, 0.4), low + 0.5, length / 2), yaw, surface))
+                    solids.append(Solid("box", centre, (draw(0.1, 0.4), low + 0.5, length / 2), yaw, surface, "wall"))
                 elif draw.chance(0.6):
                     for _ in range(draw.whole(1, 2)):
                         solids += tree(draw, x + side * (setback + draw(-1, 6)), floor, z + draw(-4, 4))
@@ -191,12 +191,14 @@ class Street:
         draw = self.draw
         (x, floor, z), (depth, height, length) = foot, size
         facade = windows(draw, length, height) if draw.chance(0.75) else bricks(draw)
-        walls = Solid("box", (x, floor - height / 2 + 1, z), (depth / 2, height / 2 + 1, length / 2), yaw, facade)
+        walls = Solid(
+            "box", (x, floor - height / 2 + 1, z), (depth / 2, height / 2 + 1, length / 2), yaw, facade, "building"
+        )
         if not draw.chance(0.6):
             return [walls]
         rise = draw(0.8, 2)
         half = (depth / 2 + 0.3, rise, length / 2 + 0.2)
-        return [walls, Solid("roof", (x, floor - height - rise, z), half, yaw, bricks(draw))]
+        return [walls, Solid("roof", (x, floor - height - rise, z), half, yaw, bricks(draw), "building")]
 
     def car(self, x: float, floor: float, z: float, yaw: float) -> list[Solid]:
         """A body, a cabin and wheels."""
@@ -209,7 +211,7 @@ class Street:
 
         def part(low: float, high: float, half_x: float, half_z: float, surface: Material, ahead: float = 0) -> Solid:
             centre = (x + ahead * float(np.sin(yaw)), floor - (low + high) / 2, z + ahead * float(np.cos(yaw)))
-            return Solid("box", centre, (half_x, (high - low) / 2, half_z), yaw, surface)
+            return Solid("box", centre, (half_x, (high - low) / 2, half_z), yaw, surface, "vehicle")
 
         if draw.chance(0.2):
             top, load = draw(2.2, 3.4), draw(1, 1.8)
