@@ -113,8 +113,9 @@ class ClassScores(nn.Module):
         return torch.cat([logits, coarse], dim=1)
 
 
-HEADS: dict[str, type[nn.Module]] = {"bins": AdaptiveBins, "classes": ClassScores}
-MakeHead = Callable[..., nn.Module]  # one of them with its own numbers: (context, features, kernel=)
+Head = AdaptiveBins | ClassScores
+HEADS: dict[str, Callable[..., Head]] = {"bins": AdaptiveBins, "classes": ClassScores}
+MakeHead = Callable[..., Head]  # one of them with its own numbers: (context, features, kernel=)
 
 
 class Decoder(nn.Module):
@@ -134,7 +135,7 @@ class Decoder(nn.Module):
     WIDTH: ClassVar[int]
     BINS: ClassVar[int]
     EXPANDED: ClassVar[bool]
-    head: nn.Module
+    head: Head
 
     def __init__(self, channels: tuple[int, ...], width: int, make_head: MakeHead) -> None:
         super().__init__()

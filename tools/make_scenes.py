@@ -1,7 +1,9 @@
-"""Writes procedural scenes as KITTI's or NYU's files, for the readers of the real data sets.
+"""Writes procedural scenes as KITTI's or NYU's files, or as a folder with the class of every pixel beside its depth.
 
     python tools/make_scenes.py --layout kitti --output data/streets --train 200 --test 50
     distill train configs/kitti/efficientnet_b0.yaml data.root=data/streets
+    python tools/make_scenes.py --layout streets --output data/classes --size 64x224
+    distill train configs/scenes_segmentation.yaml data.name=folder data.root=data/classes
 
 The same settings always give the same files, and a frame does not depend on how many there are. One camera takes all
 of a set, as in the real ones. Pixels are square, so that the vertical focal length of rooms is 0.1 % off NYU's. NYU's
@@ -17,7 +19,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -46,12 +48,16 @@ RECORD = "scenes.json"
 
 
 class Files(NamedTuple):
-    """A frame's image and depth as the list names them, and the folders of the root that hold these paths."""
+    """A frame's image and depth as the list names them, and the folders of the root that hold these paths.
+
+    Where there is a path for it, the surface of every pixel is written too.
+    """
 
     image: str
     depth: str
     image_folder: str
     depth_folder: str
+    surface: str | None = None
 
 
 def kitti_files(part: Part, number: int) -> Files:
@@ -66,6 +72,12 @@ def nyu_files(part: Part, number: int) -> Files:
     return Files(f"{room}/rgb_{frame}.jpg", f"{room}/sync_depth_{frame}.png", folder, folder)
 
 
+def folder_files(part: Part, number: int) -> Files:
+    half = {"train": "training", "test": "validation"}[part]
+    image, depth, surface = (f"{folder}/{half}/{number:05d}.png" for folder in ("images", "depth", "annotations"))
+    return Files(image, depth, "", "", surface)
+
+
 @dataclass(frozen=True)
 class SceneRecipe:
     """What makes scenes into frames of a data set."""
@@ -77,6 +89,7 @@ class SceneRecipe:
     max_depth: float  # metres
     sense: Callable[[Scene, int], Tensor]  # what its sensor measures of a scene; the seed decides where it fails
     files: Callable[[Part, int], Files]
+    listed: bool = True  # by lists of its frames; else its halves are folders
 
     def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
         """The camera matrix (3, 3) in pixels of a frame of `size`; the focal length goes with the width."""
@@ -106,6 +119,10 @@ RECIPES = {
         files=nyu_files,
     ),
 }
+RECIPES |= {  # 256 and 1000 units of depth per metre, as those that they are made of
+    name: replace(RECIPES[of], sense=lambda scene, seed: scene.depth, files=folder_files, listed=False)
+    for name, of in {"streets": "kitti", "rooms": "nyu"}.items()
+}
 
 
 class WrittenFrame(NamedTuple):
@@ -118,14 +135,17 @@ class WrittenFrame(NamedTuple):
     size: tuple[int, int]
 
 
-def take(frame: WrittenFrame) -> tuple[np.ndarray, np.ndarray]:
-    """A frame's RGB image (H, W, 3), uint8, and the depth (H, W) that is measured of it, in metres, float32."""
+def take(frame: WrittenFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A frame's RGB image (H, W, 3), uint8, the depth (H, W) that is measured of it, in metres, float32, its surfaces.
+
+    These are numbers from 1, uint8 (H, W), as `SURFACES` has them.
+    """
     recipe = RECIPES[frame.layout]
     entropy = np.random.SeedSequence([frame.seed, PARTS.index(frame.part), frame.number])
     seed = int(entropy.generate_state(1, np.uint64)[0])
     scene = render(recipe.kind, seed, frame.size, intrinsics=recipe.intrinsics(frame.size))
     image = scene.image.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return image, recipe.sense(scene, seed).numpy()
+    return image, recipe.sense(scene, seed).numpy(), scene.surface.byte().numpy()
 
 
 def quantise(depth: np.ndarray, scale: float, max_depth: float) -> np.ndarray:
@@ -142,12 +162,14 @@ def save(path: Path, picture: np.ndarray) -> None:
 
 
 def make_frame(output: Path, frame: WrittenFrame) -> str:
-    """Write a frame's two files and return its line of the list."""
+    """Write a frame's files and return its line of the list."""
     recipe = RECIPES[frame.layout]
     files = recipe.files(frame.part, frame.number)
-    image, depth = take(frame)
+    image, depth, surface = take(frame)
     save(output / files.image_folder / files.image, image)
     save(output / files.depth_folder / files.depth, quantise(depth, recipe.depth_scale, recipe.max_depth))
+    if files.surface:
+        save(output / files.surface, surface)
     return f"{files.image} {files.depth} {recipe.intrinsics(frame.size)[0, 0]:.4f}\n"
 
 
@@ -170,7 +192,7 @@ def write_set(
     with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         lines = pool.map(make_frame, [output] * len(frames), frames)
         done = list(track(lines, "rendering", total=len(frames), console=Console(stderr=True)))
-    for part in PARTS:
+    for part in PARTS if RECIPES[layout].listed else ():
         listed = [line for frame, line in zip(frames, done, strict=True) if frame.part == part]
         write_atomically(default_split(output, part), "".join(listed))
 

@@ -13,7 +13,7 @@ import numpy as np
 from distill.ablation.plan import PlannedRun
 from distill.ablation.preset import Preset
 from distill.errors import UserError
-from distill.evaluation import MEASURES, Results, common_images, image_values, paired_bootstrap, read_results
+from distill.evaluation import Results, common_images, image_values, paired_bootstrap, read_results
 from distill.report.curves import read_metrics
 
 
@@ -35,6 +35,11 @@ class Line:
         """Name and fingerprint."""
         first = next(iter(self.results.values()))
         return first.protocol, first.fingerprint
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of its metrics."""
+        return tuple(next(iter(self.results.values())).metrics)
 
     def values(self, metric: str) -> list[float]:
         """One metric, of every seed."""
@@ -94,7 +99,7 @@ def readable(runs: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
     whole, damaged = [], []
     for run in (run for run in runs if run.finished):
         try:
-            read_results(run.folder)
+            read_results(run.folder, classes=True)
             last_step(run)
             whole.append(run)
         except (UserError, OSError, ValueError, KeyError, TypeError):
@@ -117,7 +122,9 @@ def gather(preset: Preset, runs: Sequence[PlannedRun]) -> list[Line]:
     lines = []
     for row in preset.rows:
         mine = {run.seed: run for run in finished if run.row == row}
-        by_seed = {seed: {one.role: one for one in read_results(run.folder)} for seed, run in mine.items()}
+        by_seed = {
+            seed: {one.role: one for one in read_results(run.folder, classes=True)} for seed, run in mine.items()
+        }
         for role in preset.models:
             results = {seed: by_role[role] for seed, by_role in by_seed.items() if role in by_role}
             if results:
@@ -153,7 +160,7 @@ def difference(reference: Line, line: Line) -> dict[str, Difference]:
     agreeing = (np.sign(by_seed) == np.sign(change)).sum(axis=0)
     return {
         metric: Difference(float(change[k]), float(low[k]), float(high[k]), int(agreeing[k]), len(seeds))
-        for k, metric in enumerate(MEASURES)
+        for k, metric in enumerate(line.measures)
     }
 
 

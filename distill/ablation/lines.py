@@ -11,8 +11,8 @@ from rich.table import Table
 
 from distill.ablation.gather import Difference, Line, difference
 from distill.ablation.preset import Preset
-from distill.evaluation import MEASURES, common_images
-from distill.report.tables import SHORT, Row, difference_text, results_table, spread_text
+from distill.evaluation import common_images
+from distill.report.tables import Row, difference_text, results_table, short_names, spread_text
 
 MEANING = (
     "± is the standard deviation over seeds.",
@@ -61,10 +61,11 @@ class Tables:
 
     def for_terminal(self) -> list[Table]:
         """A few metrics, and how each line differs from the first."""
-        rows = [result_row(line, SHORT, ("seeds", "parameters", "latency", "step")) for line in self.lines]
+        short = short_names(self.lines[0].measures)
+        rows = [result_row(line, short, ("seeds", "parameters", "latency", "step")) for line in self.lines]
         tables = [results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))]
         for heading, rows in self.sections()[:1]:
-            few = [replace(row, metrics={metric: row.metrics[metric] for metric in SHORT}) for row in rows]
+            few = [replace(row, metrics={metric: row.metrics[metric] for metric in short}) for row in rows]
             tables.append(results_table(few, heading))
         return tables
 
@@ -91,9 +92,9 @@ def compare_twins(preset: Preset, lines: Sequence[Line]) -> dict[str, Difference
     return differences
 
 
-def result_row(line: Line, metrics: Iterable[str] = MEASURES, extras: Container[str] | None = None) -> Row:
+def result_row(line: Line, metrics: Iterable[str] | None = None, extras: Container[str] | None = None) -> Row:
     """One line with some metrics and some of the further columns, by default all."""
-    means = {metric: line.mean(metric) for metric in metrics}
+    means = {metric: line.mean(metric) for metric in (line.measures if metrics is None else metrics)}
     texts = {metric: spread_text(mean, line.deviation(metric)) for metric, mean in means.items()}
     known = {"seeds": str(len(line.results)), **costs(line)}
     chosen = {name: text for name, text in known.items() if extras is None or name in extras}

@@ -165,4 +165,4 @@ def key_of(config: Config) -> str:
 
 def results_of(folder: Path) -> str:
     """What was measured of a run's models, without what it took; as text, in which even NaN is equal to itself."""
-    return repr([(one.role, one.fingerprint, one.metrics) for one in read_results(folder)])
+    return repr([(one.role, one.fingerprint, one.metrics) for one in read_results(folder, classes=True)])

@@ -48,6 +48,7 @@ from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Protocol
 from distill.evaluation.named import ALL
 from distill.evaluation.protocols import AFFINE
+from distill.evaluation.segmentation import ClassProtocol, class_protocol
 from distill.method import METHODS
 
 TRAIN_SCENES, TEST_SCENES = 11, 12  # seeds of the embedded scenes; the shipped teacher saw neither
@@ -83,7 +84,8 @@ def open_dataset(data: SourceConfig, part: Literal["train", "test"], split: Path
         scenes = data.scenes
         count, seed = (scenes.train, TRAIN_SCENES) if part == "train" else (scenes.test, TEST_SCENES)
         embedded = kept_scenes if scenes.keep else SceneDataset
-        return embedded(scenes.kind, count, seed, scenes.size, scenes.sparse and part == "train")
+        sparse = scenes.sparse and part == "train" and not data.classes
+        return embedded(scenes.kind, count, seed, scenes.size, sparse, bool(data.classes))
     return PairDataset(find_half(data, part, split))
 
 
@@ -112,14 +114,17 @@ def source(data: SourceConfig) -> Source:
     """Where a data set of files lies, and how its depth is meant."""
     assert data.root is not None
     truth = cast(Truth | None, data.truth)
-    return Source(data.name, data.root, truth, data.max_depth, data.depth_scale, data.camera, data.labels)
+    own = data.max_depth, data.depth_scale, data.camera, data.labels
+    return Source(data.name, data.root, truth, *own, len(data.class_names), data.numbering)
 
 
 @lru_cache(maxsize=4)
-def kept_scenes(kind: str, count: int, seed: int, size: tuple[int, int], sparse: bool) -> InMemory:
+def kept_scenes(
+    kind: str, count: int, seed: int, size: tuple[int, int], sparse: bool, classes: bool = False
+) -> InMemory:
     """Embedded scenes, rendered once by every core however many runs of this process use them."""
     workers = min(os.cpu_count() or 1, count // SCENES_PER_WORKER)
-    dataset = SceneDataset(kind, count, seed, size, sparse)
+    dataset = SceneDataset(kind, count, seed, size, sparse, classes)
     with progress_bar(f"rendering {count} scenes", count) as update:
         return InMemory(dataset, workers, lambda done: update(completed=done))
 
@@ -137,7 +142,7 @@ def preparations(data: SourceConfig, size: tuple[int, int] | None) -> list[Calla
         steps.append(kb_crop)
     if data.name == "nyu":
         steps.append(mask_nyu_border)
-    if data.name == "folder" or data.name in PUBLISHED:
+    if (data.name == "folder" and not data.classes) or data.name in PUBLISHED:
         cap = PUBLISHED[data.name].cap if data.name in PUBLISHED else DEFAULT_MAX_DEPTH
         steps.append(partial(within, max_depth=data.max_depth or cap))
     if size is not None:
@@ -177,6 +182,11 @@ def choose_protocol(
     return protocol.with_(max_depth=max_depth) if protocol.dataset == "folder" else protocol
 
 
+def protocol_of_classes(data: DataConfig) -> ClassProtocol:
+    """The protocol of a data set whose classes are learnt."""
+    return class_protocol("scenes" if data.name == "scenes" else data.numbering, data.class_names)
+
+
 def build_data(config: Config) -> RunData:
     """What a run is trained and evaluated on, checked, and the protocol it is evaluated by."""
     data = config.data
@@ -184,7 +194,10 @@ def build_data(config: Config) -> RunData:
     check_labels(config, [part.dataset.contents for part in training.parts])
     cap = data.max_depth or (training.parts[0].dataset if test is None else test).max_depth
     caps = [part.dataset.max_depth for part in training.parts] if data.sources else []
-    protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
+    if data.classes:
+        protocol: Protocol = protocol_of_classes(data)
+    else:
+        protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)
     prints |= {"protocol": protocol.fingerprint}
     most = max([cap, *caps]) * (farthest_factor(training, test) if data.focal else 1)

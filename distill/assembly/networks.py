@@ -18,14 +18,15 @@ from distill.inference.models import (
     check_teacher_name,
     open_teacher,
     refuse_canonical,
-    refuse_classes,
     user_error,
 )
 from distill.method import LOSSES, METHODS, RELATIVE_LOSSES, DepthPull, FixedGhost, Method
 from students import CNNStudent, create_student, load_student
 from students.lg_conv import AUTO
-from teachers import SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
+from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, is_elsewhere, list_teachers
+from teachers.model import classes_of
 
+BINS = ("bins", "min_depth", "max_depth")  # options of a student of depth
 WHERE = (
     "DPT's weights are published at https://github.com/isl-org/DPT (docs/reference/checkpoints.md); "
     "teacher.name=dpt_micro brings its own, teacher.name=hf:Intel/dpt-hybrid-midas is fetched"
@@ -61,7 +62,7 @@ def check_models(config: Config) -> None:
     check_teacher(config)
     wanted = config.student
     if wanted.backbone not in list_teachers():
-        without = wanted.options() | {"pretrained": False}
+        without = student_options(config) | {"pretrained": False}
         without.pop("checkpoint", None)
         check_student(wanted.backbone, tuple(without.items()))
     parent = wanted.checkpoint
@@ -102,7 +103,7 @@ def check_teacher(config: Config) -> None:
             raise UserError(f"teacher.checkpoint: {wanted.name} brings its own weights; leave it out (null)")
         return
     check_teacher_name(wanted.name)
-    refuse_classes(wanted.name)
+    check_kinds(config, DPT_CONFIGS[wanted.name].classes)
     if wanted.checkpoint is not None and not wanted.checkpoint.exists():
         raise UserError(f"teacher.checkpoint: no file at {wanted.checkpoint}; give its path. {WHERE}")
     if wanted.checkpoint is None and wanted.name not in SHIPPED:
@@ -135,12 +136,20 @@ def build_teacher(config: Config) -> FrozenTeacher | None:
     return teacher
 
 
+def student_options(config: Config, max_depth: float | None = None) -> dict[str, Any]:
+    """What `create_student` takes beside the name: `max_depth` where no other is wanted, or the names of classes."""
+    options = ({} if max_depth is None else {"max_depth": max_depth}) | config.student.options()
+    if not config.data.class_names:
+        return options
+    return {"classes": config.data.class_names} | {key: one for key, one in options.items() if key not in BINS}
+
+
 def build_student(config: Config, max_depth: float) -> DepthModel:
     """The student of a run, with random, ImageNet or inherited weights."""
     wanted = config.student
     if wanted.align and wanted.backbone not in list_teachers():
         raise UserError(f"student.align is for relative weights of a DPT, {wanted.backbone} is none; leave it out")
-    options = {"max_depth": max_depth, **wanted.options()}
+    options = student_options(config, max_depth)
     if config.data.focal and (wanted.max_depth or config.method.loss in RELATIVE_LOSSES or wanted.align):
         raise UserError(
             "data.focal=canonical makes the student's limit of the data's, and is for depth in metres: leave out "
@@ -151,13 +160,35 @@ def build_student(config: Config, max_depth: float) -> DepthModel:
     try:
         student = create_student(wanted.backbone, **options)
         student.freeze(wanted.frozen)
-        student.output = "relative" if config.method.loss in RELATIVE_LOSSES else "metric"
+        if not config.data.classes:
+            student.output = "relative" if config.method.loss in RELATIVE_LOSSES else "metric"
         student.canonical_focal = CANONICAL if config.data.focal else None
     except (ValueError, FileNotFoundError) as error:
         raise user_error(error) from error
     if wanted.lg_conv == AUTO and isinstance(student, CNNStudent):
         inform(f"student.lg_conv=auto: {student.encoder.wrapped} convolutions of {wanted.backbone} are wrapped")
     return student
+
+
+def check_kinds(config: Config, taught: tuple[str, ...]) -> None:
+    """Refuse to learn what a teacher says that tells these classes apart, or gives depth, where the student does not.
+
+    Its maps are for every student.
+
+    Raises:
+        UserError: If it gives depth and the student classes, the other way round, or other classes.
+    """
+    learnt = config.data.class_names
+    asked = METHODS[config.method.name].needs_depth or config.method.with_output or config.data.unlabelled
+    if taught == learnt or not asked:
+        return
+    theirs, ours = (f"{len(names)} classes" if names else "depth" for names in (taught, learnt))
+    ours = f"{ours} of other names" if ours == theirs else ours
+    raise UserError(
+        f"{config.teacher.name} gives {theirs}, and the student learns {ours}: its output teaches nothing there. "
+        "Set method.name=feature or disdepth, without method.with_output and data.unlabelled, whose maps teach any "
+        "student, or name another teacher"
+    )
 
 
 def build_method(config: Config, student: DepthModel, teacher: FrozenTeacher | None, warmup_steps: int = 0) -> Method:
@@ -197,6 +228,10 @@ def build_ghost(config: Config, student: DepthModel) -> FixedGhost | None:
         raise UserError(f"method.ghost: {user_error(error)}") from error
     if trained.calibration is not None:  # which is no part of a decoder
         raise UserError(f"method.ghost: {config.method.ghost} is calibrated; name the folder that it was made of")
+    if classes_of(trained) != classes_of(student):
+        raise UserError(
+            f"method.ghost: the decoder of {config.method.ghost} gives other than the student's: name its like"
+        )
     theirs, ours = tuple(trained.feature_channels), tuple(student.feature_channels)
     if theirs != ours:
         raise UserError(

@@ -13,7 +13,7 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 
 from distill.assembly.datasets import RunData
-from distill.assembly.networks import build_method, build_student, build_teacher
+from distill.assembly.networks import build_method, build_student, build_teacher, check_kinds
 from distill.assembly.preflight import check_norms
 from distill.assembly.teaching import TeacherFacts, teacher_facts
 from distill.assembly.validation import Validation
@@ -186,6 +186,8 @@ def make_networks(
         student.output = "relative"
     if config.train.sync_batchnorm and accelerator.device.type != "cuda":
         raise UserError(f"train.sync_batchnorm works on GPUs only, this is {accelerator.device.type}; leave it out")
+    if teacher is not None:
+        check_kinds(config, teacher.classes)
     method = build_method(config, student, teacher, warmup)
     if config.train.sync_batchnorm:
         method.student = convert_sync_batchnorm(method.student)

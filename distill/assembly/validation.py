@@ -16,9 +16,8 @@ from distill.engine.run_folder import RunFolder
 from distill.engine.state import TrainState
 from distill.engine.step import merge_statistics
 from distill.engine.tracking import Tracker
-from distill.evaluation import Evaluation, gather
-from distill.inference.evaluating import evaluate_shared
-from distill.inference.network import Network, eval_mode, protocols_for
+from distill.evaluation.results import cost_of
+from distill.inference.measuring import Measured, scorer_of
 from distill.inference.panels import method_panels
 from distill.method import Method
 from distill.report.pictures import panel_strip
@@ -58,23 +57,19 @@ class Validation:
             return
         state = self.state
         self.tracker.log("val", state.step, results.metrics)
-        if results.metrics["abs_rel"] < state.best and self.keep(results):
-            state.best, state.best_step = results.metrics["abs_rel"], state.step
+        if (cost := cost_of(results.metrics)) < state.best and self.keep(results):
+            state.best, state.best_step = cost, state.step
         if self.accelerator.is_main_process:
             self.show(results)
         state.validated = state.step
 
-    def evaluate(self, interrupted: Callable[[], bool]) -> Evaluation | None:
+    def evaluate(self, interrupted: Callable[[], bool]) -> Measured | None:
         """The student's results on the test half, by the run's protocol; None if interrupted."""
         assert self.data.test is not None
-        student = self.student
-        protocols, size = protocols_for(student, [self.data.protocol]), self.config.data.size
-        network = Network(student, self.data.protocol, self.accelerator.device, size)
-        with eval_mode(student):
-            outcomes = evaluate_shared(network, self.data.test, protocols, self.accelerator, interrupted=interrupted)
-        return None if outcomes is None else gather(outcomes, protocols, network.seconds, size)[0]
+        scorer = scorer_of(self.data.protocol, self.accelerator.device, self.config.data.size)
+        return scorer.shared(self.student, self.data.test, self.accelerator, interrupted)
 
-    def keep(self, results: Evaluation | None) -> bool:
+    def keep(self, results: Measured | None) -> bool:
         """Have the main process write the student as it is now, and return whether it could be written."""
         try:
             if self.accelerator.is_main_process:
@@ -84,7 +79,7 @@ class Validation:
             return False
         return True
 
-    def write(self, results: Evaluation | None) -> None:
+    def write(self, results: Measured | None) -> None:
         """Write the student as it is now, with its results."""
         config, facts = self.config, self.facts
         metadata: dict[str, object] = {
@@ -104,7 +99,7 @@ class Validation:
         assert isinstance(self.student, Student)  # any other could not be built again
         save_student(self.student, self.folder.student, metadata)
 
-    def show(self, results: Evaluation) -> None:
+    def show(self, results: Measured) -> None:
         """A line on the screen, a picture for TensorBoard."""
         inform(f"step {self.state.step}: {short_text(results.metrics)} on {len(results.images)} images")
         if self.data.test is None or (self.teacher is None and self.facts is not None and not self.facts.labels):

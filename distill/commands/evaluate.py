@@ -111,6 +111,9 @@ def evaluate_any(args: argparse.Namespace) -> list[dict[str, object]]:
     """Evaluate depth or classes as the command's options say, and return the results as JSON has them."""
     if args.data == SEGMENTATION:
         return [evaluate_classes(args).as_dict()]
+    run = None if args.data or args.zero_shot else run_of(args.model)
+    if run is not None and run.data.classes:
+        return [evaluate_classes(args, run).as_dict()]
     if args.labels:
         raise UserError(f"--labels is for --data {SEGMENTATION}: leave it out")
     return [one.as_dict() for one in evaluate_by_arguments(args)]

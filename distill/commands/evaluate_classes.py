@@ -7,10 +7,13 @@ import math
 
 import numpy as np
 
+from distill.assembly.datasets import has_test_half, open_dataset, protocol_of_classes
 from distill.commands.arguments import check_outputs, json_with
 from distill.commands.evaluate_reproduced import origin_of
+from distill.config import Config
 from distill.console import display, inform, progress_bar, warn
-from distill.data.files.annotations import NUMBERINGS, find_annotated
+from distill.data import DepthDataset, PairDataset
+from distill.data.files.annotations import NUMBERINGS, Annotated, find_annotated
 from distill.engine.processes import join_group
 from distill.errors import UserError
 from distill.evaluation.segmentation import RULES, Segmentation, class_ious
@@ -25,17 +28,19 @@ SEGMENTATION = "segmentation"  # the name in --data
 SHOWN = 5  # classes at either end of the table
 
 
-def evaluate_classes(args: argparse.Namespace) -> Segmentation:
+def evaluate_classes(args: argparse.Namespace, run: Config | None = None) -> Segmentation:
     """Evaluate as the command's options say, show the figures and write what is asked for.
+
+    Of a `run` that learnt classes its own test half, where the options name no data.
 
     Raises:
         UserError: If an option is for depth, the model gives depth, or no image can be scored.
     """
     refuse_options(args)
     check_outputs(args, json=json_with("model", "per_image"))
-    if args.root is None:
+    if run is None and args.root is None:
         raise UserError("--root is needed for --data segmentation: the folder of images/ and annotations/")
-    annotated = find_annotated(args.root)
+    annotated = None if run else find_annotated(args.root)
     state = join_group()
     model = open_model(args.model, classes=True)
     origin = origin_of(args, fingerprint_of(model), state.device)
@@ -43,20 +48,39 @@ def evaluate_classes(args: argparse.Namespace) -> Segmentation:
     if not (names := classes_of(model)):
         raise UserError(f"--data {SEGMENTATION} needs a model of classes, and {args.model} gives depth")
     network = Network(model, None, state.device, input_size(args.model, model, args.size))
-    numbering, whole = NUMBERINGS[args.labels or "ade20k"], Segmentation(names, args.labels or "ade20k")
-    total = len(annotated.pairs[state.process_index :: state.num_processes])
+    convention = args.labels or "ade20k"
+    numbering = NUMBERINGS[convention]
+    if annotated:
+        dataset: DepthDataset = PairDataset(annotated.contents(numbering, len(names)))
+    else:
+        assert run is not None
+        convention, dataset = own_data(args, run)
+    nothing, total = Segmentation(names, convention), len(range(0, len(dataset), state.num_processes))
     with progress_bar(SEGMENTATION, total, active=state.is_main_process) as update, eval_mode(model):
-        whole = segment_shared(network, annotated.pairs, numbering, whole, state, lambda: update(advance=1))
+        whole = segment_shared(
+            network, dataset, nothing, state, step=numbering.step, progress=lambda: update(advance=1)
+        )
+    assert whole is not None  # nothing interrupts it
     whole.origin, whole.input_size = origin, network.size
     if not whole.matrix.any():
         reason = whole.skipped[0] if whole.skipped else "no pixel has a class"
-        raise UserError(f"no image of {args.root} can be scored: {reason}")
+        raise UserError(f"no image of {args.root or args.model} can be scored: {reason}")
     if state.is_main_process:
         if args.json:
             write_json(args.json, {"model": args.model, **whole.as_dict()})
         show(args.model, whole)
-        remark(whole, annotated.images_alone, annotated.annotations_alone, numbering.otherwise)
+        remark(whole, annotated, numbering.otherwise)
     return whole
+
+
+def own_data(args: argparse.Namespace, run: Config) -> tuple[str, DepthDataset]:
+    """How the files of a run number classes, and its test half, in another place where --root names one."""
+    if args.labels:
+        raise UserError(f"--labels is for --data {SEGMENTATION}, and {args.model} knows its own: leave it out")
+    data = run.data.model_copy(update={"root": args.root or run.data.root})
+    if not has_test_half(data):
+        raise UserError(f"{args.model} has no test half: name images with --data {SEGMENTATION} --root DIR")
+    return protocol_of_classes(data).convention, open_dataset(data, "test")
 
 
 def refuse_options(args: argparse.Namespace) -> None:
@@ -82,10 +106,11 @@ def show(model: str, whole: Segmentation) -> None:
     display(f"{RULES}{some}")
 
 
-def remark(whole: Segmentation, images_alone: int, annotations_alone: int, otherwise: str) -> None:
+def remark(whole: Segmentation, annotated: Annotated | None, otherwise: str) -> None:
     """What was left out, and whether files seem to number their classes in another way."""
-    if images_alone or annotations_alone:
-        inform(f"left out: {images_alone} images without an annotation, {annotations_alone} annotations without image")
+    if annotated and (annotated.images_alone or annotated.annotations_alone):
+        alone = f"{annotated.images_alone} images without an annotation"
+        inform(f"left out: {alone}, {annotated.annotations_alone} annotations without image")
     if whole.skipped:
         warn(f"{len(whole.skipped)} images skipped, the first: {whole.skipped[0]}")
     if count := whole.counted_otherwise:

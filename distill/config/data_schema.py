@@ -21,7 +21,11 @@ from distill.config.fields import (
     Workers,
     one_of,
 )
-from distill.data import DATA_SETS, TRUTHS
+from distill.data import DATA_SETS, SURFACES, TRUTHS
+from distill.data.files.annotations import NUMBERINGS
+from teachers.class_names import ADE20K
+
+CLASSES = {"ade20k": ADE20K, **SURFACES}  # by the name of a list
 
 
 class SplitFiles(Section):
@@ -37,6 +41,13 @@ def as_split(value: object) -> object:
         return {"train": value}
     if isinstance(value, list | tuple) and len(value) <= 2:
         return dict(zip(("train", "test"), value, strict=False))
+    return value
+
+
+def known_classes(value: object) -> object:
+    """Accept the name of a list beside the names themselves."""
+    if value in ("", [], ()) or (isinstance(value, str) and value not in CLASSES):
+        raise ValueError(f"expected a list of names, or one of {', '.join(CLASSES)}, got {value!r}")
     return value
 
 
@@ -91,6 +102,14 @@ class SourceConfig(Section):
         None, description="fx, fy, cx, cy of a folder's images in pixels."
     )
     max_depth: PositiveFloat | None = Field(None, description="Cap of the truth in metres; by default the data set's.")
+    classes: Annotated[tuple[str, ...] | str | None, BeforeValidator(known_classes)] = Field(
+        None,
+        description="Learn classes in place of depth: of scenes road or room, as their kind; of a folder with images/ "
+        "and annotations/ ade20k, or the names in their order.",
+    )
+    numbering: Annotated[str, one_of(NUMBERINGS)] = Field(
+        "ade20k", description="How annotations count: ade20k from 1, 0 is nothing; from-zero from 0, 255 is nothing."
+    )
     hold_out: HeldShare | None = Field(
         None,
         description="Share of the training images to validate on instead, where there is no test half: whole "
@@ -105,6 +124,23 @@ class SourceConfig(Section):
             key = self.section
             raise ValueError(f"{key}root is needed for {key}name={self.name}: the folder of the data set")
         return self
+
+    @model_validator(mode="after")
+    def classes_are_known(self) -> Self:
+        """Refuse classes of data that have none, and other ones than scenes are made of."""
+        key = self.section
+        if self.classes and isinstance(self, MixedSourceConfig):
+            raise ValueError("data.sources: classes are learnt from one data set: leave data.sources out")
+        if self.classes and self.name not in ("scenes", "folder"):
+            raise ValueError(f"{key}classes is for scenes and folder, and {self.name} has no annotations: leave it out")
+        if self.classes and self.name == "scenes" and self.classes != self.scenes.kind:
+            raise ValueError(f"{key}classes: scenes of kind {self.scenes.kind} are annotated with {self.scenes.kind}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of what is learnt; none where it is depth."""
+        return CLASSES[self.classes] if isinstance(self.classes, str) else self.classes or ()
 
 
 class MixedSourceConfig(SourceConfig):

@@ -34,6 +34,11 @@ from students.pruned_dpt import ATTENTIONS, STEMS
 from teachers import DPT_CONFIGS
 from teachers.vit import READOUTS
 
+OF_DEPTH = (
+    *(f"data.{key}" for key in ("sources", "split", "labels", "truth", "depth_scale", "camera", "max_depth", "focal")),
+    *("data.unlabelled", "student.min_depth", "student.max_depth", "student.bins", "student.align"),
+    *("method.loss", "method.gradient_weight", "method.trim", "eval.protocol", "eval.tta"),
+)
 WARMUP_BASE = 25.0  # epochs of the paper's training, of which `method.warmup_epochs` counts
 
 
@@ -290,6 +295,20 @@ class Config(Section):
                 "data.unlabelled holds images without depth, of which method.name=supervised learns nothing: choose "
                 "output, fill, feature or disdepth, whose teacher gives theirs, or remove data.unlabelled"
             )
+        return self
+
+    @model_validator(mode="after")
+    def classes_have_no_depth(self) -> Config:
+        """Refuse keys that say something of depth where classes are learnt."""
+        if not self.data.classes:
+            return self
+        student = StudentConfig(backbone=self.student.backbone, decoder=self.student.decoder)
+        data = DataConfig(name="scenes")
+        usual = {"data": data, "student": student, "method": MethodConfig(), "eval": EvalConfig()}
+        for key in OF_DEPTH:
+            section, _, name = key.partition(".")
+            if getattr(getattr(self, section), name) != getattr(usual[section], name):
+                raise ValueError(f"{key} is for depth, and data.classes learns classes: leave it out")
         return self
 
     def total_steps(self, per_epoch: int) -> int:

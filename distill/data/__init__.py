@@ -12,12 +12,14 @@ from distill.data.nyu.halves import NyuDataset, mask_nyu_border
 from distill.data.opening import DATA_SETS, TRUTHS, Source, kind_of_truth, recognise
 from distill.data.sample import Batch, DepthDataset, PairDataset, Sample, collate, to_tensor
 from distill.data.scenes.scene_dataset import SceneDataset
+from distill.data.scenes.surfaces import SURFACES
 from distill.data.survey import check_truth
 from distill.data.training_set import EpochBatches, TrainingPart, TrainingSet, mix
 from distill.data.views import InMemory, PartlyLabelled, Subset, readable
 
 __all__ = [
     "DATA_SETS",
+    "SURFACES",
     "TRUTHS",
     "Augmentation",
     "Batch",

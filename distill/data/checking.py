@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from distill.data.files.annotations import AnnotationReader
 from distill.data.files.known_lists import UNKNOWN, nearest_list
 from distill.data.files.pairs import Contents
 from distill.data.kitti.drives import KB_CROP
@@ -113,7 +114,7 @@ def describe(half: Half) -> Report:
         "sizes": {f"{height}x{width}": count for (height, width), count in seen.sizes.most_common()},
         "depth_bits": {str(bits): count for bits, count in seen.bits.most_common()},
         "max_depth": contents.max_depth,
-        "depth": asdict(seen.depths) if seen.depths else None,
+        "depth": asdict(seen.depths) if seen.depths and not isinstance(contents.read, AnnotationReader) else None,
         "scenes": len(scenes_of([half])),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from distill.data.files.annotations import NUMBERINGS, find_annotated, has_annotated
 from distill.data.files.list_files import Camera, Part
 from distill.data.files.matching import with_labels
 from distill.data.files.pairs import Contents
@@ -44,6 +45,8 @@ class Source:
     depth_scale: float | None = None  # units per metre of a folder's depth maps
     camera: Camera | None = None  # of a folder's images
     labels: Path | None = None  # what a teacher has written of its training images
+    classes: int = 0  # of a folder's annotations, which then are its truth in place of depth
+    numbering: str = "ade20k"  # how these count, of `NUMBERINGS`
 
     def find(self, part: Part, split: Path | None = None) -> Contents:
         """What a half holds, by the list `split` (a path, also relative to the root, or a name) or by what is on disk.
@@ -58,6 +61,8 @@ class Source:
 
     def find_half(self, part: Part, split: Path | None = None) -> Contents:
         """The same without labels."""
+        if self.classes:
+            return find_annotated(self.root, part).contents(NUMBERINGS[self.numbering], self.classes)
         if self.truth is not None and self.truth not in TRUTHS[self.name]:
             known = ", ".join(TRUTHS[self.name]) or "none"
             raise UserError(f"data.truth={self.truth} is no depth of {self.name}, expected one of: {known}")
@@ -106,7 +111,7 @@ class Source:
 
     def has_half(self, part: Part) -> bool:
         """Whether there is a half to train on, or to validate on, where no list is named."""
-        return self.usual(part) is not None
+        return has_annotated(self.root, part) if self.classes else self.usual(part) is not None
 
 
 def recognise(root: Path) -> list[str]:

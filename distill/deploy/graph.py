@@ -19,7 +19,7 @@ from distill.deploy.runtime import quiet
 from distill.files import write_atomically
 from distill.inference.exported import UNCERTAINTY, need, open_session
 from students.cnn import CNNStudent
-from students.decoders import Decoder
+from students.decoders import AdaptiveBins, Decoder
 from students.forms import prepare
 from teachers import DepthModel
 
@@ -84,6 +84,7 @@ class EndingAtLogits(nn.Module):
         decoder = self.student.decoder
         assert isinstance(decoder, Decoder)
         context, features = decoder.refine(self.student.encode(image))
+        assert isinstance(decoder.head, AdaptiveBins)
         return decoder.head.scores(features), decoder.head.centres(context)
 
 

@@ -22,7 +22,7 @@ StateDict = dict[str, Any]  # tensors and plain values by name, as a safe loader
 
 @dataclass
 class TrainState:
-    """How far a run is, and what became of it. `best` is the lowest abs_rel so far, at step `best_step`.
+    """How far a run is, and what became of it. `best` is the least cost so far (abs_rel), at step `best_step`.
 
     Attributes:
         validated: The step of the last validation that was not cut short.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from distill.errors import UserError
 from distill.evaluation.metrics import MEASURES
 
 SEGMENTED = "segmentation_"  # how the protocols begin of classes, which have other metrics
+CLASS_MEASURES = ("miou", "pixel_accuracy")
 NAME = "results.json"  # in the folder of a run, one entry a model
 COVERAGE = 0.95  # of an interval
 TRUTH = {"pixels": 0.0, "truth": 1e-5}  # of an image's truth: how many count, their mean; and what is rounding of it
@@ -30,7 +32,7 @@ class Results:
     Attributes:
         role: In a run, "student", "teacher", "ghost", or "agreement" of the student with its teacher's depth in the
             truth's place; None for a model that was evaluated alone.
-        metrics: Means over images, by the names of `MEASURES`.
+        metrics: Means over images, by the names of `MEASURES`; of classes `CLASS_MEASURES` over all pixels.
         images: The same of every image, by its name.
         costs: Parameters, GFLOPs, milliseconds, as far as they are known.
         truths: The values of `TRUTH` of every image, by its name; NaN where the file does not say.
@@ -52,8 +54,18 @@ class Results:
         return {"protocol": self.protocol, "fingerprint": self.fingerprint, "images": count, "metrics": self.metrics}
 
 
-def read_results(path: Path) -> list[Results]:
-    """The results in a file, or in the folder of a run.
+def measures_of(protocol: str) -> Sequence[str]:
+    """What is measured by a protocol of this name."""
+    return CLASS_MEASURES if protocol.startswith(SEGMENTED) else MEASURES
+
+
+def cost_of(metrics: Mapping[str, float]) -> float:
+    """What the best model has least of: abs_rel, or of classes 1 - mIoU."""
+    return 1 - metrics["miou"] if "miou" in metrics else metrics["abs_rel"]
+
+
+def read_results(path: Path, *, classes: bool = False) -> list[Results]:
+    """The results in a file, or in the folder of a run; of classes only where these will do.
 
     Raises:
         UserError: If there is no such file, or it holds something else.
@@ -61,24 +73,29 @@ def read_results(path: Path) -> list[Results]:
     path = path / NAME if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and str(content.get("protocol")).startswith(SEGMENTED):
+        entries = content if isinstance(content, list) else [content]
+        if not classes and any(str(entry["protocol"]).startswith(SEGMENTED) for entry in entries):
             raise UserError(f"{path} holds results of a segmentation, and those of depth are wanted here")
-        return [
-            Results(
-                str(entry["protocol"]),
-                str(entry["fingerprint"]),
-                entry.get("role"),
-                {name: float(entry["metrics"][name]) for name in MEASURES},
-                {image["name"]: {name: float(image[name]) for name in MEASURES} for image in entry["per_image"]},
-                {name: float(entry[name]) for name in COSTS if name in entry},
-                {image["name"]: [float(image.get(key, math.nan)) for key in TRUTH] for image in entry["per_image"]},
-            )
-            for entry in (content if isinstance(content, list) else [content])
-        ]
+        return [read_entry(entry) for entry in entries]
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; write them with distill evaluate --json FILE") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is not a file of results; write one with distill evaluate --json FILE") from error
+
+
+def read_entry(entry: dict[str, Any]) -> Results:
+    """One result; images without a score are left out."""
+    measures = measures_of(str(entry["protocol"]))
+    scored = [image for image in entry["per_image"] if image[measures[0]] is not None]
+    return Results(
+        str(entry["protocol"]),
+        str(entry["fingerprint"]),
+        entry.get("role"),
+        {name: float(entry["metrics"][name]) for name in measures},
+        {image["name"]: {name: float(image[name]) for name in measures} for image in scored},
+        {name: float(entry[name]) for name in COSTS if name in entry},
+        {image["name"]: [float(image.get(key, math.nan)) for key in TRUTH] for image in scored},
+    )
 
 
 def student_result(path: Path) -> Results:
@@ -118,8 +135,8 @@ def same_truth(a: Results, b: Results, name: str) -> bool:
 
 
 def image_values(results: Results, names: Sequence[str]) -> Numbers:
-    """The metrics of images, (N, K), K in the order of `MEASURES`."""
-    return np.array([[results.images[name][metric] for metric in MEASURES] for name in names])
+    """The metrics of images, (N, K), K in the order of `results.metrics`: that of `MEASURES`."""
+    return np.array([[results.images[name][metric] for metric in results.metrics] for name in names])
 
 
 def paired_bootstrap(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.evaluation.origin import Origin
+from distill.evaluation.protocols import Protocol
 from distill.evaluation.results import SEGMENTED
 from distill.evaluation.scores import Size
 
@@ -43,11 +44,51 @@ def class_ious(matrix: Matrix) -> NDArray[np.float64]:
     return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
 
 
+def mean_iou(matrix: Matrix) -> float:
+    """The mean over classes that occur in truth or prediction; NaN where none does."""
+    ious = class_ious(matrix)
+    occurring = ious[~np.isnan(ious)]
+    return float(occurring.mean()) if occurring.size else math.nan
+
+
+@dataclass(frozen=True)
+class ClassProtocol(Protocol):
+    """How classes are scored, of `class_protocol`; where truth is the number of a class from 1, 0 is none."""
+
+    classes: tuple[str, ...] = ()
+
+    @property
+    def convention(self) -> str:
+        """The name of how files number classes."""
+        return self.name.removeprefix(SEGMENTED)
+
+    @property
+    def rules(self) -> str:
+        """In words."""
+        return f"{self.convention}: {RULES}"
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with the rules and the classes."""
+        return hashlib.sha256(json.dumps([self.rules, self.classes]).encode()).hexdigest()[:12]
+
+    def describe(self) -> str:
+        """For people."""
+        return RULES
+
+
+def class_protocol(convention: str, names: tuple[str, ...]) -> ClassProtocol:
+    """The protocol of classes of these names, by the name of how their files number them."""
+    truth = f"{len(names)} classes"
+    return ClassProtocol(SEGMENTED + convention, "classes", truth, max_depth=len(names) + 1.0, classes=names)
+
+
 @dataclass(frozen=True)
 class ImageClasses:
     """Of one image: how many pixels have a class, how many are right, and would be by the other way of counting.
 
-    `data` is a digest of the image and of its true classes.
+    `miou` is that of the image alone, NaN where it has no class. `data` is a digest of the image and of its true
+    classes.
     """
 
     name: str
@@ -55,6 +96,12 @@ class ImageClasses:
     right: int
     shifted: int
     data: str = ""
+    miou: float = math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pixels with a class that are right; NaN without any."""
+        return self.right / self.pixels if self.pixels else math.nan
 
 
 @dataclass
@@ -80,7 +127,7 @@ class Segmentation:
         one = confusion(pred, truth, len(self.names))
         right, shifted = (int(np.trace(one, offset=offset)) for offset in (0, step))
         self.matrix += one
-        self.images.append(ImageClasses(name, int(one.sum()), right, shifted, data))
+        self.images.append(ImageClasses(name, int(one.sum()), right, shifted, data, mean_iou(one)))
 
     def merge(self, other: Segmentation) -> None:
         """Take all that another process has: counts are whole numbers, so their order does not matter."""
@@ -92,10 +139,22 @@ class Segmentation:
     def metrics(self) -> dict[str, float]:
         """The two figures, between 0 and 1."""
         total = int(self.matrix.sum())
-        ious = class_ious(self.matrix)
-        occurring = ious[~np.isnan(ious)]
         accuracy = float(np.trace(self.matrix)) / total if total else math.nan
-        return {"miou": float(occurring.mean()) if occurring.size else math.nan, "pixel_accuracy": accuracy}
+        return {"miou": mean_iou(self.matrix), "pixel_accuracy": accuracy}
+
+    @property
+    def ious(self) -> dict[str, float]:
+        """IoU by class; NaN of one that occurs nowhere."""
+        return dict(zip(self.names, class_ious(self.matrix).tolist(), strict=True))
+
+    @property
+    def protocol(self) -> ClassProtocol:
+        """The rules."""
+        return class_protocol(self.convention, self.names)
+
+    def worst(self, count: int) -> list[ImageClasses]:
+        """The images with the lowest pixel accuracy, worst first."""
+        return sorted((image for image in self.images if image.pixels), key=lambda image: image.accuracy)[:count]
 
     @property
     def counted_otherwise(self) -> int:
@@ -104,24 +163,24 @@ class Segmentation:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON; the IoU of a class that does not occur is null."""
-        rules = f"{self.convention}: {RULES}"
-        ious = (None if math.isnan(iou) else float(iou) for iou in class_ious(self.matrix))
+        protocol = self.protocol
         return {
-            "protocol": f"{SEGMENTED}{self.convention}",
-            "fingerprint": hashlib.sha256(json.dumps([rules, self.names]).encode()).hexdigest()[:12],
-            "rules": rules,
+            "protocol": protocol.name,
+            "fingerprint": protocol.fingerprint,
+            "rules": protocol.rules,
             **({"origin": self.origin.model_dump(mode="json")} if self.origin else {}),
             "input_size": self.input_size,
             "images": len(self.images),
             "skipped": len(self.skipped),
             "metrics": self.metrics,
-            "iou": dict(zip(self.names, ious, strict=True)),
+            "iou": {name: None if math.isnan(iou) else iou for name, iou in self.ious.items()},
             "per_image": [
                 {
                     "name": one.name,
                     "data": one.data,
                     "pixels": one.pixels,
-                    "pixel_accuracy": one.right / one.pixels if one.pixels else None,
+                    "pixel_accuracy": one.accuracy if one.pixels else None,
+                    "miou": one.miou if one.pixels else None,
                 }
                 for one in sorted(self.images, key=lambda one: one.name)
             ],

@@ -17,6 +17,7 @@ from distill.evaluation.scores import Size
 from distill.inference.network import Model, Network, eval_mode, protocols_for
 from distill.method import DisDepth, Guide
 from teachers import DepthModel
+from teachers.model import classes_of, output_of
 
 MOST_BATCHES = 16  # of training images, from which the ghost's norms learn its statistics
 
@@ -109,6 +110,7 @@ class GhostModel(DepthModel):
         super().__init__()
         self.method, self.teacher = copy.deepcopy(method).eval(), teacher
         self.canonical_focal = method.student.canonical_focal
+        self.output, self.classes = output_of(method.student), classes_of(method.student)
         if method.ghost is None:  # a fixed one has those of its own training
             self.settle(batches)
 

@@ -41,10 +41,15 @@ def refuse_classes(name: str) -> None:
     """Refuse a teacher for segmentation, by its name, where only depth will do."""
     config = DPT_CONFIGS.get(name.partition(":")[0])
     if config is not None and config.classes:
-        raise UserError(
-            f"{name} gives classes, and depth is wanted here; predict, evaluate --data segmentation and benchmark take "
-            "it, for depth name another model"
-        )
+        raise gives_classes(name)
+
+
+def gives_classes(name: str) -> UserError:
+    """The refusal of a model of classes where only depth will do."""
+    return UserError(
+        f"{name} gives classes, and depth is wanted here; predict, evaluate --data segmentation and benchmark take "
+        "it, for depth name another model"
+    )
 
 
 def refuse_canonical(name: str, model: DepthModel) -> None:
@@ -76,9 +81,12 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
         return open_teacher(name)
     if os.path.exists(name) or ":" not in name:
         try:
-            return load_student(name)
+            student = load_student(name)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
+        if student.classes and not classes:
+            raise gives_classes(name)
+        return student
     if is_elsewhere(name):
         return open_teacher(name)
     teacher, _, checkpoint = name.partition(":")

@@ -115,6 +115,7 @@ class Network:
             raise ValueError(f"the model made {tuple(output.shape)} of {tuple(batch.shape)}, expected {expected}")
         return output
 
+    @torch.inference_mode()
     def images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +12,14 @@ from torch import Tensor
 from distill.data import DecodeError, DepthDataset, Sample, resize, to_tensor
 from distill.data.focal import metres_of
 from distill.evaluation import Protocol
+from distill.evaluation.segmentation import ClassProtocol
 from distill.inference.network import Model, eval_mode
 from distill.method import Method
 from distill.method.conversion import convert
 from distill.report.pictures import (
+    PAPER,
     Panel,
+    class_overlay,
     colour_limits,
     colourise,
     colourise_error,
@@ -90,7 +93,9 @@ def method_panel(
         maps = method.explain(image, guide)
     height, width = shown.image.shape[:2]
     metres = metres_of(method.student.canonical_focal, shown, (height, width))
-    depths = {} if teacher is None else teacher_depth(teacher, image, shown, max_depth)
+    depths = (
+        {} if teacher is None or not method.explained_by(teacher) else teacher_depth(teacher, image, shown, max_depth)
+    )
     depths |= {"ghost": metres * as_map(maps["ghost"])} if "ghost" in maps else {}
     depths |= {label: metres * as_map(model(image)) for label, model in others.items()}
     depths["student"] = metres * as_map(maps["student"])
@@ -102,6 +107,35 @@ def method_panel(
     return panel
 
 
+@torch.no_grad()
+def class_panel(
+    method: Method, teacher: DepthModel | None, shown: Sample, names: Sequence[str], others: Mapping[str, Model]
+) -> Panel:
+    """One image in the colours of its classes: the truth's, the teacher's, the ghost's, others' and the student's."""
+    image = to_tensor(shown.image)[None].to(next(method.parameters()).device)
+    with eval_mode(method):
+        guide = method.consult(teacher, image, torch.ones_like(image[:, :1], dtype=torch.bool))
+        maps = method.explain(image, guide)
+    taught = {"teacher": teacher} if teacher is not None and method.explained_by(teacher) else {}
+    logits = {label: model(image) for label, model in taught.items()}
+    logits |= {"ghost": maps["ghost"]} if "ghost" in maps else {}
+    logits |= {label: model(image) for label, model in others.items()} | {"student": maps["student"]}
+    numbers = {label: one[0].argmax(0).cpu().numpy() for label, one in logits.items()}
+    truth = np.where(shown.valid, shown.depth - 1, len(names)).astype(np.int64)
+    known = (*names, "no class")
+    pictures = {label: class_overlay(shown.image, one, known) for label, one in {TRUTH: truth, **numbers}.items()}
+    plain = np.full_like(pictures[TRUTH], PAPER)
+    plain[: shown.image.shape[0], : shown.image.shape[1]] = shown.image
+    if "attention" in maps:
+        height, width = shown.image.shape[:2]
+        pictures["importance (LAM)"] = np.full_like(plain, PAPER)
+        pictures["importance (LAM)"][:height, :width] = resize_to(
+            colourise_weight(as_map(maps["attention"])), (height, width)
+        )
+    scales = (weight_scale(),) if "attention" in maps else ()
+    return Panel(shown.name, {"image": plain, **pictures}, scales=scales, compare=(TRUTH, "student"))
+
+
 def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: float) -> dict[str, np.ndarray]:
     """The teacher's depth by its label; a relative one's in metres by the truth, and none where that is not enough."""
     depth = teacher(image)
@@ -110,6 +144,16 @@ def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: 
     truth = torch.from_numpy(shown.depth)[None, None].to(depth)
     made = convert(relative_inverse(teacher, depth), truth, (truth > 0) & (truth < max_depth), max_depth)
     return {"teacher, fitted to the truth": as_map(made.depth)} if made.good.all() else {}
+
+
+PANELS: dict[type[Protocol], Callable[..., Panel]] = {
+    Protocol: lambda method, teacher, shown, protocol, others: method_panel(
+        method, teacher, shown, protocol.max_depth, others
+    ),
+    ClassProtocol: lambda method, teacher, shown, protocol, others: class_panel(
+        method, teacher, shown, protocol.classes, others
+    ),
+}
 
 
 def method_panels(
@@ -128,5 +172,5 @@ def method_panels(
             shown = network_input(dataset[index], protocol, size)
         except DecodeError:
             continue
-        panels.append(method_panel(method, teacher, shown, protocol.max_depth, others or {}))
+        panels.append(PANELS[type(protocol)](method, teacher, shown, protocol, others or {}))
     return panels

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
+import numpy as np
 from accelerate.utils import gather_object
 
-from distill.data import DecodeError
-from distill.data.files.annotations import Numbering, read_annotation
-from distill.data.files.reading import read_image
+from distill.data import DecodeError, DepthDataset, Sample
 from distill.errors import UserError
 from distill.evaluation.origin import digest
 from distill.evaluation.segmentation import Segmentation
@@ -18,41 +16,62 @@ from distill.inference.network import Network
 from teachers.model import MIN_SIDE
 
 
+def segment(
+    network: Network,
+    samples: Iterable[Sample],
+    into: Segmentation,
+    *,
+    step: int = 1,
+    progress: Callable[[str], object] = lambda name: None,
+) -> Segmentation:
+    """Add every sample, whose truth is the number of each pixel's class from 1, to `into`; the unreadable are skipped.
+
+    `step` is what the files' numbers would be off by if they counted otherwise.
+    """
+    for sample in samples:
+        if sample.faults:
+            into.skipped += sample.faults
+            continue
+        if network.size is None and min(sample.image.shape[:2]) < MIN_SIDE:
+            into.skipped.append(f"{sample.name}: less than {MIN_SIDE} pixels on a side; enlarge images by --size HxW")
+            continue
+        truth = sample.depth.astype(np.int16) - 1
+        into.add(sample.name, network.images([sample.image])[0], truth, step, digest(sample.image, truth))
+        progress(sample.name)
+    return into
+
+
 def segment_shared(
     network: Network,
-    pairs: Sequence[tuple[str, Path, Path]],
-    numbering: Numbering,
+    dataset: DepthDataset,
     into: Segmentation,
     processes: Processes,
-    progress: Callable[[], object],
-) -> Segmentation:
-    """Add every pair of image and annotation to `into`, on every process; what cannot be read is skipped and named.
+    *,
+    step: int = 1,
+    progress: Callable[[], object] = lambda: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Segmentation | None:
+    """The same of a data set that processes share, on every process; None where one was interrupted before its end.
 
     Raises:
         UserError: If an annotation holds other classes than the model's, on every process.
     """
-    refusal: UserError | None = None
+    refusal, stopped = None, False
     try:
-        for name, image, annotation in pairs[processes.process_index :: processes.num_processes]:
+        for index in range(processes.process_index, len(dataset), processes.num_processes):
             try:
-                add(network, name, image, annotation, numbering, into)
+                segment(network, [dataset[index]], into, step=step)
             except DecodeError as error:
                 into.skipped.append(str(error))
             progress()
+            if stopped := interrupted():
+                break
     except UserError as error:  # raised on every process, or the others would wait for this one
         refusal = error
-    whole = Segmentation(into.names, into.convention)
-    for part, other in gather_object([(into, refusal)]):
+    whole = Segmentation(into.names, into.convention, input_size=into.input_size)
+    parts = gather_object([(into, refusal, stopped)])
+    for part, other, _ in parts:
         if other is not None:
             raise other
         whole.merge(part)
-    return whole
-
-
-def add(network: Network, name: str, image: Path, annotation: Path, numbering: Numbering, into: Segmentation) -> None:
-    """Predict one image and count what of it is right."""
-    pixels = read_image(image)
-    if network.size is None and min(pixels.shape[:2]) < MIN_SIDE:
-        raise DecodeError(image, f"less than {MIN_SIDE} pixels on a side; enlarge images by --size HxW")
-    truth = read_annotation(annotation, pixels, numbering, len(into.names))
-    into.add(name, network.images([pixels])[0], truth, numbering.step, digest(pixels, truth))
+    return None if any(cut for *_, cut in parts) else whole

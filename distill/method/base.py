@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distill.method.conversion import beyond_loss, shape_loss
 from distill.method.guide import Guide, guide_of_labels, guide_of_relative, known_pixels
 from distill.method.losses import silog_loss
-from distill.method.target import TaskLoss, target_of
+from distill.method.truth import TaskLoss, target_of
 from teachers.model import DepthModel, classes_of, is_relative, relative_inverse
 
 

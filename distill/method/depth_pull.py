@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.method.guide import Guide, known_pixels, require_depth, without_worst
 from distill.method.relative import gradient_matching
-from distill.method.target import TaskLoss
+from distill.method.truth import TaskLoss
 
 
 @dataclass(frozen=True)

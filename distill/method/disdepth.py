@@ -17,7 +17,7 @@ from distill.method.features import STRIDES, FeatureMethod, Pull
 from distill.method.guide import Guide, fill_unlabelled, require_features
 from distill.method.health import describe_attention, describe_lost, relative_change
 from distill.method.losses import silog_loss
-from distill.method.target import TaskLoss
+from distill.method.truth import TaskLoss
 from teachers.model import DepthModel
 
 

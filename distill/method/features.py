@@ -13,7 +13,7 @@ from distill.method.depth_pull import DepthPull
 from distill.method.guide import Guide, fill_unlabelled, require_features
 from distill.method.health import GradientProbe, describe_lost
 from distill.method.losses import attentive_kd_loss, silog_loss
-from distill.method.target import TaskLoss
+from distill.method.truth import TaskLoss
 from teachers.model import DepthModel
 
 STRIDES = (4, 8, 16, 32)

@@ -10,7 +10,7 @@ from distill.method.depth_pull import DepthPull
 from distill.method.guide import Guide, fill_unlabelled, known_pixels, require_depth
 from distill.method.health import describe_lost
 from distill.method.losses import silog_loss
-from distill.method.target import TaskLoss
+from distill.method.truth import TaskLoss
 from teachers.model import DepthModel
 
 

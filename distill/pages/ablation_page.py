@@ -15,12 +15,11 @@ import yaml
 from distill.ablation.gather import Line
 from distill.ablation.lines import MEANING, Tables
 from distill.deploy.latency import environment
-from distill.evaluation import MEASURES
 from distill.files import write_atomically
 from distill.report.charts import CHART_SIZE, Marks, Point, dot_chart, line_chart
 from distill.report.curves import points_of, read_metrics
 from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
-from distill.report.tables import SHORT, direction, markdown_table, markdown_text
+from distill.report.tables import direction, markdown_table, markdown_text, short_names
 
 CHANGES = ("change", "low", "high", "agreeing", "seeds")
 COSTS = ("parameters", "gflops", "latency_ms")
@@ -49,7 +48,7 @@ def as_csv(tables: Tables) -> str:
     writer.writerow(["row", "metric", "seeds", "mean", "deviation", *changes, *COSTS, "step_seconds", "steps"])
     for line in tables.lines:
         paid = [*map(line.cost, COSTS), line.step_seconds(), line.steps()]
-        for metric in MEASURES:
+        for metric in line.measures:
             numbers = [line.mean(metric), line.deviation(metric)]
             for differences in (tables.to_first, tables.to_above):
                 one = differences.get(line.name, {}).get(metric)
@@ -81,10 +80,10 @@ def write_report(tables: Tables, path: Path, command: str) -> None:
 def plots(tables: Tables) -> list[str]:
     """Of a few metrics: every seed and the mean of each line; then its difference to the first with the interval."""
     charts = []
-    for metric in SHORT:
+    for metric in short_names(tables.lines[0].measures):
         lines = {line.name: Marks(line.mean(metric), dots=tuple(line.values(metric))) for line in tables.lines}
         charts.append(dot_chart(lines, title=f"{metric} ({direction(metric)})"))
-    for metric in SHORT:
+    for metric in short_names(tables.lines[0].measures):
         result = {name: one[metric] for name, one in tables.to_first.items() if one}
         first = tables.lines[0].name
         marks = {first: Marks(0.0)} | {name: Marks(one.change, one.low, one.high) for name, one in result.items()}
@@ -97,7 +96,7 @@ def validation_charts(lines: Sequence[Line]) -> list[str]:
     """Validation metrics over the steps, means over seeds, one curve a row."""
     records = {line.name: [read_metrics(run.folder / "metrics.jsonl") for run in line.runs.values()] for line in lines}
     charts = []
-    for metric in SHORT:
+    for metric in short_names(lines[0].measures):
         curves = {name: mean_curve([points_of(one, "val", metric) for one in runs]) for name, runs in records.items()}
         drawn = {name: curve for name, curve in curves.items() if curve}
         title = f"Validation {metric} ({direction(metric)})"

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.engine.state import TrainState
-from distill.evaluation import Evaluation
 from distill.evaluation.breakdown import EDGES, ELSEWHERE
+from distill.evaluation.results import cost_of
+from distill.evaluation.segmentation import Segmentation
+from distill.inference.measuring import Measured
 from distill.pages.model_results import WORST, ModelResult
 
 METRIC = "abs_rel"
@@ -18,8 +20,11 @@ BETTER = 1.25  # times the teacher's error
 EARLY = 0.5  # share of the steps
 
 
-def where_it_fails(results: Evaluation) -> list[str]:
-    """The student's abs_rel by distance, at edges and of its worst images, in a line each."""
+def where_it_fails(results: Measured) -> list[str]:
+    """The student's abs_rel by distance, at edges and of its worst images, in a line each; or its worst classes."""
+    if isinstance(results, Segmentation):
+        ious = sorted((iou, name) for name, iou in results.ious.items() if iou == iou)
+        return [f"IoU of the worst classes: {', '.join(f'{name} {iou:.3g}' for iou, name in ious[:WORST])}"]
     parts = {name: part["metrics"][METRIC] for name, part in results.breakdown.items() if METRIC in part["metrics"]}
     distances = [f"{name} {error:.3g}" for name, error in parts.items() if name not in (EDGES, ELSEWHERE)]
     edges = [f"{name} {parts[name]:.3g}" for name in (EDGES, ELSEWHERE) if name in parts]
@@ -39,7 +44,7 @@ def what_next(
     Args:
         any_camera: Whether it gives a canonical camera's depth, so that its user must name the focal length.
     """
-    errors = {one.role: one.results.metrics[METRIC] for one in results}
+    errors = {one.role: cost_of(one.results.metrics) for one in results}
     advice = []
     if not results:
         advice.append("nothing was validated: data.hold_out=0.1 keeps a tenth for that, or add a test half")
@@ -56,11 +61,16 @@ def what_next(
             advice += advice_by_parts(one.results)
     predict, export = (f"distill {verb} {shlex.quote(str(folder))}" for verb in ("predict", "export"))
     camera, focal = (" --intrinsics FX FY CX CY", " --focal-px FX") if any_camera else ("", "")
-    return [*advice, f"use it: {predict} IMAGES{camera}, {export} --output student.onnx{focal}"]
+    uses = [f"{predict} IMAGES{camera}"]
+    if not any(isinstance(one.results, Segmentation) for one in results):
+        uses.append(f"{export} --output student.onnx{focal}")
+    return [*advice, f"use it: {', '.join(uses)}"]
 
 
-def advice_by_parts(results: Evaluation) -> list[str]:
+def advice_by_parts(results: Measured) -> list[str]:
     """What may help where some pixels are much worse than others."""
+    if isinstance(results, Segmentation):
+        return []
     parts = {name: part["metrics"].get(METRIC, 0.0) for name, part in results.breakdown.items()}
     distances = [error for name, error in parts.items() if name not in (EDGES, ELSEWHERE)]
     advice = []

@@ -14,10 +14,12 @@ from distill.data import readable
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import Call, measure
 from distill.evaluation import Evaluation, error_bounds
-from distill.inference.evaluating import GhostModel, evaluate
+from distill.evaluation.segmentation import Segmentation
+from distill.inference.evaluating import GhostModel
+from distill.inference.measuring import Measured, scorer_of
 from distill.report.charts import error_chart
 from distill.report.page import PageSection, errors_section
-from distill.report.tables import ABSENT, SHORT, Row, metric_text
+from distill.report.tables import ABSENT, SHORT, Row, html_lines, metric_text
 from students import count_parameters
 from students.fused import optimise
 from teachers import DepthModel
@@ -37,7 +39,7 @@ class ModelResult:
 
     role: str
     name: str
-    results: Evaluation
+    results: Measured
     costs: dict[str, float]
     names: tuple[str, ...]
 
@@ -57,7 +59,7 @@ class ModelResult:
         return {"role": self.role, "name": self.name, **self.results.as_dict(), **self.costs}
 
     def worst_images(self) -> list[int]:
-        """Indices of the test images with the largest abs_rel, worst first."""
+        """Indices of the worst test images, by abs_rel or pixel accuracy, worst first."""
         return [self.names.index(image.name) for image in self.results.worst(WORST)]
 
 
@@ -80,15 +82,8 @@ def evaluate_model(
     """Results of a model on the test half, without what it costs."""
     assert data.test is not None
     names: list[str] = []
-    results = evaluate(
-        model,
-        readable(data.test),
-        data.protocol,
-        device=device,
-        size=config.data.size,
-        progress=lambda _, sample: names.append(sample),
-        without_truth=data.test.without_truth,
-    )
+    scorer = scorer_of(data.protocol, device, config.data.size)
+    results = scorer.alone(model, readable(data.test), names.append, data.test.without_truth)
     return ModelResult(role, name, results, {}, tuple(names))
 
 
@@ -122,7 +117,10 @@ def breakdown_lines(results: Evaluation) -> list[list[str]]:
     return lines
 
 
-def where_errors_are(results: Evaluation, name: str) -> PageSection:
+def where_errors_are(results: Measured, name: str) -> PageSection:
     """The part of a page that shows where the errors of a model of this name are."""
+    if isinstance(results, Segmentation):
+        rows = [["Class", "IoU"], *([one, f"{iou:.4g}"] for one, iou in results.ious.items())]
+        return PageSection(f"IoU of {name} by class", html_lines(rows))
     chart = error_chart(error_bounds(), results.errors, f"Relative error of {name}, pixels of all images")
     return errors_section(breakdown_lines(results), chart)

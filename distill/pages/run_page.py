@@ -12,7 +12,8 @@ from distill.config import dump_config
 from distill.console import inform, warn
 from distill.deploy.costs import count_gflops
 from distill.deploy.latency import device_name, environment
-from distill.evaluation.results import NAME
+from distill.evaluation import Evaluation
+from distill.evaluation.results import NAME, measures_of
 from distill.files import write_json
 from distill.inference.evaluating import GhostModel, training_images
 from distill.inference.network import Model
@@ -20,7 +21,7 @@ from distill.inference.panels import method_panels, pick
 from distill.method import DisDepth
 from distill.pages.advice import what_next, where_it_fails
 from distill.pages.model_results import ModelResult, evaluate_models, where_errors_are
-from distill.pages.worth import Agreement, measure_agreement, verdict
+from distill.pages.worth import Agreement, decisive, measure_agreement, verdict
 from distill.report.curves import read_metrics, run_charts
 from distill.report.page import (
     chart_section,
@@ -30,7 +31,7 @@ from distill.report.page import (
     table_section,
     write_page,
 )
-from distill.report.tables import short_text
+from distill.report.tables import HIGHER_IS_BETTER, short_text
 from students import DPTStudent, count_parameters, load_student
 from teachers import DepthModel
 from teachers.model import is_relative
@@ -108,6 +109,8 @@ def summarise(run: Run) -> list[ModelResult]:
     if data.test is not None:
         if run.teacher is not None and is_relative(run.teacher) != is_relative(method.student):
             inform("the teacher is relative and the student is not: their errors do not compare, so it is not measured")
+        elif run.teacher is not None and not method.explained_by(run.teacher):
+            inform("the teacher's output is of another kind than the student's, so it is not measured")
         elif run.teacher is not None:
             models.append(("teacher", f"teacher {Path(config.teacher.name).name}", run.teacher))
         models.append(("student", f"student {config.student.backbone}", student))
@@ -172,7 +175,7 @@ def notes_on(results: Sequence[ModelResult]) -> list[str]:
     student = the_student(results).results if results else None
     if student and student.skipped:
         notes.append(f"{len(student.skipped)} test images have no ground truth in range and were skipped.")
-    if student and student.repaired:
+    if isinstance(student, Evaluation) and student.repaired:
         notes.append(f"{student.repaired} predicted pixels were not finite; they count as the nearest depth.")
     return notes
 
@@ -183,11 +186,14 @@ def show_outcome(run: Run, results: Sequence[ModelResult]) -> None:
         inform(f"{one.name}: {summary_of(one)} by {one.results.protocol.name}")
     if note := verdict(results):
         warn(note)
-    state, validated = run.state, run.data.test is not None
+    state, validated, metric = run.state, run.data.test is not None, decisive(measures_of(run.data.protocol.name))
     if validated and state.best_step:
-        kept = f"step {state.best_step} of {state.step}, whose abs_rel was the lowest ({state.best:.4g})"
+        figure = f"{metric} was the lowest ({state.best:.4g})"
+        if metric in HIGHER_IS_BETTER:
+            figure = f"{metric} was the highest ({1 - state.best:.4g})"
+        kept = f"step {state.best_step} of {state.step}, whose {figure}"
     else:
-        why = "no validation gave a finite abs_rel" if validated else "nothing was validated"
+        why = f"no validation gave a finite {metric}" if validated else "nothing was validated"
         kept = f"the last step, {state.step}, as {why}"
     inform(f"kept: the student of {kept}")
     for line in conclusions(run, results):

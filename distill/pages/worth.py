@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from distill.assembly.datasets import HELD_OUT
@@ -11,12 +11,15 @@ from distill.console import inform, warn
 from distill.data import readable
 from distill.data.survey import evenly
 from distill.errors import UserError
-from distill.evaluation import Evaluation, Protocol
+from distill.evaluation import Protocol
+from distill.evaluation.results import cost_of, measures_of
 from distill.inference.agreement import TaughtSamples, agreement_panel, agreement_protocol
 from distill.inference.evaluating import evaluate
+from distill.inference.measuring import Measured, scorer_of
 from distill.inference.network import Network, eval_mode
 from distill.pages.model_results import ModelResult
 from distill.report.pictures import Panel
+from distill.report.tables import short_names
 from teachers import DepthModel
 from teachers.model import is_relative
 
@@ -30,12 +33,15 @@ def show_teacher(run: Run) -> None:
 
     Nothing of the run is changed by it, so that one that goes on stays the same to the last bit.
     """
-    student, metric = run.method.student, "abs_rel"
+    student, metric = run.method.student, decisive(measures_of(run.data.protocol.name))
     if not run.method.needs_teacher:
         return
     if run.teacher is None:
         why = "the processes share it" if run.config.teacher.shard else "its labels alone are here"
         inform(f"worth    of the teacher: not measured, as {why}")
+        return
+    if not run.method.explained_by(run.teacher):
+        inform("worth    of the teacher: its maps alone, as its output is of another kind than the student's")
         return
     if run.data.test is None:
         inform("worth    of the teacher: not known, as no image to validate on has depth")
@@ -52,27 +58,32 @@ def show_teacher(run: Run) -> None:
     fitted = ", the scale and shift of each fitted to its truth" if is_relative(run.teacher) else ""
     so_far = f"; the student so far: {own.metrics[metric]:.4g}" if own else ""
     inform(f"worth    of the teacher: {metric} {error:.4g} on {images}{fitted}{so_far}")
-    if own and own.metrics[metric] < error:
+    if own and cost_of(own.metrics) < cost_of(teacher.metrics):
         figures = f"{metric} {error:.4g}, {own.metrics[metric]:.4g}"
         warn(f"the teacher is worse than the student is already ({figures}): {ADVICE}")
 
 
-def measured(run: Run, model: DepthModel) -> Evaluation:
+def measured(run: Run, model: DepthModel) -> Measured:
     """A model's results on a few validation images."""
     assert run.data.test is not None
     samples = readable(run.data.test, evenly(range(len(run.data.test)), FEW))
-    return evaluate(model, samples, run.data.protocol, device=run.accelerator.device, size=run.config.data.size)
+    scorer = scorer_of(run.data.protocol, run.accelerator.device, run.config.data.size)
+    return scorer.alone(model, samples, lambda name: None)
 
 
 def verdict(results: Sequence[ModelResult]) -> str | None:
     """Of a finished run that its teacher is worse than its student, in words; None where it is not."""
-    errors = {one.role: one.results.metrics["abs_rel"] for one in results}
-    if "teacher" not in errors or not errors["student"] < errors["teacher"]:
+    known = {one.role: one.results.metrics for one in results}
+    if "teacher" not in known or not cost_of(known["student"]) < cost_of(known["teacher"]):
         return None
-    return (
-        f"The teacher is worse than the student that it taught (abs_rel {errors['teacher']:.4g}, "
-        f"{errors['student']:.4g}): {ADVICE}."
-    )
+    metric = decisive(known["student"])
+    teacher, student = (known[role][metric] for role in ("teacher", "student"))
+    return f"The teacher is worse than the student that it taught ({metric} {teacher:.4g}, {student:.4g}): {ADVICE}."
+
+
+def decisive(metrics: Collection[str]) -> str:
+    """The metric of some by which models are compared and the best is kept."""
+    return short_names(metrics)[0]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ from typing import Any
 from distill.report.charts import CHART_SIZE, Point, line_chart
 from distill.report.tables import direction
 
-VALIDATION = (("abs_rel", ""), ("rmse", "m, "), ("d1", ""))  # metrics that are drawn, and their units
+VALIDATION = (
+    ("abs_rel", ""),
+    ("rmse", "m, "),
+    ("d1", ""),
+    ("miou", ""),
+    ("pixel_accuracy", ""),
+)  # metrics that are drawn, and their units
 
 Record = dict[str, Any]  # what was logged of one step: "step", "kind" ("train" or "val"), and values by name
 

@@ -26,8 +26,11 @@ LABELS = {
     "log10": "log<sub>10</sub>",
     "silog": "SIlog",
     "mae": "MAE (m)",
+    "miou": "mIoU",
+    "pixel_accuracy": "Pixel accuracy",
 }
-HIGHER_IS_BETTER = ("d1", "d2", "d3")
+OF_CLASSES = ("miou", "pixel_accuracy")
+HIGHER_IS_BETTER = ("d1", "d2", "d3", *OF_CLASSES)
 SHORT = ("abs_rel", "rmse", "d1")  # metrics where there is no room for all
 ABSENT = "–"
 FEW = 3  # models whose names fit beside each other on a line of 80 characters, where ten metrics would not
@@ -205,7 +208,12 @@ def metric_text(value: float) -> str:
 
 def short_text(metrics: Mapping[str, float]) -> str:
     """The most important metrics in a line: abs_rel 0.05812, rmse 2.321, d1 0.9642."""
-    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHORT if name in metrics)
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in short_names(metrics))
+
+
+def short_names(metrics: Collection[str]) -> list[str]:
+    """The most important of some metrics, be they of depth or of classes."""
+    return [name for name in (*SHORT, *OF_CLASSES) if name in metrics]
 
 
 def spread_text(mean: float, deviation: float) -> str:

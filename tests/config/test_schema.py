@@ -51,3 +51,32 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
     config = parse_config({"data": {"name": "scenes"}, "method": {"warmup_epochs": 25}}, "test")
     with pytest.raises(UserError, match=r"the warm-up of 25 epochs is as long as the whole training of 25:"):
         config.warmup_steps(925, 37)
+
+
+STREETS = {"name": "scenes", "classes": "road"}
+
+
+def test_classes_are_known_by_the_name_of_their_list_or_one_by_one():
+    own = parse_config({"data": {"name": "folder", "root": "x", "classes": ["a", "b"]}}, "test")
+    assert own.data.class_names == ("a", "b")
+    assert parse_config({"data": STREETS}, "test").data.class_names[0] == "sky"
+    assert parse_config({"data": {"name": "scenes"}}, "test").data.class_names == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"eval": {"protocol": "nyu_eigen"}}, "eval.protocol is for depth"),
+        ({"data": STREETS | {"max_depth": 10}}, "data.max_depth is for depth"),
+        ({"student": {"bins": 9}}, "student.bins is for depth"),
+        ({"method": {"loss": "ssi"}}, "method.loss is for depth"),
+        ({"data": STREETS | {"classes": "ade2k"}}, "one of ade20k, road, room"),
+        ({"data": STREETS | {"classes": []}}, "one of ade20k, road, room"),
+        ({"data": STREETS | {"classes": "room"}}, "scenes of kind road are annotated with road"),
+        ({"data": {"name": "kitti", "root": "x", "classes": ["a", "b"]}}, "data.classes is for scenes and folder"),
+        ({"data": {"sources": [STREETS]}}, "leave data.sources out"),
+    ],
+)
+def test_what_says_something_of_depth_or_of_other_classes_is_refused(content, message):
+    with pytest.raises(UserError, match=message):
+        parse_config({"data": STREETS} | content, "test")

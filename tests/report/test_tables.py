@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from distill.evaluation import LOWER_IS_BETTER, MEASURES
+from distill.evaluation.results import CLASS_MEASURES
 from distill.report.tables import (
     LABELS,
     Row,
@@ -35,7 +36,7 @@ def cells(markdown):
 
 
 def test_the_metrics_and_their_directions_are_those_of_evaluation():
-    assert set(LABELS) == set(MEASURES)
+    assert set(LABELS) == {*MEASURES, *CLASS_MEASURES}
     assert {metric for metric in LABELS if direction(metric) == "lower is better"} == LOWER_IS_BETTER
 
 

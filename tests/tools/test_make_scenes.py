@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data import KittiDataset, NyuDataset, default_split, kb_crop, mask_nyu_border
+from distill.data import SURFACES, KittiDataset, NyuDataset, Source, default_split, kb_crop, mask_nyu_border
 from distill.data.nyu.labelled import INTRINSICS
 from distill.data.scenes.scene_dataset import render
 
@@ -42,7 +42,7 @@ def contents(root):
 def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
     dataset = read(roots[layout], layout, part)
     for number in (0, len(dataset) - 1):
-        image, depth = tool.take(tool.WrittenFrame(layout, part, number, 3, SIZE))
+        image, depth, _ = tool.take(tool.WrittenFrame(layout, part, number, 3, SIZE))
         sample = dataset[number]
         assert abs(sample.depth - depth).max() <= 0.5001 / dataset.units[0]
         assert ((sample.depth == 0) == (depth == 0)).all()
@@ -54,7 +54,7 @@ def test_the_reader_gives_back_what_was_rendered(tool, roots, layout, part):
 def test_depth_is_the_scene_seen_by_the_recipe_s_camera(tool, layout, monkeypatch):
     seen = []
     monkeypatch.setattr(tool, "render", lambda *a, **k: seen.append(render(*a, **k)) or seen[-1])
-    _, depth = tool.take(tool.WrittenFrame(layout, "test", 1, 0, SIZE))
+    _, depth, _ = tool.take(tool.WrittenFrame(layout, "test", 1, 0, SIZE))
     exact = seen[0].depth.numpy()
     assert ((depth == 0) | (depth == exact)).all()
     assert (seen[0].intrinsics.numpy() == tool.RECIPES[layout].intrinsics(SIZE)).all()
@@ -181,3 +181,17 @@ def test_impossible_numbers_are_refused(tool, tmp_path, capsys, wrong):
     with pytest.raises(SystemExit, match="2"):
         tool.main(["--layout", "nyu", "--output", str(tmp_path), *wrong])
     assert f"got '{wrong[1]}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("layout", "kind"), [("streets", "road"), ("rooms", "room")])
+def test_a_folder_has_the_class_of_every_pixel_beside_its_depth(tool, tmp_path, layout, kind):
+    tool.write_set(layout, tmp_path, train=2, test=1, seed=3, size=(32, 64), workers=1)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+    halves = [("training", "00000"), ("training", "00001"), ("validation", "00000")]
+    assert names == {f"{one}/{half}/{n}.png" for one in ("images", "depth", "annotations") for half, n in halves}
+    depth = Source("folder", tmp_path, depth_scale=1000).find("train")
+    classes = Source("folder", tmp_path, classes=len(SURFACES[kind])).find("train")
+    assert [pair.name for pair in classes.pairs] == ["00000", "00001"]
+    assert len(depth.pairs) == 2
+    _, _, surface = tool.take(tool.WrittenFrame(layout, "train", 1, 3, (32, 64)))
+    assert (classes.read(classes.pairs[1])[1] == surface).all()

@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image
 
 from distill.data.files.disk import HALVES, IMAGE_FOLDERS, check_root, names_in, wrong_layout
+from distill.data.files.list_files import Part
+from distill.data.files.pairs import Contents, Pair
 from distill.data.files.probing import IMAGE_SUFFIXES
-from distill.data.files.reading import DecodeError, NotDepth, read_file
+from distill.data.files.reading import DecodeError, NotDepth, read_file, read_image
 from distill.errors import UserError
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "label", "masks", "segmentation")
@@ -41,23 +43,57 @@ class Annotated:
     pairs: list[tuple[str, Path, Path]]
     images_alone: int
     annotations_alone: int
+    source: str
+
+    def contents(self, numbering: Numbering, classes: int) -> Contents:
+        """The same as a data set, whose truth is the number of each pixel's class from 1, 0 where it has none."""
+        alone = {"images": self.images_alone, "annotations": self.annotations_alone}
+        return Contents(
+            root=self.pairs[0][1].parent,
+            source=self.source,
+            layout="images and annotations of the same name",
+            truth=f"{classes} classes",
+            max_depth=classes + 1.0,
+            pairs=tuple(Pair(name, str(image), str(annotation)) for name, image, annotation in self.pairs),
+            read=AnnotationReader(numbering, classes),
+            left_out=tuple(f"{count} {what} have no partner of their name" for what, count in alone.items() if count),
+        )
 
 
-def find_annotated(root: Path) -> Annotated:
-    """The test half of `images/` and `annotations/` in a folder, or all of them where they have no halves.
+@dataclass(frozen=True)
+class AnnotationReader:
+    """Reads an image, and the numbers of its classes from 1 as float32 (H, W), 0 where a pixel has none."""
+
+    numbering: Numbering
+    classes: int
+
+    def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        image = read_image(pair.image)
+        numbers = read_annotation(Path(pair.depth or ""), image, self.numbering, self.classes)
+        return image, (numbers + 1).astype(np.float32)
+
+
+def has_annotated(root: Path, part: Part) -> bool:
+    """Whether a folder has a half to train on, or one to validate on; a folder without halves is to train on."""
+    folders = _folders(root) if root.is_dir() else None
+    if folders is None or part == "test":
+        return folders is not None and _half(*folders, part) is not None
+    return _half(*folders, part) is not None or _half(*folders, "test") is None
+
+
+def find_annotated(root: Path, part: Part = "test") -> Annotated:
+    """A half of `images/` and `annotations/` in a folder, or all of them where they have no halves.
 
     Raises:
         UserError: If there are no such folders, or no image has an annotation of its name.
     """
     check_root(root, "a folder with images/ and annotations/")
-    images, annotations = _named(root, IMAGE_FOLDERS), _named(root, ANNOTATION_FOLDERS)
-    if images is None or annotations is None:
+    folders = _folders(root)
+    if folders is None:
         raise wrong_layout(root, "segmentation", ["images/ and annotations/, as ADEChallengeData2016 has"])
-    for half in HALVES["test"]:
-        parts = _named(images, (half,)), _named(annotations, (half,))
-        if parts[0] and parts[1]:
-            images, annotations = parts[0], parts[1]
-            break
+    if part == "train" and not has_annotated(root, part):
+        raise UserError(f"{root} holds the test half alone, nothing to train on: add training/ to both of its folders")
+    images, annotations = _half(*folders, part) or folders
     seen, known = _stems(images, IMAGE_SUFFIXES), _stems(annotations, ANNOTATION_SUFFIXES)
     names = sorted(seen.keys() & known.keys())
     if not names:
@@ -67,7 +103,18 @@ def find_annotated(root: Path) -> Annotated:
             f"({len(known)}); expected {annotations / some}.png"
         )
     pairs = [(name, seen[name], known[name]) for name in names]
-    return Annotated(pairs, len(seen) - len(names), len(known) - len(names))
+    return Annotated(pairs, len(seen) - len(names), len(known) - len(names), f"{images} and {annotations}")
+
+
+def _folders(root: Path) -> tuple[Path, Path] | None:
+    images, annotations = _named(root, IMAGE_FOLDERS), _named(root, ANNOTATION_FOLDERS)
+    return (images, annotations) if images and annotations else None
+
+
+def _half(images: Path, annotations: Path, part: Part) -> tuple[Path, Path] | None:
+    """The first of a half's folders that both have."""
+    halves = ((_named(images, (half,)), _named(annotations, (half,))) for half in HALVES[part])
+    return next(((one, other) for one, other in halves if one and other), None)
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -97,7 +144,8 @@ def read_annotation(path: Path, image: np.ndarray, numbering: Numbering, classes
         raise UserError(
             f"{path} holds {int(values[beyond].max())} and {int(beyond.sum())} pixels beyond the {classes} classes, "
             f"numbered {numbering.first} to {last} (nothing is {numbering.nothing}); if its classes count from "
-            f"{1 - numbering.first}, give --labels {numbering.otherwise}, else a model of its classes"
+            f"{1 - numbering.first}, give --labels {numbering.otherwise} (of a run: "
+            f"data.numbering={numbering.otherwise}), else a model of its classes"
         )
     return np.where(values == numbering.nothing, -1, values.astype(np.int32) - numbering.first).astype(np.int16)
 

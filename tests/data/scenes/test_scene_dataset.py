@@ -263,7 +263,7 @@ def test_a_depth_camera_loses_dark_and_grazing_surfaces():
     bright, dark = torch.ones_like(scene.image), torch.zeros_like(scene.image)
 
     def share(image, grazing):
-        held = type(scene)(image, flat, scene.intrinsics, grazing * flat)
+        held = type(scene)(image, flat, scene.intrinsics, grazing * flat, scene.surface)
         return (kinect_like_holes(held, 0) > 0).float().mean().item()
 
     assert share(bright, 1.0) > 0.95

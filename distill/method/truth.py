@@ -20,7 +20,7 @@ from teachers.model import DepthModel, Output, classes_of, output_of
 TaskLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # of (pred, target, valid)
 
 
-class Target(Protocol):
+class PixelTarget(Protocol):
     """What all kinds have."""
 
     @property
@@ -91,13 +91,13 @@ def depth_target(student: DepthModel) -> DepthTarget:
     return DepthTarget((1e-3 if low is None else float(low), float("inf") if high is None else float(high)))
 
 
-TARGETS: dict[Output, Callable[[DepthModel], Target]] = {
+TARGETS: dict[Output, Callable[[DepthModel], PixelTarget]] = {
     "metric": depth_target,
     "relative": depth_target,
     "classes": lambda student: ClassTarget(len(classes_of(student))),
 }
 
 
-def target_of(student: DepthModel) -> Target:
+def target_of(student: DepthModel) -> PixelTarget:
     """What a student learns, by what it says of its output."""
     return TARGETS[output_of(student)](student)

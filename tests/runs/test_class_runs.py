@@ -1,0 +1,146 @@
+"""Students of classes: trained on a folder of annotated streets, evaluated, used, and what is refused."""
+
+import json
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import distill
+from distill.cli import main
+from distill.data import SURFACES, SceneDataset
+
+NAMES = SURFACES["road"]
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    """images/ and annotations/: six streets to train on, two to validate on."""
+    root = tmp_path_factory.mktemp("annotated")
+    for half, count, seed in (("training", 6, 1), ("validation", 2, 2)):
+        scenes = SceneDataset("road", count, seed, (32, 64), classes=True)
+        for index in range(count):
+            sample = scenes[index]
+            for folder, picture in (("images", sample.image[..., ::-1]), ("annotations", sample.depth)):
+                (root / folder / half).mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(root / folder / half / f"{index}.png"), picture.astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def class_config(annotated, content, tmp_path_factory):
+    """The configuration of a supervised run of classes."""
+    own = {
+        **content,
+        "data": {"name": "folder", "root": str(annotated), "classes": list(NAMES), "workers": 0},
+        "student": {"backbone": "test_efficientnet", "pretrained": False, "width": 8, "decoder": "light"},
+        "method": {"name": "supervised"},
+    }
+    path = tmp_path_factory.mktemp("config") / "classes.yaml"
+    path.write_text(yaml.safe_dump(own))
+    return path
+
+
+@pytest.fixture(scope="module")
+def class_run(class_config, tmp_path_factory):
+    """A finished supervised run."""
+    output = tmp_path_factory.mktemp("class_run") / "run"
+    assert main(["train", str(class_config), "--output", str(output)]) == 0
+    return output
+
+
+def results_of(run):
+    return {one["role"]: one for one in json.loads((run / "results.json").read_text())}
+
+
+def test_a_run_of_classes_keeps_the_student_of_the_highest_miou(class_run):
+    records = [json.loads(line) for line in (class_run / "metrics.jsonl").read_text().splitlines()]
+    best = max(record["miou"] for record in records if record["kind"] == "val")
+    student = results_of(class_run)["student"]
+    assert student["metrics"]["miou"] == pytest.approx(best)
+    assert student["protocol"] == "segmentation_ade20k"
+    assert student["iou"].keys() == set(NAMES)
+    page = (class_run / "report.html").read_text()
+    assert "IoU of the student by class" in page
+    assert "mIoU" in page
+
+
+def test_the_student_is_what_a_folder_needs_to_be_used(class_run):
+    model = distill.load_model(class_run)
+    assert (model.output, model.classes) == ("classes", NAMES)
+    recipe = json.loads((class_run / "student" / "config.json").read_text())
+    assert recipe["options"]["classes"] == list(NAMES)
+    card = (class_run / "student" / "README.md").read_text()
+    assert "image-segmentation" in card
+    assert "roadside" in card
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_evaluate_gives_the_figures_of_the_run_itself(class_run, annotated, tmp_path, named):
+    words = ["--data", "segmentation", "--root", str(annotated)] if named else []
+    assert main(["evaluate", str(class_run), *words, "--json", str(tmp_path / "out.json")]) == 0
+    result, own = json.loads((tmp_path / "out.json").read_text()), results_of(class_run)["student"]
+    assert result["fingerprint"] == own["fingerprint"]
+    assert result["metrics"] == pytest.approx(own["metrics"], abs=1e-3)
+
+
+def test_predict_writes_the_classes_of_a_student(class_run, annotated, tmp_path):
+    assert main(["predict", str(class_run), str(annotated / "images/validation"), "--output", str(tmp_path)]) == 0
+    numbers = cv2.imread(str(tmp_path / "0.png"), cv2.IMREAD_UNCHANGED)
+    assert numbers.shape == (32, 64)
+    assert numbers.max() < len(NAMES)
+
+
+def test_a_depth_teacher_distils_its_features_into_classes(class_config, tmp_path):
+    words = ["method.name=disdepth", "method.warmup_steps=1", "train.steps=2", "eval.pictures=1"]
+    assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
+    assert results_of(tmp_path / "run").keys() == {"student", "ghost"}
+
+
+def test_a_student_of_classes_teaches_its_like(class_config, class_run, tmp_path):
+    teacher = [f"teacher.name={class_run}", "teacher.checkpoint=null"]
+    words = ["method.name=output", "data.labelled=3", "train.steps=2", *teacher]
+    assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
+    assert results_of(tmp_path / "run").keys() == {"student", "teacher"}
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method.name=output"], r"gives depth, and the student learns 8 classes.*method.name=feature"),
+        (["data.classes=[road,sky]"], r"pixels beyond the 2 classes.*data.numbering=from-zero"),
+    ],
+)
+def test_teachers_and_annotations_of_others_are_refused(refused, class_config, tmp_path, words, message):
+    assert re.search(message, refused("train", class_config, *words, "--output", tmp_path / "run"))
+
+
+def test_a_teacher_of_classes_teaches_no_depth(refused, config_file, class_run, tmp_path):
+    words = [f"teacher.name={class_run}", "teacher.checkpoint=null", "method.name=output"]
+    message = refused("train", config_file, *words, "--output", tmp_path / "run")
+    assert "gives 8 classes, and the student learns depth" in message
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export", "calibrate", "label"])
+def test_what_needs_depth_refuses_a_student_of_classes(refused, class_run, streets, tmp_path, verb):
+    words = {
+        "evaluate": ["--data", "folder", "--root", streets],
+        "export": ["--output", tmp_path / "student.onnx"],
+        "calibrate": ["--data", "folder", "--root", streets, "--output", tmp_path / "out"],
+        "label": [streets / "image", "--output", tmp_path / "out"],
+    }
+    assert "gives classes, and depth is wanted here" in refused(verb, class_run, *words[verb])
+
+
+def test_an_annotation_without_its_training_half_is_refused(refused, class_config, annotated, tmp_path):
+    root = shutil.copytree(annotated, tmp_path / "data")
+    for folder in ("images", "annotations"):
+        shutil.rmtree(root / folder / "training")
+    message = refused("train", class_config, f"data.root={root}", "--output", tmp_path / "run")
+    assert "nothing to train on" in message
