@@ -13,7 +13,7 @@ from distill.assembly.networks import is_folder
 from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
 from distill.data import DepthDataset, TrainingSet, readable
-from distill.data.survey import Survey, check_apart, check_files, check_once, evenly, unit_remarks
+from distill.data.survey import Survey, check_apart, check_files, check_once, copies, evenly, unit_remarks
 from distill.engine.processes import cores
 from distill.errors import UserError
 from distill.evaluation import Protocol
@@ -51,6 +51,8 @@ def preflight(
         for part in training.parts:
             check_apart(part.dataset, test)
         check_protocol(test, surveys["test"], protocol, size)
+        if (seen_test := surveys["test"]) and (copied := copies(filter(None, list(surveys.values())[:-1]), seen_test)):
+            warn(f"{len(copied)} test images have a copy in training, of which results say too much: {copied[0]}")
     seen = [(half, one) for half, one in surveys.items() if one]
     return {f"{half} {what}": digest for half, one in seen for what, digest in one.prints.items()}
 

@@ -159,6 +159,8 @@ def explain(error: ErrorDetails, kind: type[Section]) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return unknown_key(error["loc"], kind)
+    if error["type"] == "missing" and isinstance(number := error["loc"][-1], int):
+        return f"{'.'.join(map(str, error['loc'][:-1]))} has {number} values, expected more"
     if error["type"] == "missing":
         return f"{place} is missing"
     message = error["msg"].removeprefix("Value error, ")

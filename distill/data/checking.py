@@ -18,6 +18,7 @@ from distill.data.survey import (
     MIN_DEPTH,
     SAMPLES,
     Survey,
+    copies,
     file_problems,
     shared_images,
     unit_remarks,
@@ -73,12 +74,10 @@ def make_report(data: str, root: str, halves: list[Half]) -> Report:
     if training and test:
         images = [image for one in training for image in shared_images(one.contents, test[0].contents)]
         scenes = sorted(scenes_of(training) & scenes_of(test))
-        by_mark = {mark: path for one in training for path, mark in one.seen.marks.items()}
-        copied = [(path, by_mark.get(mark, path)) for path, mark in test[0].seen.marks.items()]
-        copied = [(path, copy) for path, copy in copied if copy != path]
+        copied = copies((one.seen for one in training), test[0].seen)
         report["shared"] = {"images": len(images), "copies": len(copied), "scenes": scenes}
         if copied:
-            notes.append(f"{len(copied)} test images have a copy in training: {copied[0][0]} is {copied[0][1]}")
+            notes.append(f"{len(copied)} test images have a copy in training: {copied[0]}")
         if images:
             problems.append(f"{len(images)} test images are training images too, such as {images[0]}: take them out")
         elif scenes:

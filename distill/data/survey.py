@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeVar
@@ -147,7 +147,9 @@ def wrong_unit(depths: Depths, max_depth: float, units: tuple[float, bool]) -> s
     """
     scale, floating = units
     needed = scale * depths.far / max_depth
-    fits = next((usual for usual in (FLOAT_SCALES if floating else USUAL_SCALES) if usual > needed), math.ceil(needed))
+    turned = [round(1 / scale, 2)] if scale < 1 else []  # metres a unit, given for units a metre
+    usual = (*turned, *(FLOAT_SCALES if floating else USUAL_SCALES))
+    fits = next((one for one in usual if one > needed), math.ceil(needed))
     return (
         f"at {scale:g} unit{'s' * (scale != 1)} per metre it spans {depths.nearest:.4g} to {depths.farthest:.4g} m, "
         f"expected depth between {MIN_DEPTH:g} and {max_depth:g} m; {fits:g} units per metre would fit"
@@ -170,6 +172,13 @@ def shared_images(train: Contents, test: Contents) -> list[str]:
     """Names of the test images that are training images as well, whatever links lead to them."""
     seen = {identity(pair) for pair in train.usable}
     return [pair.name for pair in test.usable if identity(pair) in seen]
+
+
+def copies(training: Iterable[Survey], test: Survey) -> list[str]:
+    """Which test image has the bytes of which one in training: `a is b`."""
+    by_mark = {mark: path for seen in training for path, mark in seen.marks.items()}
+    matches = ((path, by_mark.get(mark, path)) for path, mark in test.marks.items())
+    return [f"{path} is {copy}" for path, copy in matches if copy != path]
 
 
 def file_problems(contents: Contents, seen: Survey, max_faults: float) -> Iterator[str]:

@@ -79,6 +79,11 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
         if name not in SHIPPED:
             raise UserError(f"{name} needs weights: give {name}:CHECKPOINT")
         return open_teacher(name)
+    if os.path.isfile(name):
+        raise UserError(
+            f"{name} is a file, expected a run's folder, a student/ folder, or a file of the kinds "
+            f"{' '.join(SUFFIXES)}; of a DPT's weights name the network too, such as dpt_hybrid:{name}"
+        )
     if os.path.exists(name) or ":" not in name:
         try:
             student = load_student(name)

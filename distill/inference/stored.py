@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from distill.data.files.reading import DecodeError, Units, read_depth
 from distill.errors import UserError
 from distill.evaluation import Predict, Prediction, Protocol
 from distill.evaluation.arrays import as_array
-from distill.files import checksum, write_atomically, write_json
+from distill.files import checksum, read_whole, write_atomically, write_json
 from teachers.model import Output
 
 ABOUT = "predictions.json"
@@ -126,10 +126,21 @@ class MapsInfo(BaseModel):
 
 
 def read_about(folder: Path) -> MapsInfo:
-    """What a folder states of its maps, or what is usual."""
-    with suppress(OSError, ValueError):
-        return MapsInfo.model_validate_json((folder / ABOUT).read_bytes())
-    return MapsInfo()
+    """What a folder states of its maps, or what is usual of one that states nothing.
+
+    Raises:
+        UserError: If it states something that cannot be read: its depth may be relative, or of any scale.
+    """
+    try:
+        return MapsInfo.model_validate_json(read_whole(folder / ABOUT))
+    except (FileNotFoundError, NotADirectoryError):
+        return MapsInfo()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is damaged, or another program's"
+        raise UserError(
+            f"{folder / ABOUT} should state what the maps beside it mean and cannot be read ({why}): write them again, "
+            "or remove it if they are plain metres"
+        ) from None
 
 
 def twin_of(array: Path) -> Path:
@@ -174,7 +185,7 @@ class StoredPredictions:
     def fingerprint(self) -> str:
         """A digest of all maps, by name and content."""
         content = "".join(f"{name} {checksum(path)} " for name, path in sorted(self.maps.items()))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(content)).hexdigest()[:16]
 
     def find(self, name: str) -> Path | None:
         """The file of an image: the one with the longest common end of the name."""
@@ -249,6 +260,6 @@ class StoredPredictions:
         if not isinstance(array, np.ndarray):
             raise DecodeError(path, "an archive, expected one array")
         maps = array[None] if array.ndim == 2 else array
-        if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind not in "fiu":
+        if maps.ndim != 3 or len(maps) not in (1, 2) or array.dtype.kind != "f":
             raise UserError(f"{path} holds {array.dtype} {array.shape}, expected depth in metres, float32 (H, W)")
         return maps.astype(np.float32)

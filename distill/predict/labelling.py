@@ -228,8 +228,12 @@ class LabelWriter:
             **self.by.facts(),
             **coding._asdict(),
         )
+        try:
+            line = label.line().encode()
+        except ValueError:
+            raise NotDepth(str(frame.source), "has no label: its name is no UTF-8 text, rename it") from None
         write_atomically(self.folder / label.depth, encode_png(values, label))
-        self._append(label.line().encode())
+        self._append(line)
         return values
 
     def _image(self, frame: Frame) -> tuple[str, str]:

@@ -87,6 +87,8 @@ def test_files_whose_damage_their_ends_do_not_show_are_not_ready(check, own_stre
 def test_a_scale_that_does_not_fit_is_reported_with_one_that_does(check, own_streets):
     for path in (own_streets / "depth").iterdir():
         write(path, np.full((32, 64), 20_000, np.uint16))
+    _, turned, _, _ = check("folder", own_streets, "--depth-scale", 0.001, "--max-depth", 80)  # metres a unit
+    assert "1000 units per metre would fit" in turned["problems"][0]
     code, report, _, _ = check("folder", own_streets, "--depth-scale", 100, "--max-depth", 80)
     assert code == 2
     assert "at 100 units per metre it spans 200 to 200 m" in report["problems"][0]

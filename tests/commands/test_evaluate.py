@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import socket
 from types import SimpleNamespace
 
@@ -371,6 +372,20 @@ def test_a_scale_that_would_not_count_is_refused(refused, finished, tiny_kitti, 
     (folder / "0000000005.png").unlink()
     np.save(folder / "0000000005.npy", np.ones((375, 1242), np.float32))
     assert "holds arrays" in refused("evaluate", folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("about", "dtype", "why"),
+    [
+        ('{"output": "relat', np.float32, r"predictions.json should state what .* cannot be read .*remove it"),
+        (None, np.uint16, r"holds uint16 .*expected depth in metres, float32"),
+    ],
+)
+def test_predictions_whose_unit_cannot_be_known_are_refused(refused, tiny_kitti, tmp_path, about, dtype, why):
+    np.save(tmp_path / "0000000005.npy", np.ones((375, 1242), dtype))
+    if about:
+        (tmp_path / "predictions.json").write_text(about)
+    assert re.search(why, refused("evaluate", tmp_path, "--data", "kitti", "--root", tiny_kitti))
 
 
 def test_what_predict_writes_can_be_evaluated(evaluated, finished, streets, tmp_path):

@@ -96,6 +96,15 @@ def test_a_label_is_what_the_teacher_gives_and_its_line_says_where_from(label, f
     assert cv2.imread(str(tmp_path / "labels/depth_sheet.png")).shape[1] > 2 * 320
 
 
+def test_an_image_whose_name_is_no_text_is_named_and_the_others_are_labelled(label, photos, tmp_path, capsys):
+    strange = os.path.join(os.fsencode(photos / "a"), b"\xff.png")
+    shutil.copy(photos / "a/2.png", strange)
+    assert label(photos / "a") == 2
+    assert "its name is no UTF-8 text, rename it" in capsys.readouterr().err
+    assert labels_of(tmp_path / "labels").keys() == {str(photos / f"a/{name}.png") for name in (1, 2, 3)}
+    assert len(list((tmp_path / "labels/depth").rglob("*.png"))) == 3
+
+
 def test_relative_depth_is_labelled_as_such_in_all_of_its_range(label, finished, photos, tmp_path, capsys):
     student = load_model(finished)
     student.output = "relative"

@@ -404,6 +404,7 @@ def test_an_image_named_twice_is_predicted_once_and_what_an_earlier_call_wrote_n
         (["RUN", "IMAGE", "--intrinsics", "50", "50", "32", "16"], "give --ply as well"),
         (["RUN", "IMAGE", "--frames", "0"], "expected a whole number above 0"),
         (["nowhere", "IMAGE"], "no student in nowhere"),
+        (["IMAGE", "IMAGE"], "is a file, expected a run's folder"),
         (["dpt_base", "IMAGE"], "dpt_base needs weights"),
         (["RUN", "IMAGE", "--output", "IMAGE/out"], "cannot be written"),
     ],

@@ -164,6 +164,7 @@ def test_a_mistake_is_reported_with_its_fix(refusal, override, message):
         ("- data", "must hold sections such as 'data:', got list"),
         ("", "must hold sections such as 'data:', got NoneType"),
         ("seed: 1", "data is missing"),
+        ("data: {name: scenes, camera: [1, 2, 3]}", "data.camera has 3 values, expected more"),
         ("data: scenes", "data='scenes'"),
         ("data: {name: scenes}\noptim.lr: 1e-3", "unknown key optim.lr, write optim: {lr: ...}"),
         ("data: {name: !!python/object/apply:os.getcwd []}", "is not valid YAML"),

@@ -98,7 +98,7 @@ def by_recording(frames: Mapping[str, Places], share: float) -> tuple[list[int],
     """Whole recordings of about that share of the frames, by the digests of their names; None where none fit."""
     total = sum(map(len, frames.values()))
     chosen: dict[str, Places] = {}
-    for name in sorted(frames, key=lambda name: blake2b(name.encode(), digest_size=8).digest()):
+    for name in sorted(frames, key=lambda name: blake2b(os.fsencode(name), digest_size=8).digest()):
         if sum(map(len, chosen.values())) + len(frames[name]) <= min(MOST * share, (1 + share) / 2) * total:
             chosen[name] = frames[name]
             if sum(map(len, chosen.values())) >= share * total:

@@ -87,12 +87,17 @@ class Cameras:
 def camera_in(folder: Path) -> KnownCamera:
     """The camera that a file of a folder states; else why one does not that should."""
     fault = NO_CAMERA
-    for path in (folder / inner / name for inner in FOLDERS for name in NAMES):
+    for place in (folder / inner for inner in FOLDERS):
         try:
-            if path.is_file() and (known := read_camera(path)) is not None:
-                return known
-        except UserError as error:
-            fault = KnownCamera(None, None, str(path), fault=str(error))
+            there = set(os.listdir(place))  # one look, as every frame may have a folder of its own
+        except OSError:
+            continue
+        for path in (place / name for name in NAMES if name in there):
+            try:
+                if path.is_file() and (known := read_camera(path)) is not None:
+                    return known
+            except UserError as error:
+                fault = KnownCamera(None, None, str(path), fault=str(error))
     return fault
 
 
@@ -113,7 +118,7 @@ def read_camera(path: Path) -> KnownCamera | None:
         known = known_in(content, str(path))
         if known is None and path.stem != OF_ANYTHING:
             raise ValueError("it has neither fx, fy, cx, cy nor a matrix called K, camera_matrix or intrinsic_matrix")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
         if path.stem == OF_ANYTHING:
             return None
         why = " ".join(str(error).split())

@@ -77,7 +77,7 @@ def usual_list(root: Path, *halves: str) -> Path | None:
 
 
 def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
-    """The lines of a list file. Leading slashes go and blank lines are ignored.
+    """The lines of a list file. Leading slashes go; blank lines and comments, from a # on, are ignored.
 
     The forms are those of BTS and AdaBins (`rgb depth focal`), GLPDepth (`rgb depth`), NeWCRFs (`rgb depth dense`, of
     which the first depth counts, and `rgb` alone), DIODE (`rgb depth mask`), monodepth2 (`date/drive frame l|r`), and
@@ -96,7 +96,8 @@ def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
     if Path(path).suffix.lower() == ".csv":
         return _read_csv(text, path)
     numbered = enumerate(text.splitlines(), start=1)
-    return [_parse_line(line.strip(), f"{path}:{number}") for number, line in numbered if line.strip()]
+    kept = ((number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#"))
+    return [_parse_line(line.strip(), f"{path}:{number}") for number, line in kept]
 
 
 def why_missing(name: str, root: Path) -> str:
@@ -172,7 +173,8 @@ def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
     for number, row in rows:
         where, fields = f"{path}:{number}", {name: value.strip() for name, value in zip(columns, row, strict=False)}
         camera = [_number(fields[name]) for name in CSV_COLUMNS[2:] if fields.get(name)]
-        if not fields.get("image") or None in camera or len(camera) not in (0, 4) or len(row) > len(columns):
+        wrong = None in camera or len(camera) not in (0, 4) or any((one or 0) <= 0 for one in camera[:2])
+        if not fields.get("image") or wrong or len(row) > len(columns):
             listed = ",".join(row)
             raise UserError(
                 f"{where}: '{listed}' is not a row of a list, expected the columns {','.join(CSV_COLUMNS)}; others, "

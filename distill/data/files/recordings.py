@@ -15,6 +15,7 @@ from distill.data.files.list_files import SplitLine
 from distill.data.files.pairs import name_under
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from distill.errors import UserError
+from distill.files import read_whole
 
 Clock = Mapping[float, str]  # files by their time in seconds
 Role = Literal["image", "depth", "mask", "other"]
@@ -235,9 +236,9 @@ def read_stamps(path: Path) -> dict[float, str]:
 def columns_of(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The columns of each line that is no comment, with the line's number."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_whole(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} is not a list of a TUM sequence, expected lines of 'seconds file'") from None
     for number, line in enumerate(text.splitlines(), start=1):
-        if (columns := line.split()) and not line.startswith("#"):
+        if (columns := line.split()) and not columns[0].startswith("#"):
             yield number, columns

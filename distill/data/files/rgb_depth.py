@@ -297,6 +297,12 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
     return None if part == "test" or other else (root, None, "")
 
 
+def unread_halves(root: Path, part: Part) -> list[str]:
+    """What of a root is a half by its name and is not read, as another is, in words."""
+    first, *others = [path.name for path in _subfolders(root, HALVES[part])] or [""]
+    return [f"{other}/ is not read: {first}/ is the {part} half" for other in others]
+
+
 def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path, half: str) -> Recordings:
     """The pairs of a folder or of a half of it by the names of their files."""
     if image_folder is None:

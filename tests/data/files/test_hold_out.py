@@ -68,3 +68,8 @@ def test_names_that_are_digests_are_one_recording(tmp_path):
 def test_a_hold_out_that_leaves_nothing_is_refused_with_what_to_do(tmp_path, count, share):
     with pytest.raises(UserError, match=r"data.hold_out=0\.\d.*leaves nothing to (train|validate) on.*null"):
         hold_out(contents_of(tmp_path, [f"{frame}.png" for frame in range(count)]), share)
+
+
+def test_recordings_whose_names_are_no_text_are_held_out_as_others(tmp_path):
+    names = [f"image/\udcff{room}/{frame}.png" for room in range(20) for frame in range(10)]
+    assert len(names_of(hold_out(contents_of(tmp_path, names), 0.1)[1])) == 20

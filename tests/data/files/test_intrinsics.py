@@ -75,11 +75,17 @@ def test_the_metadata_of_something_else_is_no_camera(tmp_path):
     assert Cameras(tmp_path).beside(tmp_path) is NO_CAMERA
 
 
-@pytest.mark.parametrize("text", ["7 6 3.5", "no number", "0 6 3.5 2.5", "7 nan 3 2"])
+ENDLESS = '{"fx": 7, "fy": 6, "cx": 3, "cy": 2, "width": Infinity, "height": 6}'
+
+
+@pytest.mark.parametrize(
+    "text", ["7 6 3.5", "no number", "0 6 3.5 2.5", "7 nan 3 2", ENDLESS, ENDLESS.replace("Infinity", "9" * 400)]
+)
 def test_what_is_no_camera_is_refused_by_name(tmp_path, text):
-    (tmp_path / "intrinsics.txt").write_text(text)
-    with pytest.raises(UserError, match=r"intrinsics.txt does not state a camera .* mend or remove it"):
-        read_camera(tmp_path / "intrinsics.txt")
+    path = tmp_path / ("intrinsics.json" if "{" in text else "intrinsics.txt")
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"intrinsics.* does not state a camera .* mend or remove it"):
+        read_camera(path)
 
 
 @pytest.mark.parametrize(("stated", "size"), [((12, 16), (6, 8)), (None, (12, 16)), (None, (3, 4))])

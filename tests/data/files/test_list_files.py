@@ -21,7 +21,7 @@ def read(tmp_path):
 
 
 def test_a_list_is_read_line_by_line(read):
-    assert read("/a/1.jpg /a/1.png 518.8579\n\n  b.png None 721.5377\r\nc.png d.png\n") == [
+    assert read("# image depth focal\n/a/1.jpg /a/1.png 518.8579\n\n  b.png None 721.5377\r\nc.png d.png\n") == [
         SplitLine("a/1.jpg", "a/1.png"),
         SplitLine("b.png", None),
         SplitLine("c.png", "d.png"),
@@ -105,7 +105,7 @@ def test_a_malformed_line_is_refused_with_its_place(read, line):
         read(f"a.png b.png 700\n{line}\n")
 
 
-@pytest.mark.parametrize("row", ["1.jpg,1.png,500,501,320", "1.jpg,1.png,a,b,c,d", ",1.png"])
+@pytest.mark.parametrize("row", ["1.jpg,1.png,500,501,320", "1.jpg,1.png,a,b,c,d", ",1.png", "1.jpg,1.png,-5,5,3,2"])
 def test_a_malformed_row_is_refused_with_its_place(read, row):
     with pytest.raises(UserError, match=r"list.csv:2: .* is not a row of a list, expected the columns image,depth,fx,"):
         read(f"image,depth,fx,fy,cx,cy\n{row}\n", "list.csv")

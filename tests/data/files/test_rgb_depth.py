@@ -432,3 +432,12 @@ def test_arrays_beside_photographs_are_not_left_out_in_silence(tmp_path, write_i
     assert f"such as scene/{name}" in find_photographs(tmp_path).left_out[0]
     with pytest.raises(UserError, match=f"1 of 2 files .* are depth maps .* such as scene/{name}"):
         find_folder(tmp_path)
+
+
+def test_a_second_test_half_is_not_left_out_in_silence(tmp_path, write_image):
+    for half in ("train", "val", "test"):
+        fill(tmp_path / half, write_image, [half])
+    contents = Source("folder", tmp_path).find("test")
+    assert [Path(pair.name).stem for pair in contents.usable] == ["test"]
+    assert "val/ is not read: test/ is the test half" in contents.remarks
+    assert not Source("folder", tmp_path).find("train").remarks
