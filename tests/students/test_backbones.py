@@ -39,8 +39,20 @@ BACKBONES = {
     "swin_large_patch4_window7_224": 0,
 }
 # Each has a smaller relative in the dictionary, which carries out what takes real weights.
-DEEPER = ("efficientnet_b3", "efficientnet_b5", "resnet34", "resnet50", "swin_large_patch4_window7_224")
-LARGE = ("efficientnet_b3", "efficientnet_b5", "resnet50", "mobileone_s0", "swin_large_patch4_window7_224")
+DEEPER = (
+    "efficientnet_b3",
+    "efficientnet_b5",
+    "resnet34",
+    "resnet50",
+    "mobilenetv4_conv_medium",
+    "swin_large_patch4_window7_224",
+)
+# Of these families timm makes smaller networks of the same parts.
+NARROW = {
+    "resnet18": {"layers": (1, 1, 1, 1), "channels": (8, 16, 24, 32)},
+    "convnext_tiny": {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)},
+    "swin_tiny_patch4_window7_224": {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 1, 2, 2)},
+}
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "mobileone_s0"])  # its branches take seconds
@@ -56,7 +68,7 @@ def test_depth_has_the_images_size_and_maps_lie_at_the_four_strides(name):
     assert sum(isinstance(module, LGConv) for module in student.modules()) == BACKBONES[name]
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", ["resnet50", "swin_large_patch4_window7_224"])  # the others start from files below
 def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
     with torch.device("meta"):
         whole = timm.create_model(name, pretrained=False)
@@ -80,12 +92,14 @@ def test_a_deeper_networks_file_is_none_of_this_one_though_all_that_it_needs_is_
 @pytest.fixture(scope="module", params=[name for name in BACKBONES if name not in DEEPER])
 def started(request, tmp_path_factory):
     """(timm's whole network, the student that started from its file, with LG-Conv where it can have it)."""
-    name = request.param
+    name, create = request.param, timm.create_model
     torch.manual_seed(0)
-    whole = timm.create_model(name, pretrained=False)
     path = tmp_path_factory.mktemp("weights") / "whole.safetensors"
-    save_file(whole.state_dict(), path)
-    student = create_student(name, lg_conv=BACKBONES[name] > 0, checkpoint=path, **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm, "create_model", lambda *name, **options: create(*name, **NARROW.get(*name, {}), **options))
+        whole = timm.create_model(name, pretrained=False)
+        save_file(whole.state_dict(), path)
+        student = create_student(name, lg_conv=BACKBONES[name] > 0, checkpoint=path, **SMALL)
     path.unlink()
     return whole, student
 
@@ -129,6 +143,11 @@ def gradient(student, memory_format):
     return torch.cat([weight.grad.flatten() for weight in student.parameters()])
 
 
+ORDERS = ("efficientnet_b0", "resnet18", "ghostnet_100", "convnext_tiny", "regnety_004", "edgenext_small")
+ORDERS += ("swin_tiny_patch4_window7_224",)  # each kind of layer
+
+
+@pytest.mark.parametrize("started", ORDERS, indirect=True)
 def test_gradients_do_not_depend_on_the_order_in_memory(started):
     plain, last = (gradient(started[1], order) for order in (torch.contiguous_format, torch.channels_last))
     assert (last - plain).norm() <= 0.1 * plain.norm()  # small batches multiply rounding
@@ -165,7 +184,7 @@ def changes(net, images):
 
 
 # EdgeNeXt's convolutions start near 0 themselves and have no norm behind them: there the branch is half of a map.
-CHANGED = [name for name, count in BACKBONES.items() if count and name not in ("edgenext_small", *DEEPER)]
+CHANGED = ("efficientnet_b0", "resnet18", "ghostnet_100", "mobilenetv4_conv_small", "regnety_004", "repvit_m0_9")
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -182,12 +201,9 @@ def test_lg_conv_changes_every_map_by_a_twentieth_at_most_at_the_start(name):
 # ----------------------------------------------------------------------------------------------------------------- Swin
 
 
-SWIN = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 1, 2, 2)}
-
-
 def swin(**options):
     torch.manual_seed(0)
-    options = {**SWIN, **options}
+    options = {**NARROW["swin_tiny_patch4_window7_224"], **options}
     return timm.create_model("swin_tiny_patch4_window7_224", features_only=True, pretrained=False, **options).eval()
 
 
