@@ -1,9 +1,9 @@
 import os
 import socket
-import subprocess
-import sys
+import time
 
 import pytest
+from forked_runs import launch
 
 from distill.config import parse_config
 from distill.engine.run_folder import HARMLESS, RunFolder, flatten
@@ -17,23 +17,26 @@ def folder(tmp_path):
 
 
 HOLDER = """
-import sys
+import pathlib, signal, sys
 from distill.engine.run_folder import RunFolder
-RunFolder(__import__("pathlib").Path(sys.argv[1])).claim(resume=True)
-print(flush=True)
-input()
+RunFolder(pathlib.Path(sys.argv[1])).claim(resume=True)
+pathlib.Path(sys.argv[2]).touch()
+signal.pause()
 """
 
 
 @pytest.fixture
-def holder(folder):
+def holder(folder, tmp_path):
     """Another process that has claimed the folder."""
-    words = [sys.executable, "-c", HOLDER, str(folder.path)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdout.readline()
+    script, claimed = tmp_path / "holder.py", tmp_path / "claimed"
+    script.write_text(HOLDER)
+    process = launch([str(folder.path), str(claimed)], tmp_path / "log", script=script)
+    while not claimed.exists():
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.01)
     yield process
     process.kill()
-    process.communicate()
+    process.join()
 
 
 def lock(folder, process, host=None):
@@ -59,7 +62,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(folder, holder):
             folder.claim(resume)
     assert folder.lock.read_text().split()[0] == str(holder.pid)
     holder.kill()
-    holder.wait()
+    holder.join()
     folder.claim(resume=True)
 
 

@@ -22,6 +22,21 @@ from distill.method import Method
 from students import create_student, load_student
 
 FAULTY = Path(__file__).parent / "faulty_rank.py"
+PLAIN = ["method.name=supervised"]  # for what is the same with a teacher and without
+
+
+@pytest.fixture(scope="module")
+def plain(config_file, tmp_path_factory):
+    """The folder of a finished run without a teacher."""
+    output = tmp_path_factory.mktemp("plain") / "run"
+    assert main(["train", str(config_file), *PLAIN, "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture
+def own_plain(plain, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(plain, tmp_path / "run")
 
 
 @pytest.fixture
@@ -68,8 +83,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(train, finish
     assert any(not torch.equal(other[key], value) for key, value in weights(finished).items())
 
 
-def test_the_number_of_workers_changes_nothing(train, finished, weights, assert_same):
-    assert_same(weights(train("data.workers=2")), weights(finished))
+def test_the_number_of_workers_changes_nothing(train, plain, weights, assert_same):
+    assert_same(weights(train(*PLAIN, "data.workers=2")), weights(plain))
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -91,34 +106,34 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(
 def test_random_numbers_inside_a_network_continue_too(
     train, config_file, tmp_path, weights, assert_same, stop_at, noisy_student
 ):
-    undisturbed = train("method.name=output", output=tmp_path / "undisturbed")
+    words = [*PLAIN, "train.steps=3", "train.validate_every=3"]
+    undisturbed = train(*words, output=tmp_path / "undisturbed")
     stop_at(2)
-    command = ["train", str(config_file), "method.name=output", "--output", str(tmp_path / "run")]
-    assert main(command) == 143
-    assert_same(weights(train("method.name=output", "--resume")), weights(undisturbed))
+    assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 143
+    assert_same(weights(train(*words, "--resume")), weights(undisturbed))
 
 
 def test_a_damaged_checkpoint_costs_the_steps_behind_the_one_before(
-    train, finished, config_file, tmp_path, weights, assert_same, stop_at
+    train, plain, config_file, tmp_path, weights, assert_same, stop_at
 ):
     stop_at(3)
-    every = "train.checkpoint_every=1"
-    assert main(["train", str(config_file), every, "--output", str(tmp_path / "run")]) == 143
+    words = [*PLAIN, "train.checkpoint_every=1"]
+    assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 143
     (tmp_path / "run" / "checkpoints" / "step-000000003" / "state.pt").write_bytes(b"")
     with pytest.warns(UserWarning, match="step-000000003 is damaged"):
-        folder = train(every, "--resume")
-    assert_same(weights(folder), weights(finished))
+        folder = train(*words, "--resume")
+    assert_same(weights(folder), weights(plain))
 
 
-def test_a_run_that_was_killed_while_it_wrote_its_report_writes_it(train, own_run, config_file):
-    page = (own_run / "report.html").stat().st_size
+def test_a_run_that_was_killed_while_it_wrote_its_report_writes_it(train, own_plain, config_file):
+    page = (own_plain / "report.html").stat().st_size
     for name in ("done.json", "results.json", "report.html"):
-        (own_run / name).unlink()
-    saved = yaml.safe_load((own_run / "config.yaml").read_text())
-    train("--resume", output=own_run)
-    assert read_json(own_run / "done.json")["step"] == 4
-    assert (own_run / "report.html").stat().st_size == pytest.approx(page, rel=0.1)
-    assert yaml.safe_load((own_run / "config.yaml").read_text()) == saved | {"output": str(own_run)}
+        (own_plain / name).unlink()
+    saved = yaml.safe_load((own_plain / "config.yaml").read_text())
+    train(*PLAIN, "--resume", output=own_plain)
+    assert read_json(own_plain / "done.json")["step"] == 4
+    assert (own_plain / "report.html").stat().st_size == pytest.approx(page, rel=0.1)
+    assert yaml.safe_load((own_plain / "config.yaml").read_text()) == saved | {"output": str(own_plain)}
 
 
 LOST = {
@@ -132,15 +147,15 @@ LOST = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", LOST)
-def test_a_training_that_is_over_finishes_whatever_file_was_lost(train, own_run, name):
-    (own_run / "done.json").unlink()
-    (own_run / name).unlink()
+def test_a_training_that_is_over_finishes_whatever_file_was_lost(train, own_plain, name):
+    (own_plain / "done.json").unlink()
+    (own_plain / name).unlink()
     if LOST[name] is not None:
-        (own_run / name).write_bytes(LOST[name])
-    train("--resume", output=own_run)
-    assert read_json(own_run / "done.json")["step"] == 4
-    assert (own_run / "report.html").is_file()
-    assert load_student(own_run / "student").metadata["metrics"]["abs_rel"] > 0
+        (own_plain / name).write_bytes(LOST[name])
+    train(*PLAIN, "--resume", output=own_plain)
+    assert read_json(own_plain / "done.json")["step"] == 4
+    assert (own_plain / "report.html").is_file()
+    assert load_student(own_plain / "student").metadata["metrics"]["abs_rel"] > 0
 
 
 def test_a_student_that_cannot_be_read_just_now_is_not_taken_for_a_lost_one(own_run, config_file, refused, monkeypatch):
@@ -175,7 +190,7 @@ def test_data_that_changed_since_a_run_stopped_are_told(
     train, config_file, own_streets, tmp_path, capsys, stop_at, what
 ):
     stop_at(3)
-    words = [f"data.root={own_streets}", "method.name=supervised"]
+    words = [f"data.root={own_streets}", *PLAIN]
     assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 143
     CHANGES[what](own_streets)
     capsys.readouterr()
@@ -189,10 +204,10 @@ def test_a_corrected_evaluation_may_be_forced_and_chooses_the_best_anew(
     train, config_file, tmp_path, capsys, stop_at, refused
 ):
     stop_at(3)
-    words = ["train", str(config_file), "--output", str(tmp_path / "run")]
+    words = ["train", str(config_file), *PLAIN, "--output", str(tmp_path / "run")]
     assert main(words) == 143
     assert "accept that with --resume --force" in refused(*words, "eval.tta=flip", "--resume")
-    folder = train("eval.tta=flip", "--resume", "--force")
+    folder = train(*PLAIN, "eval.tta=flip", "--resume", "--force")
     assert "these have changed: protocol" in capsys.readouterr().err
     assert read_json(folder / "done.json")["best_step"] == 4
 
@@ -213,14 +228,15 @@ def test_a_run_is_not_resumed_under_another_configuration(finished, config_file,
 
 
 def test_keys_that_change_nothing_learnt_may_be_forced(
-    train, own_run, config_file, refused, weights, assert_same, finished
+    train, own_plain, config_file, refused, weights, assert_same, plain
 ):
-    (own_run / "done.json").unlink()
-    message = refused("train", config_file, "train.keep=3", "--output", own_run, "--resume")
+    (own_plain / "done.json").unlink()
+    words = [*PLAIN, "train.keep=3"]
+    message = refused("train", config_file, *words, "--output", own_plain, "--resume")
     assert "train.keep was 2, now 3); accept that with --resume --force" in message
-    train("train.keep=3", "--resume", "--force", output=own_run)
-    assert_same(weights(own_run), weights(finished))
-    assert yaml.safe_load((own_run / "config.yaml").read_text())["train"]["keep"] == 3
+    train(*words, "--resume", "--force", output=own_plain)
+    assert_same(weights(own_plain), weights(plain))
+    assert yaml.safe_load((own_plain / "config.yaml").read_text())["train"]["keep"] == 3
 
 
 def test_force_alone_is_refused(config_file, refused):
@@ -241,7 +257,7 @@ def test_another_teacher_behind_the_same_path_is_refused(content, tmp_path, refu
 
 
 def test_a_validation_that_was_cut_short_is_made_up_for(
-    train, finished, config_file, tmp_path, weights, assert_same, monkeypatch
+    train, plain, config_file, tmp_path, weights, assert_same, monkeypatch
 ):
     asked = []
 
@@ -252,7 +268,7 @@ def test_a_validation_that_was_cut_short_is_made_up_for(
         return whole(self, index)
 
     whole = PairDataset.__getitem__
-    train_words = ["train", str(config_file), "--output", str(tmp_path / "run")]
+    train_words = ["train", str(config_file), *PLAIN, "--output", str(tmp_path / "run")]
     validate, folder = Validation.evaluate, tmp_path / "run"
 
     def evaluate(self, interrupted):
@@ -264,10 +280,10 @@ def test_a_validation_that_was_cut_short_is_made_up_for(
     monkeypatch.undo()
     assert last_state(folder)["state"]["step"] == 2
     assert [record["kind"] for record in records(folder)] == ["train", "train"]
-    train("--resume")
-    assert_same(weights(folder), weights(finished))
+    train(*PLAIN, "--resume")
+    assert_same(weights(folder), weights(plain))
     assert [(r["kind"], r["step"], r.get("abs_rel")) for r in records(folder)] == [
-        (r["kind"], r["step"], r.get("abs_rel")) for r in records(finished)
+        (r["kind"], r["step"], r.get("abs_rel")) for r in records(plain)
     ]
 
 
@@ -282,7 +298,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(train, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Checkpoints, "save", full_disk)
-    folder = train("method.name=supervised")
+    folder = train(*PLAIN)
     assert "checkpoint of step 4 not written ([Errno 28] No space left on device); the last good one is none, the" in (
         capsys.readouterr().err
     )
@@ -299,7 +315,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_fi
         return whole(self, step, state)
 
     monkeypatch.setattr(Checkpoints, "save", full_disk)
-    words = ["method.name=supervised", "train.checkpoint_every=1", "train.if_not_saved=stop"]
+    words = [*PLAIN, "train.checkpoint_every=1", "train.if_not_saved=stop"]
     assert main(["train", str(config_file), *words, "--output", str(tmp_path / "run")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert (
@@ -310,7 +326,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_if_so_asked(config_fi
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorBoard is lost, and says so twice
-def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finished, weights, assert_same, tmp_path):
+def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, plain, weights, assert_same, tmp_path):
     taken = []
 
     def consult(method, *inputs):
@@ -322,10 +338,10 @@ def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finish
 
     original, Method.consult = Method.consult, consult
     try:
-        folder = train("train.checkpoint_every=1")
+        folder = train(*PLAIN, "train.checkpoint_every=1")
     finally:
         Method.consult = original
-    assert_same(weights(folder), weights(finished))
+    assert_same(weights(folder), weights(plain))
     assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["steps"] == 4
     assert not (folder / "run.lock").exists()
 
@@ -333,7 +349,8 @@ def test_a_folder_that_vanishes_is_made_anew_and_the_run_ends_well(train, finish
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_process_with_its_code_and_the_state_saved(config_file, tmp_path, number, code):
     folder, log = tmp_path / "run", tmp_path / "log"
-    process = launch([f"{number.name}@3", "train", str(config_file), "--output", str(folder)], log, script=FAULTY)
+    words = ["train", str(config_file), *PLAIN, "--output", str(folder)]
+    process = launch([f"{number.name}@3", *words], log, script=FAULTY)
     process.join()
     message = log.read_text()
     assert process.exitcode == code, message
