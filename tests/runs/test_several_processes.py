@@ -19,6 +19,7 @@ from distill.engine.checkpoint import Checkpoints
 STEPS = 10
 FAULTY = Path(__file__).parent / "faulty_rank.py"
 TEST_IMAGES = 3  # which two processes cannot share evenly
+PLAIN = "method.name=supervised"  # for what is the same with a teacher and without
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +91,13 @@ def test_two_processes_stop_together_and_one_goes_on_to_the_same_weights(start, 
 
 
 def test_a_process_that_is_killed_ends_the_other_with_its_traceback(start, tmp_path):
-    assert end(start("SIGKILL@2")) == [1, -signal.SIGKILL]
+    assert end(start("SIGKILL@2", PLAIN)) == [1, -signal.SIGKILL]
     assert "Traceback" in (tmp_path / "log.0").read_text()
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
 def test_a_process_that_raises_ends_the_other_soon_with_its_traceback_first(start, tmp_path):
-    assert end(start("raise@3")) == [1, 1]
+    assert end(start("raise@3", PLAIN)) == [1, 1]
     other, failed = ((tmp_path / f"log.{rank}") for rank in (0, 1))
     assert "RuntimeError: a fault of process 1" in failed.read_text()
     assert "Traceback" in other.read_text()
@@ -105,7 +106,7 @@ def test_a_process_that_raises_ends_the_other_soon_with_its_traceback_first(star
 
 
 def test_a_step_without_finite_gradient_on_one_process_is_skipped_by_all(start, tmp_path):
-    assert end(start("nan@3", "train.steps=4", "train.validate_every=4")) == [0, 0]
+    assert end(start("nan@3", PLAIN, "train.steps=4", "train.validate_every=4")) == [0, 0]
     (path,) = (tmp_path / "run" / "faults").iterdir()
     fault = json.loads(path.read_text())
     assert fault["step"] == 3
