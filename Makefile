@@ -11,9 +11,10 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/distill demo
 
-# With bytecode kept, whatever is set outside: else every process that a test starts compiles all packages anew.
+# Bytecode is kept, whatever is set outside: else every process that a test starts compiles all packages anew. Files run in
+# the order of their names: by default those with the fewest tests come last, which are the longest.
 test: $(READY)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-targets:
 	sh tools/test_targets.sh $(PYTHON)
