@@ -11,7 +11,7 @@ from distill.data.files.annotations import NUMBERINGS, find_annotated, has_annot
 from distill.data.files.list_files import Camera, Part
 from distill.data.files.matching import with_labels
 from distill.data.files.pairs import Contents
-from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, find_folder, unread_halves, usual_folder_split
+from distill.data.files.rgb_depth import DEFAULT_MAX_DEPTH, find_folder, remarks_on_halves, usual_folder_split
 from distill.data.kitti.drives import find_kitti
 from distill.data.kitti.listing import EIGEN, SELECTION, usual_kitti_split
 from distill.data.nyu.halves import find_nyu, usual_nyu_split
@@ -89,8 +89,9 @@ class Source:
             return self.unscaled(find_published(self.root, self.name, part, path))
         root, pairs, half = listed if isinstance(listed, tuple) else (self.root, Path(named) if named else None, "")
         contents = find_folder(root, self.max_depth or DEFAULT_MAX_DEPTH, self.depth_scale, pairs, self.camera, half)
-        unread = unread_halves(self.root, part) if isinstance(listed, tuple) and not pairs else []
-        return replace(contents, left_out=(*contents.left_out, *unread))
+        divided = isinstance(listed, tuple) and not (pairs or half)
+        remarks = remarks_on_halves(self.root, part, contents) if divided else []
+        return replace(contents, left_out=(*contents.left_out, *remarks))
 
     def unscaled(self, contents: Contents) -> Contents:
         """The contents of a set whose files have a scale of their own; refused where another is declared."""

@@ -112,6 +112,8 @@ def find_recordings(root: Path) -> Recordings | None:
     alone = [depth for depth in files.depths.values() if depth not in matches]
     remarks = [f"{len(alone)} depth maps have no image, such as {alone[0]}"] if alone else []
     remarks += [f"{len(files.others)} other pictures are left out, such as {files.others[0]}"] if files.others else []
+    unread = [mask for key, mask in files.masks.items() if key not in files.depths]
+    remarks += [f"{len(unread)} masks are of no depth map and not read, such as {unread[0]}"] if unread else []
     count = len({PurePosixPath(image).parent for image in matches.values()})
     layout = f"{count} recording{'s' * (count > 1)}: {places(matches.values())} and {places(matches)}, joined {how}"
     return Recordings(lines, layout, left_out=tuple(remarks))

@@ -297,10 +297,18 @@ def usual_folder_split(root: Path, part: Part) -> tuple[Path, Path | None, str] 
     return None if part == "test" or other else (root, None, "")
 
 
-def unread_halves(root: Path, part: Part) -> list[str]:
-    """What of a root is a half by its name and is not read, as another is, in words."""
+def remarks_on_halves(root: Path, part: Part, contents: Contents) -> list[str]:
+    """What of a root may be meant for a half and is none, or is one and is not read, in words."""
+    known = {*HALVES["train"], *HALVES["test"]}
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)]
+    strange = [path.name for path in folders if path.name.lower() not in known and not path.name.startswith(".")]
     first, *others = [path.name for path in _subfolders(root, HALVES[part])] or [""]
-    return [f"{other}/ is not read: {first}/ is the {part} half" for other in others]
+    if first:
+        others += [name for name in strange if _subfolders(root / name, IMAGE_FOLDERS)]
+        return [f"{other}/ is not read: {first}/ is the {part} half" for other in others]
+    read = {PurePosixPath(pair.name).parts[0] for pair in contents.pairs}
+    alike = [name for name in strange if name in read and known & {*re.split("[^a-z]+", name.lower())}]
+    return [f"{name}/ is read with the others: a half is called {', '.join(HALVES['test'])} or train" for name in alike]
 
 
 def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path, half: str) -> Recordings:
@@ -324,6 +332,8 @@ def _pair_by_name(root: Path, image_folder: Path | None, depth_folder: Path, hal
     lines = [SplitLine(name_under(root, images[s]), name_under(root, d) if d else None) for s, d in stems.items()]
     alone = [path for stem, path in depths.items() if stem not in images and not is_mask(Path(stem).name)]
     left_out = [f"{len(alone)} depth maps have no image of their name, such as {alone[0]}"] if alone else []
+    masks = [path.name for path in _subfolders_like(root, "mask|valid") if path.name.lower() not in MASK_FOLDERS]
+    left_out += [f"{name}/ is not read: masks lie in mask/ or valid/, 0 where depth does not count" for name in masks]
     known = {name for names in HALVES.values() for name in names}
     others = [path for path in _files(image_folder, IMAGE_SUFFIXES) if _top(image_folder, path) not in known]
     if half and others:
@@ -339,6 +349,12 @@ def _subfolders(root: Path, names: Sequence[str]) -> list[Path]:
     """The folders of these names, whatever their case, in the order of the names."""
     there = [path for path in root.iterdir() if path.name.lower() in names and path.is_dir()]
     return sorted(there, key=lambda path: names.index(path.name.lower()))
+
+
+def _subfolders_like(root: Path, words: str) -> list[Path]:
+    """Folders in whose names words are, but for halves."""
+    there = (path for path in sorted(root.iterdir()) if re.search(words, path.name.lower()) and path.is_dir())
+    return [path for path in there if path.name.lower() not in HALVES["test"]]
 
 
 def _subfolder(root: Path, names: Sequence[str]) -> Path | None:

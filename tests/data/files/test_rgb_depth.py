@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -441,3 +442,20 @@ def test_a_second_test_half_is_not_left_out_in_silence(tmp_path, write_image):
     assert [Path(pair.name).stem for pair in contents.usable] == ["test"]
     assert "val/ is not read: test/ is the test half" in contents.remarks
     assert not Source("folder", tmp_path).find("train").remarks
+
+
+def test_halves_by_other_names_are_said(tmp_path, write_image):
+    for half in ("train", "dev"):
+        fill(tmp_path / "a" / half, write_image, [half])
+        fill(tmp_path / "b" / f"{half}_set", write_image, [half])
+    assert Source("folder", tmp_path / "a").find("train").remarks == ("dev/ is not read: train/ is the train half",)
+    (remark,) = Source("folder", tmp_path / "b").find("train").remarks
+    assert "train_set/ is read with the others: a half is called test" in remark
+
+
+@pytest.mark.parametrize("place", [".", "a"])
+def test_masks_that_are_not_read_are_said(tmp_path, write_image, place):
+    fill(tmp_path / place, write_image, ["1"], image="rgb")
+    write_image(tmp_path / place / "sky_mask/1.png", np.full((4, 6), 255, np.uint8))
+    (remark,) = find_folder(tmp_path).remarks
+    assert re.search(r"sky_mask/.* not read|masks .* not read, such as a/sky_mask/1.png", remark)
