@@ -56,7 +56,8 @@ def segment_shared(
     Raises:
         UserError: If an annotation holds other classes than the model's, on every process.
     """
-    refusal, stopped = None, False
+    refusal: UserError | None = None
+    stopped = False
     try:
         for index in range(processes.process_index, len(dataset), processes.num_processes):
             try:
