@@ -21,9 +21,8 @@ from distill.cli import main as distill
 from distill.data import Batch
 from distill.engine import loop
 from distill.engine.step import Learner, Moved, run_step
-from distill.evaluation import Evaluation, gather
-from distill.inference.evaluating import evaluate_shared
-from distill.inference.network import Network, eval_mode, protocols_for
+from distill.inference.measuring import Measured, scorer_of
+from teachers import DepthModel
 
 averages: dict[str, AveragedModel] = {}
 evaluate_weights = Validation.evaluate
@@ -57,22 +56,20 @@ def step_and_average(learner: Learner, micro_batches: list[Batch], step: int) ->
     return outcome
 
 
-def evaluate_all(validation: Validation, interrupted: Callable[[], bool]) -> Evaluation | None:
+def evaluate_all(validation: Validation, interrupted: Callable[[], bool]) -> Measured | None:
     """The results of the weights, which count; those of the averages are logged."""
     test, protocol = validation.data.test, validation.data.protocol
     assert test is not None
+    scorer = scorer_of(protocol, validation.accelerator.device, validation.config.data.size)
     for name, average in averages.items():
-        protocols, size = protocols_for(average.module, [protocol]), validation.config.data.size
-        network = Network(average.module, protocol, validation.accelerator.device, size)
-        with eval_mode(average.module):
-            outcomes = evaluate_shared(network, test, protocols, validation.accelerator)
-        assert outcomes is not None
-        results = gather(outcomes, protocols, network.seconds, size)[0]
+        assert isinstance(average.module, DepthModel)
+        results = scorer.shared(average.module, test, validation.accelerator, lambda: False)
+        assert results is not None
         validation.tracker.log(name, validation.state.step, results.metrics)
     return evaluate_weights(validation, interrupted)
 
 
 if __name__ == "__main__":
     loop.run_step = step_and_average  # type: ignore[assignment]
-    Validation.evaluate = evaluate_all  # type: ignore[method-assign]
+    Validation.evaluate = evaluate_all  # type: ignore[method-assign,assignment]
     sys.exit(distill(sys.argv[1:]))
