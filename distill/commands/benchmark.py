@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +53,8 @@ from distill.report.svg import CHART_START
 from distill.report.tables import results_table
 from students import Student, count_parameters, create_student
 from teachers import DepthModel, create_teacher, list_teachers
+
+DETAILS = ("p90 ms", "fps", "images")  # of the page, --json and --csv: 80 columns have no room for them
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -253,4 +255,8 @@ def latency_tables(
     title = f"One image of {args.size[0]}x{args.size[1]} · {args.runs} runs · {where}"
     skipped = [f"{one.name}, {way}: skipped, {reason}" for one in measured for way, reason in one.skipped.items()]
     costs = results_table(cost_rows(measured), f"Costs. GFLOPs: {FLOPS}")
-    return [costs, results_table(latency_rows(measured), title), *skipped]
+    rows = [
+        replace(row, extra={name: text for name, text in row.extra.items() if name not in DETAILS})
+        for row in latency_rows(measured)
+    ]
+    return [costs, results_table(rows, title), *skipped]

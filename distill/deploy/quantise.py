@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ from distill.inference.exported import need
 
 # What is worth 8 bits. Softmax, norms and products of two activations stay in float.
 KINDS = [
-    *("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "Resize", "Relu", "LeakyRelu", "Sigmoid"),
+    *("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "Resize", "Relu", "Clip", "LeakyRelu", "Sigmoid"),
     *("GlobalAveragePool", "AveragePool", "MaxPool"),
 ]
-# Parts of the networks, by the beginnings of their nodes' names, in the order in which they are put back to float:
-# what the literature calls sensitive first, then from the output to the input.
+# Parts of the networks, by the beginnings of their nodes' names; of a CNN's encoder each stage is a part.
+ENCODER = "the encoder"
 LAST = "the last layer of the bins' head"
 PARTS = (
     (LAST, "/decoder/head/scores/"),
@@ -30,7 +30,7 @@ PARTS = (
     ("DPT's head", "/decoder/fuse/head/"),
     ("the transformer", "/encoder/vit/"),
     ("the decoder", "/decoder/"),
-    ("the encoder", "/encoder/"),
+    (ENCODER, "/encoder/"),
     ("what is outside of them", ""),
 )
 WORTH = 0.1  # of what is tolerated: what the last layer in float must save at least where all may have 8 bits
@@ -50,14 +50,12 @@ class Quantiser:
             self.ranges = calibrator.compute_data()
 
     def parts(self) -> dict[str, list[str]]:
-        """Names of the nodes of each part that this network has, in the order above; no node is in two."""
-        left = [node.name for node in self.model.graph.node if node.op_type in KINDS]
-        result = {}
-        for part, start in PARTS:
-            if mine := [name for name in left if name.startswith(start)]:
-                result[part] = mine
-                left = [name for name in left if not name.startswith(start)]
-        return result
+        """Names of the nodes of each part that this network has, from the input to the output; no node is in two."""
+        parts: dict[str, list[str]] = {}
+        for node in self.model.graph.node:
+            if node.op_type in KINDS:
+                parts.setdefault(part_of(node.name), []).append(node.name)
+        return parts
 
     def write(self, target: Path, kept: Sequence[str] = ()) -> None:
         """Write the file with 8-bit activations and weights, a scale for each channel; `kept` nodes stay in float.
@@ -78,27 +76,51 @@ class Quantiser:
                 copied, True, True, kind.QInt8, kind.QUInt8, self.ranges, [], [*dynamic, *kept], KINDS, {}
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()  # which it is not where an activation went into its convolution
         need("onnx").save(quantizer.model.model, str(target))
 
-    def write_within(self, target: Path, loss: Callable[[Path], float], tolerance: float) -> tuple[float, list[str]]:
-        """Write a file whose loss is within the tolerance, if there is one; return its loss and what stays float.
+    def write_within(
+        self, target: Path, loss: Callable[[Path], float], tolerance: float, harm: Callable[[Path], float]
+    ) -> tuple[float, list[str]]:
+        """Write a file whose loss is within the tolerance; return its loss and what stays float, at worst everything.
 
-        Parts are put back to float one after the other for as long as the loss is too large; one that makes it no
-        smaller goes back to 8 bits. The last layer is tried in any case.
+        Where all in 8 bits lose too much, parts are put back to float until they do not, first those that do most
+        `harm` where they alone have 8 bits. Otherwise the last layer is tried in float.
         """
+        parts, kept = self.parts(), list[str]()
         self.write(target)
         best = loss(target)
-        kept: list[str] = []
-        nodes: list[str] = []
-        for part, names in self.parts().items():
-            if best <= tolerance and part != LAST:
+        if best <= tolerance:
+            self.write(target, parts.get(LAST, []))
+            last = loss(target)
+            if last < best - WORTH * tolerance:
+                return last, [LAST]
+            self.write(target)
+            return best, kept
+        for part in self.most_harmful(parts, target, harm):
+            kept.append(part)
+            self.write(target, [name for one in kept for name in parts[one]])
+            best = loss(target)
+            if best <= tolerance:
                 break
-            self.write(target, [*nodes, *names])
-            result = loss(target)
-            if result < best - (WORTH * tolerance if best <= tolerance else 0):
-                best, kept, nodes = result, [*kept, part], [*nodes, *names]
-        self.write(target, nodes)
         return best, kept
+
+    def most_harmful(
+        self, parts: Mapping[str, list[str]], target: Path, harm: Callable[[Path], float]
+    ) -> Sequence[str]:
+        """The parts, from the one that does most harm in 8 bits while all others are in float."""
+        done = {}
+        for part in parts:
+            self.write(target, [name for other, names in parts.items() if other != part for name in names])
+            done[part] = harm(target)
+        return sorted(parts, key=done.__getitem__, reverse=True)
+
+
+def part_of(node: str) -> str:
+    """The part that a node of this name belongs to."""
+    part = next(part for part, start in PARTS if node.startswith(start))
+    path = node.split("/")  # "", "encoder", "net", a stage, ..., the operation
+    return f"the encoder's {path[3]}" if part == ENCODER and len(path) > 4 else part
 
 
 def share_of_eight_bits(path: Path) -> float:

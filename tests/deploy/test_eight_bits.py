@@ -3,6 +3,7 @@ import math
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -104,12 +105,16 @@ def test_a_file_for_one_focal_length_is_compared_with_the_float_file(exact, fini
 
 def test_parts_return_to_float_until_the_loss_is_small_enough(exact, tmp_path):
     quantiser = Quantiser(exact, [IMAGE])
-    losses = iter([0.5, 0.6, 0.3, 0.005])  # all in 8 bits; then three parts, of which the first does not help
-    result, kept = quantiser.write_within(tmp_path / "x.onnx", lambda _path: next(losses), 0.01)
-    _, second, third = list(quantiser.parts())[:3]
-    assert (result, kept) == (0.005, [second, third])
+    parts = quantiser.parts()
+    assert {"the encoder's conv_stem", "the decoder", LAST} < parts.keys()
+    first, second, *others = parts
+    harms = iter([0.2, 0.7, *[0.1] * len(others)])  # of each part alone in 8 bits
+    losses = iter([0.5, 0.3, 0.005])  # of all in 8 bits; then with the most harmful part in float, then with two
+    given = lambda _path: next(losses), 0.01, lambda _path: next(harms)
+    result, kept = quantiser.write_within(tmp_path / "x.onnx", *given)
+    assert (result, kept) == (0.005, [second, first])
     convs = {node.name: node.input[1] for node in onnx.load(tmp_path / "x.onnx").graph.node if node.op_type == "Conv"}
-    floats = {name for part in (second, third) for name in quantiser.parts()[part]}
+    floats = {name for part in (first, second) for name in parts[part]}
     assert {name for name, weight in convs.items() if "DequantizeLinear" not in weight} == floats & convs.keys()
 
 
@@ -148,7 +153,8 @@ def test_the_last_layer_stays_float_only_where_that_saves_enough(exact, tmp_path
     quantiser = Quantiser(exact, [IMAGE])
     for second, expected in ((0.75, []), (0.6, [LAST])):
         losses = iter([0.8, second])
-        assert quantiser.write_within(tmp_path / "x.onnx", lambda _path, it=losses: next(it), 1.0)[1] == expected
+        options = lambda _path, it=losses: next(it), 1.0, lambda _path: 0.0
+        assert quantiser.write_within(tmp_path / "x.onnx", *options)[1] == expected
 
 
 def test_a_file_without_an_8_bit_weight_is_a_failure(eight_bits, finished, streets, tmp_path, monkeypatch, capsys):
@@ -162,3 +168,28 @@ def test_a_file_without_an_8_bit_weight_is_a_failure(eight_bits, finished, stree
     assert "no weight could stay in 8 bits" in message
     assert "the bins' head" in message
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_convolution_before_a_clip_has_the_clips_range(tmp_path):
+    helper, number = onnx.helper, onnx.numpy_helper
+    weight = np.full((1, 3, 1, 1), 100, np.float32)  # what lies beyond 6 must not cost the 8 bits their steps
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "weight"], ["wide"], name="/encoder/conv"),
+            helper.make_node("Clip", ["wide", "low", "high"], ["depth"], name="/encoder/clip"),
+        ],
+        "clipped",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, IMAGE.shape)],
+        [helper.make_tensor_value_info("depth", onnx.TensorProto.FLOAT, (1, 1, 32, 64))],
+        [number.from_array(np.float32(one), name) for name, one in (("low", 0), ("high", 6))]
+        + [number.from_array(weight, "weight")],
+    )
+    path = tmp_path / "clipped.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    Quantiser(path, [IMAGE]).write(tmp_path / "x.onnx")
+    onnx.checker.check_model(tmp_path / "x.onnx", full_check=True)
+    graph = onnx.load(tmp_path / "x.onnx").graph
+    (conv,) = [node for node in graph.node if node.op_type == "Conv"]
+    (quantise,) = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == conv.output[0]]
+    (scale,) = [one for one in graph.initializer if one.name == quantise.input[1]]
+    assert onnx.numpy_helper.to_array(scale).item() == pytest.approx(6 / 255)
