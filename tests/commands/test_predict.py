@@ -287,7 +287,7 @@ def test_a_video_cut_short_gives_its_frames_and_is_named(predict, video, capfd, 
     printed = capfd.readouterr().err
     assert str(video) in printed
     assert message in printed
-    assert len(printed.splitlines()) < 5  # none of FFmpeg's own
+    assert printed.count("\n") < 5  # none of FFmpeg's own; OpenCV's hold whatever bytes it met
 
 
 def test_of_a_camera_so_many_frames_are_taken(predict, video, monkeypatch):
