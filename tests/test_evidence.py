@@ -14,18 +14,22 @@ ROOT = Path(__file__).parents[1]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.gz"))
 PRESETS = ROOT / "configs" / "ablations"
 NYU = ROOT / "configs" / "nyu" / "small.yaml"
-COMPONENTS = PRESETS / "components.yaml"
+FEW_LABELS = NYU.with_name("few_labels.yaml")
+COMPONENTS, METHODS = PRESETS / "components.yaml", PRESETS / "methods.yaml"
 MADE_BY = {  # words of `distill ablate`
     "components": [COMPONENTS],
     "components_3000": [COMPONENTS, "data.scenes.train=3000", "--output", "runs/ablations/components_3000"],
     "components_fresh": [COMPONENTS, "--output", "runs/ablations/components_fresh"],
+    "few_labels": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels"],
+    "few_labels_fresh": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels_fresh"],
     "method_choices": [ROOT / "tools" / "measure" / "method_choices.yaml"],
     "nyu": [COMPONENTS, f"base={NYU}", "--output", "runs/ablations/nyu"],
     "output_filling": [PRESETS / "output_filling.yaml"],
     "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
-RESULTS = ("components", "components_3000", "components_fresh", "nyu", "output_filling")
+RESULTS = ("components", "components_3000", "components_fresh", "few_labels", "few_labels_fresh", "nyu")
+RESULTS += ("output_filling",)
 PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
     **dict.fromkeys(("method_choices", "warmup", "weight"), "method-choices.md"),

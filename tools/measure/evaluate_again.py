@@ -1,10 +1,11 @@
-"""Evaluates the students of an ablation on embedded scenes by which nothing was chosen: no checkpoint and no weight.
+"""Evaluates the students of an ablation on images by which nothing was chosen: no checkpoint and no weight.
 
     python tools/measure/evaluate_again.py runs/ablations/components
     distill ablate configs/ablations/components.yaml --output runs/ablations/components_fresh --jobs 0
 
 The first makes runs/ablations/components_fresh of the finished runs: the same but for the results of their students.
-The second makes the table.
+The second makes the table. The images are embedded scenes, or with `--root DIR` the test half of another folder of the
+runs' data set.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 
 from rich.progress import track
 
-from distill.assembly.datasets import TEST_SCENES, TRAIN_SCENES, kept_scenes
+from distill.assembly.datasets import TEST_SCENES, TRAIN_SCENES, kept_scenes, open_dataset
 from distill.config import Config, load_config
+from distill.config.data_schema import SourceConfig
 from distill.data import DepthDataset, readable
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS
@@ -31,23 +33,25 @@ FRESH = 1 + max(TRAIN_SCENES, TEST_SCENES)  # seed of scenes that no run has see
 SAME = ("config.yaml", "metrics.jsonl", "done.json")
 
 
-def fresh_scenes(config: Config, count: int) -> DepthDataset:
-    """Scenes of the kind and size that a run learnt from, with dense depth.
+def fresh_images(config: Config, count: int, root: Path | None) -> DepthDataset:
+    """The test images under a root, or scenes of the kind and size that a run learnt from, with dense depth.
 
     Raises:
-        UserError: If it learnt from anything else.
+        UserError: If there is no root, and it learnt from anything but scenes.
     """
+    if root is not None:
+        return open_dataset(SourceConfig(name=config.data.name, root=root), "test")
     if config.data.name != "scenes":
-        raise UserError(f"runs on data.name=scenes can be evaluated again, not on {config.data.name}")
+        raise UserError(f"runs on data.name={config.data.name} need --root, a folder of other test images")
     return kept_scenes(config.data.scenes.kind, count, FRESH, config.data.scenes.size, False)
 
 
-def evaluated_again(run: Path, count: int) -> dict[str, Any]:
-    """The entry of a run's student in results.json, with its results on other scenes and its costs as they were."""
+def evaluated_again(run: Path, count: int, root: Path | None) -> dict[str, Any]:
+    """The entry of a run's student in results.json, with its results on other images and its costs as they were."""
     former = next(one for one in json.loads((run / "results.json").read_text()) if one["role"] == "student")
     config, protocol = load_config(run / "config.yaml"), PROTOCOLS[former["protocol"]]
-    scenes = readable(fresh_scenes(config, count))
-    fresh = evaluate(open_model(str(run)), scenes, protocol, size=config.data.size)
+    images = readable(fresh_images(config, count, root))
+    fresh = evaluate(open_model(str(run)), images, protocol, size=config.data.size)
     return {**former, **fresh.as_dict()}
 
 
@@ -55,6 +59,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ablation", type=Path, help="folder of an ablation that was run")
     parser.add_argument("--images", type=int, default=300, help="scenes to evaluate on (%(default)s)")
+    parser.add_argument("--root", type=Path, help="evaluate on the test half of this folder of the runs' data set")
     args = parser.parse_args(words)
     runs = sorted(done.parent for done in args.ablation.glob("*/*/done.json"))
     if not runs:
@@ -62,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
     output = args.ablation.with_name(f"{args.ablation.name}_fresh")
     try:
         for run in track(runs, "evaluating"):
-            copy_with(evaluated_again(run, args.images), run, output / run.relative_to(args.ablation))
+            copy_with(evaluated_again(run, args.images, args.root), run, output / run.relative_to(args.ablation))
     except UserError as error:
         raise SystemExit(str(error)) from error
 
