@@ -47,9 +47,17 @@ def test_a_table_is_made_of_them(ablation):
 
 def test_runs_on_files_cannot_be_evaluated_on_scenes(tool, ablation, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "files" / "row" / "seed_0")
-    with pytest.raises(SystemExit, match=r"runs on data\.name=scenes can be evaluated again, not on folder"):
+    with pytest.raises(SystemExit, match=r"runs on data\.name=folder need --root"):
         tool.main([str(tmp_path / "files")])
     assert not (tmp_path / "files_fresh").exists()
+
+
+def test_runs_on_files_are_evaluated_on_another_folders_test_half(tool, finished, streets, tmp_path):
+    shutil.copytree(finished, tmp_path / "files" / "row" / "seed_0")
+    tool.main([str(tmp_path / "files"), "--root", str(streets)])
+    former, fresh = (results(tmp_path / name / "row" / "seed_0") for name in ("files", "files_fresh"))
+    (student,) = [one for one in former if one["role"] == "student"]
+    assert fresh[0]["images"] == student["images"]
 
 
 @pytest.mark.parametrize(("lost", "message"), [("student", "no student in"), ("done.json", "no finished run in")])
