@@ -33,7 +33,7 @@ def show_teacher(run: Run) -> None:
 
     Nothing of the run is changed by it, so that one that goes on stays the same to the last bit.
     """
-    student, metric = run.method.student, decisive(measures_of(run.data.protocol.name))
+    student, metric = run.validation.student, decisive(measures_of(run.data.protocol.name))
     if not run.method.needs_teacher:
         return
     if run.teacher is None:
