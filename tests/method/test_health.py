@@ -56,7 +56,7 @@ def test_coverage_is_the_share_of_positions_that_count_at_least_half():
 
 def test_spread_is_relative_to_the_mean_of_each_image():
     depth = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).view(2, 1, 1, 2)
-    assert describe_depth(depth)["spread"].item() == pytest.approx(2**0.5 / 2)
+    assert describe_depth(depth)["spread"].item() == pytest.approx(0.5)
     assert describe_depth(torch.full((2, 1, 4, 4), 7.0))["spread"].item() == 0
 
 

@@ -144,7 +144,7 @@ def labelled(run: Run, batch: Batch) -> Batch:
     """A batch as the loader gives it where the teacher has written its labels, and nobody asks it any more."""
     assert run.teacher is not None
     depth = run.teacher(batch.to(run.accelerator.device).image)
-    those = torch.full((len(batch),), is_relative(run.teacher))
+    those = torch.ones(len(batch), dtype=torch.bool) if is_relative(run.teacher) else None
     return replace(batch, label=relative_inverse(run.teacher, depth).float().to(batch.depth.device), relative=those)
 
 
