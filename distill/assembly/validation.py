@@ -105,5 +105,10 @@ class Validation:
         if self.data.test is None or (self.teacher is None and self.facts is not None and not self.facts.labels):
             return
         options = self.data.test, self.data.protocol, self.config.data.size
-        for panel in method_panels(self.method, self.teacher, *options, [0]):
+        learning, self.method.student = self.method.student, self.student
+        try:
+            panels = method_panels(self.method, self.teacher, *options, [0])
+        finally:
+            self.method.student = learning
+        for panel in panels:
             self.tracker.picture(f"panels/{printable(panel.name)}", self.state.step, panel_strip(panel))

@@ -38,6 +38,22 @@ def test_the_average_continues_with_its_run(train, averaged, tmp_path, weights, 
     assert_same(last_state(folder)["average"], last_state(averaged)["average"])
 
 
+def test_pictures_are_of_the_average(config_file, tmp_path, monkeypatch):
+    shown = []
+
+    def note(method, *_):
+        shown.append({key: value.clone() for key, value in method.student.state_dict().items()})
+        return []
+
+    monkeypatch.setattr("distill.assembly.validation.method_panels", note)
+    assert main(["train", str(config_file), "train.ema=0.999", "--output", str(tmp_path / "run")]) == 0
+    last = last_state(tmp_path / "run")
+    prefix = "module."
+    average = {key.removeprefix(prefix): value for key, value in last["average"].items()}
+    assert all(torch.equal(shown[-1][key], average[key]) for key in shown[-1])
+    assert any(not torch.equal(shown[-1][key], last["module"][f"student.{key}"]) for key in shown[-1])
+
+
 def test_a_run_cannot_begin_to_average_in_its_middle(finished, config_file, refused):
     assert "train.ema" in refused("train", config_file, "train.ema=0.9", "--output", finished, "--resume")
 
