@@ -22,6 +22,7 @@ def settle(train: TrainConfig, device: torch.device) -> None:
     """Set what PyTorch keeps for the whole process. A CPU multiplies in float32 whatever `train.matmul` says."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision(train.matmul)
+        torch.backends.cudnn.benchmark = not train.deterministic  # its choice is by time: not the same in each process
     if train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which cuBLAS is refused
     torch.use_deterministic_algorithms(train.deterministic)

@@ -26,6 +26,7 @@ def as_before(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
     yield
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(False)
 
 
@@ -41,6 +42,12 @@ def test_a_precision_is_chosen_by_the_device(monkeypatch, gpu, native, chosen):
 def test_only_a_gpu_multiplies_matrices_at_less_than_float32(device, expected):
     settle(TrainConfig(matmul="high"), torch.device(device))
     assert torch.get_float32_matmul_precision() == expected
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_convolutions_of_a_gpu_are_chosen_by_time_unless_bits_are_to_repeat(deterministic):
+    settle(TrainConfig(deterministic=deterministic), torch.device("cuda"))
+    assert torch.backends.cudnn.benchmark is not deterministic
 
 
 def test_determinism_is_asked_for_and_taken_back_by_the_next_run():
