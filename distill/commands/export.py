@@ -21,8 +21,7 @@ from distill.commands.arguments import MODEL, check_outputs, factor, image_size,
 from distill.console import display, warn
 from distill.deploy.costs import MEBI
 from distill.deploy.eight_bits import CALIBRATED, write_int8
-from distill.deploy.graph import OUTPUT
-from distill.deploy.runtime import TOLERANCE, Deviation, deviation
+from distill.deploy.runtime import TOLERANCE, Deviation
 from distill.deploy.subject import CHECKED, Subject, choose_size, facts_of, images_of, open_subject
 from distill.deploy.targets import TARGETS, Cargo, Target
 from distill.deploy.targets.onnx_files import decoder_of, is_decoder
@@ -72,7 +71,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out `distill export` and return the exit code: 1 where the file would not give the model's depth.
+    """Carry out `distill export` and return the exit code: 1 where the file would not give what the model does.
 
     Raises:
         UserError: If a model, an option or an image is wrong.
@@ -102,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
         part = Path(folder) / target.name
         write(kind, cargo, part, subject.name)
         if kind.open is None:
-            display(f"{kind.runtime} runs on its maker's machines only: operators were compared, depth was not")
+            display(f"{kind.runtime} runs on its maker's machines only: operators were compared, what it gives was not")
         else:
             opened = kind.open(part)
-            for number, output in enumerate([OUTPUT, UNCERTAINTY] if args.confidence else [OUTPUT]):
+            for number, output in enumerate([subject.output.name, *([UNCERTAINTY] if args.confidence else [])]):
                 measured = compare(opened, subject, images, args.dynamic, number)
                 display(f"{output} checked by {kind.runtime} on images {origin}: {measured}")
                 if not measured.acceptable:
@@ -239,7 +238,9 @@ def check_subject(subject: Subject, args: argparse.Namespace) -> None:
             f"{subject.name} works on an image of {scale:g} of the size, which a graph holds for one size only: "
             "leave --dynamic out and give --size HxW"
         )
-    if args.logits and not (isinstance(model, CNNStudent) and model.calibration is None):
+    if args.int8 and not subject.output.eight_bits:
+        raise UserError(f"--int8 is measured on depth, and {subject.name} gives classes: leave it out")
+    if args.logits and not (isinstance(model, CNNStudent) and model.has_uncertainty and model.calibration is None):
         raise UserError(
             f"{subject.name} does not end with bins, as CNN students do that are not calibrated: leave --logits out"
         )
@@ -277,8 +278,7 @@ def compare(
 
     def exported(image: Tensor) -> Tensor:
         made = opened.maps(image) if isinstance(opened, OnnxModel) else opened(image)
-        output = made if isinstance(made, Tensor) else cast(Sequence[Tensor], made)[number]
-        return output
+        return made if isinstance(made, Tensor) else cast(Sequence[Tensor], made)[number]
 
     def exact(image: Tensor) -> Tensor:
         return model.with_uncertainty(image.double())[number] if number else model(image.double())
@@ -286,13 +286,13 @@ def compare(
     for size in other_sizes(images[0]) if dynamic else ():
         other = torch.cat([F.interpolate(image, size=size, mode="bilinear") for image in (images[0], images[-1])])
         with suppress(UserError):  # of a graph that cannot be computed
-            if deviation(exported, exact, [other]).acceptable:
+            if subject.output.compare(exported, exact, [other]).acceptable:
                 continue
         raise UserError(
-            f"{subject.name} cannot have free sizes: its graph does not give its depth at {size[0]}x{size[1]}; leave "
+            f"{subject.name} cannot have free sizes: its graph does not give the same at {size[0]}x{size[1]}; leave "
             "--dynamic out and give --size HxW"
         )
-    return deviation(exported, exact, images)
+    return subject.output.compare(exported, exact, images)
 
 
 def other_sizes(image: Tensor) -> list[tuple[int, int]]:

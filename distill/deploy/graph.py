@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
+from distill.deploy.file_outputs import file_output
 from distill.deploy.runtime import quiet
 from distill.files import write_atomically
 from distill.inference.exported import UNCERTAINTY, need, open_session
@@ -25,8 +26,8 @@ from teachers import DepthModel
 
 OPSETS = (18, 19, 20)  # the last that the exporter knows, and those before
 MEANS_BY_INPUT = 18  # the first opset whose means take their axes as an input
-INPUT, OUTPUT = "image", "depth"
-LOGITS = ("scores", "centres")
+INPUT = "image"
+SCORES = ("scores", "centres")
 DYNAMIC_AXES = {0: "batch", 2: "height", 3: "width"}
 ODD = (69, 101)  # sides that are no multiples of 32: what is traced with them pads
 
@@ -50,7 +51,7 @@ def write_onnx(
     logits: bool = False,
     uncertainty: bool = False,
 ) -> None:
-    """Write `image` (1, 3, *size) in [0, 1] -> `depth` (1, 1, *size) in metres as an ONNX file.
+    """Write `image` (1, 3, *size) in [0, 1] -> `depth` (1, 1, *size) in metres, or what else, as an ONNX file.
 
     PyTorch's older exporter traces the network. It is in every version that this package works with and takes seconds;
     the newer one needs a further package and, for free sizes, minutes of algebra.
@@ -62,7 +63,8 @@ def write_onnx(
     """
     # An operation that the exporter writes in a slower way.
     register_custom_op_symbolic("aten::mean", mean, opset)
-    outputs = LOGITS if logits else (OUTPUT, UNCERTAINTY) if uncertainty else (OUTPUT,)
+    output = file_output(model).name
+    outputs = SCORES if logits else (output, UNCERTAINTY) if uncertainty else (output,)
     free = dict.fromkeys((INPUT, *outputs), DYNAMIC_AXES) if size is None else None
     with torch.no_grad(), quiet(), redirect_stdout(io.StringIO()):  # on which it prints a graph that it cannot write
         export = partial(torch.onnx.export, dynamo=False, opset_version=opset, dynamic_axes=free)

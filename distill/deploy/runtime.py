@@ -1,4 +1,4 @@
-"""Whether an exported model gives the depth of the one that it was made of."""
+"""Whether an exported model gives what the one that it was made of does."""
 
 from __future__ import annotations
 
@@ -48,18 +48,26 @@ class Deviation:
         return f"relative error at most {self.largest:.1e}{where}, on average {self.mean:.1e}, on {self.images} images"
 
 
+def relative_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Of every pixel, by `Deviation`'s equation."""
+    size = theirs.abs()
+    return ((ours - theirs).abs() / size.clamp(min=max(FLOOR * float(size.max()), 1e-8))).double()
+
+
 @torch.inference_mode()
 def deviation(
-    exported: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], images: Sequence[Tensor]
+    exported: Callable[[Tensor], Tensor],
+    expected: Callable[[Tensor], Tensor],
+    images: Sequence[Tensor],
+    error_of: Callable[[Tensor, Tensor], Tensor] = relative_error,
 ) -> Deviation:
-    """Compare two models on images (1, 3, H, W); a depth of another shape, or not finite, is infinitely wrong."""
+    """Compare two models on images (1, 3, H, W); an output of another shape, or not finite, is infinitely wrong."""
     largest, total, place = -1.0, 0.0, ""
     for number, image in enumerate(images, 1):
         ours, theirs = exported(image), expected(image)
         if ours.shape != theirs.shape or not torch.isfinite(ours - theirs).all():
             return Deviation(float("inf"), float("inf"), len(images))
-        size = theirs.abs()
-        error = ((ours - theirs).abs() / size.clamp(min=max(FLOOR * float(size.max()), 1e-8))).double()
+        error = error_of(ours, theirs)
         total += float(error.mean())
         if float(error.max()) > largest:
             largest, (*_, row, column) = float(error.max()), np.unravel_index(int(error.argmax()), error.shape)

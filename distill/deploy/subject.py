@@ -20,6 +20,7 @@ from distill.data import DecodeError, SceneDataset, find_photographs
 from distill.data.files.probing import IMAGE_SUFFIXES
 from distill.data.files.reading import read_image
 from distill.deploy.costs import count_gflops
+from distill.deploy.file_outputs import FileOutput, file_output
 from distill.errors import UserError
 from distill.inference.exported import ExportedModel
 from distill.inference.models import open_model
@@ -27,12 +28,9 @@ from distill.inference.network import network_image
 from students import Student, count_parameters, read_config
 from students.card import licence_of
 from teachers import DepthModel, FrozenTeacher
-from teachers.model import is_relative
 from teachers.weight_files import Json
 
 USUAL_SIZES = {"kitti": (352, 1216), "nyu": (480, 640)}
-RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
-RELATIVE_DEPTH = "none: relative depth, whose inverse is known up to a scale and a shift"
 CHECKED = 4  # images
 
 
@@ -56,11 +54,9 @@ class Subject:
         return self.recipe.get("metadata", {})
 
     @property
-    def units(self) -> str:
-        """Of the output: a checkpoint whose conversion is not known gives no metres, nor what a loss left without."""
-        if not is_relative(self.model):
-            return "metres"
-        return RELATIVE_DEPTH if isinstance(self.model, Student) else RELATIVE
+    def output(self) -> FileOutput:
+        """What its file gives."""
+        return file_output(self.model)
 
 
 def open_subject(name: str, focal_px: float | None = None) -> Subject:
@@ -69,7 +65,7 @@ def open_subject(name: str, focal_px: float | None = None) -> Subject:
     Raises:
         UserError: If there is no such model, or the focal length is missing or of no use.
     """
-    model = open_model(name)
+    model = open_model(name, classes=True)
     if (model.canonical_focal is None) != (focal_px is None):
         need = "gives metres only with a focal length: give" if focal_px is None else "needs no focal length: leave out"
         raise UserError(f"{name} {need} --focal-px, that of the images which the file will be given")
@@ -146,11 +142,12 @@ def facts_of(
     """A file's metadata, as text by name."""
     model, training = subject.model, subject.training
     batch, sides = ("batch", "height, width") if size is None else ("1", f"{size[0]}, {size[1]}")
-    depth = f"depth: float32, ({batch}, 1, {sides})"
+    output = subject.output.describe(model, batch, sides)
     known: dict[str, object] = {
         "input": f"image: float32 RGB in [0, 1], ({batch}, 3, {sides}); normalisation is inside",
-        "output": f"scores and centres of bins, of which the file's _decode.py makes {depth}" if logits else depth,
-        "units": subject.units,
+        "output": f"scores and centres of bins, of which the file's _decode.py makes {output}" if logits else output,
+        "units": subject.output.units(model),
+        **subject.output.facts(model),
         "size": "any from 32x32" if size is None else f"{size[0]}x{size[1]}",
         "min_depth": model.min_depth,
         "max_depth": model.max_depth,

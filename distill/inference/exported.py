@@ -17,10 +17,12 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.evaluation.scores import Size
 from distill.inference.program_check import check_program
-from teachers.model import DepthModel
+from teachers.model import DepthModel, Output
 
 SUFFIXES = (".onnx", ".pt2")
 UNCERTAINTY = "uncertainty"  # what a file's second output is called
+LOGITS = "none: logits of classes"
+MEANINGS: dict[str | None, Output] = {"metres": "metric", LOGITS: "classes"}  # by the units; all others are relative
 
 
 def need(name: str, extra: str = "export") -> ModuleType:
@@ -71,6 +73,7 @@ class FileFacts(BaseModel):
     units: str | None = None
     min_depth: FiniteFloat | None = None
     max_depth: FiniteFloat | None = None
+    classes: Json[tuple[str, ...]] = ()
     parameters: PositiveInt | None = None
     gflops: FiniteFloat | None = None
     training: Json[SeenInTraining] = SeenInTraining()
@@ -78,7 +81,7 @@ class FileFacts(BaseModel):
 
 
 class ExportedModel(DepthModel):
-    """A file as a depth model on the CPU: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W), and no maps.
+    """A file as a model on the CPU: image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W) or logits, and no maps.
 
     Attributes:
         facts: The file's metadata.
@@ -95,7 +98,9 @@ class ExportedModel(DepthModel):
             raise ValueError(f"its image is {tuple(shape)}, expected (batch or 1, 3, height, width)")
         self.known = FileFacts.model_validate(facts)
         self.min_depth, self.max_depth = self.known.min_depth, self.known.max_depth
-        self.output = "metric" if self.known.units == "metres" else "relative"
+        self.output, self.classes = MEANINGS.get(self.known.units, "relative"), self.known.classes
+        if (self.output == "classes") != bool(self.classes):
+            raise ValueError(f"its units are {self.known.units}, and it names {len(self.classes)} classes")
 
     @property
     def size(self) -> Size | None:
@@ -108,7 +113,7 @@ class ExportedModel(DepthModel):
         return output.reciprocal() if "relative depth" in (self.known.units or "") else super().inverse(output)
 
     def compute(self, image: Tensor) -> Tensor:
-        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
+        """All that the file gives of as many images as it takes at once, (B, maps, H, W)."""
         raise NotImplementedError
 
     def encode(self, image: Tensor) -> list[Tensor]:
@@ -117,10 +122,10 @@ class ExportedModel(DepthModel):
         Raises:
             UserError: Always.
         """
-        raise UserError(f"{self.path} gives depth alone; give the folder of the model that it was made of")
+        raise UserError(f"{self.path} gives no maps; give the folder of the model that it was made of")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (B, 3, H, W) in [0, 1] -> depth (B, 1, H, W), one image at a time where the file takes no more.
+        """Image (B, 3, H, W) in [0, 1] -> depth, or logits, one image at a time where the file takes no more.
 
         Raises:
             UserError: If the file does not work at this size.
@@ -133,15 +138,16 @@ class ExportedModel(DepthModel):
         return depth, uncertainty
 
     def maps(self, image: Tensor) -> Sequence[Tensor]:
-        """Depth, and its standard deviation where the file has it, (B, 1, H, W) each."""
+        """Depth, and its standard deviation where the file has it, (B, 1, H, W) each; or logits (B, classes, H, W)."""
+        channels = len(self.classes) or 1
         size = f"{image.shape[-2]}x{image.shape[-1]}"
         try:
             maps = torch.cat([self.compute(part) for part in image.cpu().split(self.shape[0] or len(image))])
-            if maps.shape != (len(image), 1 + self.has_uncertainty, *image.shape[-2:]):
+            if maps.shape != (len(image), channels + self.has_uncertainty, *image.shape[-2:]):
                 raise ValueError(f"it made {tuple(maps.shape)} of {tuple(image.shape)}")
         except Exception as error:  # those of the runtimes have no class in common
             raise UserError(f"{self.path} fails at {size} ({first_line(error)}); export with --size {size}") from error
-        return maps.split(1, dim=1)
+        return maps.split(channels, dim=1)
 
 
 class OnnxModel(ExportedModel):
@@ -157,7 +163,7 @@ class OnnxModel(ExportedModel):
         self.wanted = [first, UNCERTAINTY] if self.has_uncertainty else [first]
 
     def compute(self, image: Tensor) -> Tensor:
-        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
+        """All that the file gives of as many images as it takes at once, (B, maps, H, W)."""
         maps = self.session.run(self.wanted, {self.name: image.contiguous().numpy()})
         return torch.from_numpy(np.concatenate(maps, axis=1))
 
@@ -181,7 +187,7 @@ class ProgramModel(ExportedModel):
         self.run: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = lambda image: module(image)
 
     def compute(self, image: Tensor) -> Tensor:
-        """All that the file gives of as many images as it takes at once, (B, 1 or 2, H, W)."""
+        """All that the file gives of as many images as it takes at once, (B, maps, H, W)."""
         maps = self.run(image)
         return maps if isinstance(maps, Tensor) else torch.cat(maps, dim=1)
 
@@ -203,7 +209,7 @@ def open_exported(path: Path) -> ExportedModel:
     except UserError:
         raise
     except Exception as error:  # those of the runtimes have no class in common
-        raise UserError(f"{path} is no exported depth model ({first_line(error)}); export it again") from error
+        raise UserError(f"{path} is no exported model ({first_line(error)}); export it again") from error
     if model.known.units is None:
         raise UserError(f"{path} does not state its units; expected a file of distill export, which does")
     return model

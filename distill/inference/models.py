@@ -47,9 +47,16 @@ def refuse_classes(name: str) -> None:
 def gives_classes(name: str) -> UserError:
     """The refusal of a model of classes where only depth will do."""
     return UserError(
-        f"{name} gives classes, and depth is wanted here; predict, evaluate --data segmentation and benchmark take "
-        "it, for depth name another model"
+        f"{name} gives classes, and depth is wanted here; predict, evaluate --data segmentation, export and "
+        "benchmark take it, for depth name another model"
     )
+
+
+def allowing(model: DepthModel, name: str, classes: bool) -> DepthModel:
+    """The model, unless it gives classes where these will not do."""
+    if model.classes and not classes:
+        raise gives_classes(name)
+    return model
 
 
 def refuse_canonical(name: str, model: DepthModel) -> None:
@@ -74,7 +81,7 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
         refuse_classes(name)
     path = Path(name)
     if path.suffix in SUFFIXES and not path.is_dir() and (path.exists() or ":" not in name):
-        return open_exported(path)
+        return allowing(open_exported(path), name, classes)
     if name in list_teachers():
         if name not in SHIPPED:
             raise UserError(f"{name} needs weights: give {name}:CHECKPOINT")
@@ -89,9 +96,7 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
             student = load_student(name)
         except (ValueError, FileNotFoundError) as error:
             raise user_error(error) from error
-        if student.classes and not classes:
-            raise gives_classes(name)
-        return student
+        return allowing(student, name, classes)
     if is_elsewhere(name):
         return open_teacher(name)
     teacher, _, checkpoint = name.partition(":")

@@ -14,9 +14,10 @@ from distill.commands.export import compare, write
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+from distill.deploy.file_outputs import RELATIVE
 from distill.deploy.graph import ODD, write_onnx
 from distill.deploy.runtime import Deviation
-from distill.deploy.subject import RELATIVE, Subject, facts_of
+from distill.deploy.subject import Subject, facts_of
 from distill.deploy.targets import TARGETS, Cargo
 from distill.deploy.targets.onnx_files import SOURCE
 from distill.errors import UserError
@@ -139,7 +140,7 @@ def test_a_file_is_no_model_to_be_exported_and_is_timed_at_its_own_size(exported
 
 
 def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("distill.commands.export.deviation", lambda *_: Deviation(0.002, 0.001, 1))
+    monkeypatch.setattr("distill.commands.export.compare", lambda *_: Deviation(0.002, 0.001, 1))
     path = tmp_path / "student.onnx"
     assert main(["export", str(finished), "--output", str(path), "--size", "32x64"]) == 1
     assert "was not written" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.errors import UserError
-from distill.inference.exported import open_exported
+from distill.inference.exported import LOGITS, open_exported
 from distill.inference.models import input_size, open_model
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -77,7 +77,16 @@ def test_a_file_of_any_size_sees_images_as_in_training_unless_another_is_wanted(
     assert model.output == "relative"
 
 
-@pytest.mark.parametrize("facts", [{}, {"units": "metres", "max_depth": "far"}, {"units": "metres", "training": "[1"}])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"units": "metres", "max_depth": "far"},
+        {"units": "metres", "training": "[1"},
+        {"units": "metres", "classes": '["road"]'},
+        {"units": LOGITS},
+    ],
+)
 def test_a_file_that_does_not_state_its_units_or_states_nonsense_is_refused(facts, tmp_path):
     with pytest.raises(UserError, match=r"m\.onnx (does not state its units|is no exported)"):
         open_exported(write_graph(tmp_path / "m.onnx", facts))
@@ -91,7 +100,7 @@ def test_a_damaged_or_absent_file_is_refused_in_words(suffix, content, program, 
         whole = program if suffix == ".pt2" else write_graph(tmp_path / "whole.onnx")
         content = whole.read_bytes()[: whole.stat().st_size // 2]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"x{suffix} is no exported depth model.*export it again"):
+    with pytest.raises(UserError, match=f"x{suffix} is no exported model.*export it again"):
         open_model(str(path))
     with pytest.raises(UserError, match=f"there is no file .*absent{suffix}"):
         open_model(str(tmp_path / f"absent{suffix}"))
@@ -105,7 +114,7 @@ def test_weights_in_another_file_are_read_from_the_same_folder_only(tmp_path):
     os.symlink("../one.bin", inner / "link.bin")
     assert open_exported(write_graph(inner / "m.onnx", location="one.bin"))(IMAGES).isfinite().all()
     for location in ("../one.bin", str(tmp_path / "one.bin"), "link.bin", "/dev/zero"):
-        with pytest.raises(UserError, match="is no exported depth model"):
+        with pytest.raises(UserError, match="is no exported model"):
             open_exported(write_graph(inner / "m.onnx", location=location))
 
 
@@ -170,7 +179,7 @@ def test_nothing_of_a_strangers_program_runs(name, program, tmp_path):
         member = next((one for one in members if one.endswith(ending)), f"m/{ending}")
         for one, content in (members | {member: change(members.get(member), touched)}).items():
             hostile.writestr(one, content)
-    with pytest.raises(UserError, match=r"x\.pt2 is no exported depth model"):
+    with pytest.raises(UserError, match=r"x\.pt2 is no exported model"):
         open_exported(path)
     assert not touched.exists()
 

@@ -12,15 +12,17 @@ import yaml
 import distill
 from distill.cli import main
 from distill.data import SURFACES, SceneDataset
+from distill.inference.exported import open_exported
+from distill.report.pictures import palette
 
 NAMES = SURFACES["road"]
 
 
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory):
-    """images/ and annotations/: six streets to train on, two to validate on."""
+    """images/ and annotations/: six streets to train on, three to validate on."""
     root = tmp_path_factory.mktemp("annotated")
-    for half, count, seed in (("training", 6, 1), ("validation", 2, 2)):
+    for half, count, seed in (("training", 6, 1), ("validation", 3, 2)):
         scenes = SceneDataset("road", count, seed, (32, 64), classes=True)
         for index in range(count):
             sample = scenes[index]
@@ -94,6 +96,47 @@ def test_predict_writes_the_classes_of_a_student(class_run, annotated, tmp_path)
     assert numbers.max() < len(NAMES)
 
 
+@pytest.mark.parametrize(("name", "target"), [("x.onnx", "onnx"), ("x.onnx", "onnx-portable"), ("x.pt2", "pt2")])
+def test_a_student_of_classes_becomes_a_file_that_is_a_model(class_run, annotated, tmp_path, capsys, name, target):
+    file, images = tmp_path / name, annotated / "images/validation"
+    assert main(["export", str(class_run), "--output", str(file), "--target", target, "--size", "32x64"]) == 0
+    message = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"logits checked by .* probabilities differ by at most \S+ .*100.0000% .*mIoU .* 1.0000", message)
+    model, facts = open_exported(file), open_exported(file).facts
+    assert (model.output, model.classes) == ("classes", NAMES)
+    assert json.loads(facts["palette"]) == palette(len(NAMES)).tolist()
+    assert "RGB" in facts["colour_order"]
+    assert f"(1, {len(NAMES)}, 32, 64)" in facts["output"]
+
+    words = ["--data", "segmentation", "--root", str(annotated), "--json", str(tmp_path / "out.json")]
+    assert main(["evaluate", str(file), *words]) == 0
+    own = results_of(class_run)["student"]
+    assert json.loads((tmp_path / "out.json").read_text())["metrics"] == pytest.approx(own["metrics"], abs=1e-3)
+    assert main(["predict", str(file), str(images), "--output", str(tmp_path / "out")]) == 0
+    assert cv2.imread(str(tmp_path / "out" / "0.png"), cv2.IMREAD_UNCHANGED).shape == (32, 64)
+    words = ["--size", "32x64", "--runs", "1", "--json", str(tmp_path / "timed")]
+    assert main(["benchmark", str(file), *words]) == 0
+    assert json.loads((tmp_path / "timed").read_text())["models"][0]["ways"]
+
+
+def test_one_that_gives_classes_is_no_file_of_depth(refused, class_run, streets, tmp_path):
+    file = tmp_path / "x.onnx"
+    assert main(["export", str(class_run), "--output", str(file), "--size", "32x64", "--dynamic"]) == 0
+    assert "gives classes, and depth is wanted" in refused("evaluate", file, "--data", "folder", "--root", streets)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--int8"], "--int8 is measured on depth"),
+        (["--confidence"], "has no bins: leave it out"),
+        (["--logits", "--target", "onnx-portable"], "does not end with bins"),
+    ],
+)
+def test_what_a_file_of_classes_cannot_have_is_refused(refused, class_run, tmp_path, words, message):
+    assert message in refused("export", class_run, "--output", tmp_path / "x.onnx", "--size", "32x64", *words)
+
+
 def test_a_depth_teacher_distils_its_features_into_classes(class_config, tmp_path):
     words = ["method.name=disdepth", "method.warmup_steps=1", "train.steps=2", "eval.pictures=1"]
     assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
@@ -127,11 +170,10 @@ def test_a_teacher_of_classes_teaches_no_depth(refused, config_file, class_run, 
     assert "gives 8 classes, and the student learns depth" in message
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "export", "calibrate", "label"])
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate", "label"])
 def test_what_needs_depth_refuses_a_student_of_classes(refused, class_run, streets, tmp_path, verb):
     words = {
         "evaluate": ["--data", "folder", "--root", streets],
-        "export": ["--output", tmp_path / "student.onnx"],
         "calibrate": ["--data", "folder", "--root", streets, "--output", tmp_path / "out"],
         "label": [streets / "image", "--output", tmp_path / "out"],
     }

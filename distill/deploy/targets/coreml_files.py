@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from distill.deploy.graph import INPUT, OUTPUT
+from distill.deploy.file_outputs import file_output
+from distill.deploy.graph import INPUT
 from distill.deploy.runtime import quiet
 from distill.deploy.targets.target import Cargo, Target
 from distill.inference.exported import need
@@ -38,7 +39,7 @@ def write(cargo: Cargo, path: Path) -> None:
         package = tools.convert(
             traced,
             inputs=[tools.TensorType(name=INPUT, shape=(1, 3, *cargo.one_size))],
-            outputs=[tools.TensorType(name=OUTPUT)],
+            outputs=[tools.TensorType(name=file_output(cargo.model).name)],
             convert_to="mlprogram",
             compute_precision=tools.precision.FLOAT32,
             minimum_deployment_target=tools.target.iOS16,
