@@ -182,9 +182,9 @@ def choose_protocol(
     return protocol.with_(max_depth=max_depth) if protocol.dataset == "folder" else protocol
 
 
-def protocol_of_classes(data: DataConfig) -> ClassProtocol:
+def protocol_of_classes(data: DataConfig, tta: str | None) -> ClassProtocol:
     """The protocol of a data set whose classes are learnt."""
-    return class_protocol("scenes" if data.name == "scenes" else data.numbering, data.class_names)
+    return class_protocol("scenes" if data.name == "scenes" else data.numbering, data.class_names, tta)
 
 
 def build_data(config: Config) -> RunData:
@@ -195,7 +195,7 @@ def build_data(config: Config) -> RunData:
     cap = data.max_depth or (training.parts[0].dataset if test is None else test).max_depth
     caps = [part.dataset.max_depth for part in training.parts] if data.sources else []
     if data.classes:
-        protocol: Protocol = protocol_of_classes(data)
+        protocol: Protocol = protocol_of_classes(data, config.eval.tta)
     else:
         protocol = choose_protocol(data, config.eval.protocol, config.eval.tta, cap, test)
     prints = preflight(training, test, data.max_faults, protocol, data.size)

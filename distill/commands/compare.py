@@ -14,7 +14,6 @@ from distill.console import display
 from distill.errors import DONE, UserError
 from distill.evaluation import (
     LOWER_IS_BETTER,
-    MEASURES,
     PROTOCOLS,
     Results,
     bootstrap_over_sets,
@@ -22,6 +21,7 @@ from distill.evaluation import (
     image_values,
     read_results,
 )
+from distill.evaluation.results import CLASS_MEASURES
 from distill.report.tables import Cell, difference_text, metric_text, terminal_table, with_arrow
 
 UNDECIDED = "–"
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             a, _, names = pair
             display(changes_table(changes([pair]), f"{a.protocol} · {a.fingerprint} · {len(names)} images"))
     sides = [(a, names) for a, _, names in pairs], [(b, names) for _, b, names in pairs]
+    display_pooled(pairs)
     display(f"A: {args.first}\nB: {args.second}\n95 % interval over test images, drawn in pairs 10000 times")
     alone = [sum(len(one.images) - len(names) for one, names in side) for side in sides]
     if any(alone):
@@ -82,6 +83,14 @@ def run(args: argparse.Namespace) -> int:
         if others := [one.protocol for key, one in student_results(path).items() if key not in common]:
             display(f"left out, as only in {side}: {', '.join(others)}")
     return DONE
+
+
+def display_pooled(pairs: Sequence[Pair]) -> None:
+    """The figures that `evaluate` shows beside the means over images: those of classes, over all pixels of a file."""
+    for a, b, _ in pairs:
+        if pooled := [name for name in a.metrics if name in CLASS_MEASURES]:
+            sides = (f"{name} {metric_text(a.metrics[name])} and {metric_text(b.metrics[name])}" for name in pooled)
+            display(f"these are means over images; over all pixels of A and of B: {', '.join(sides)}")
 
 
 def same_protocol(first: Path, second: Path) -> list[tuple[Results, Results]]:
@@ -99,7 +108,7 @@ def same_protocol(first: Path, second: Path) -> list[tuple[Results, Results]]:
 
 def student_results(path: Path) -> dict[str, Results]:
     """A file's results by fingerprint, without a run's teacher and ghost; with its student's agreement."""
-    students = [one for one in read_results(path) if one.role in (None, "student", "agreement")]
+    students = [one for one in read_results(path, classes=True) if one.role in (None, "student", "agreement")]
     if not students:
         raise UserError(f"{path} holds no results: nothing was evaluated. Give one of distill evaluate --json FILE")
     by_protocol = {one.fingerprint: one for one in students}
@@ -115,7 +124,7 @@ def changes(pairs: Sequence[Pair]) -> list[Change]:
     values = [(image_values(a, names), image_values(b, names)) for a, b, names in pairs]
     first, second = (np.mean([both[side].mean(0) for both in values], axis=0) for side in (0, 1))
     intervals = bootstrap_over_sets([b - a for a, b in values])
-    columns = zip(MEASURES, first, second, *intervals, strict=True)
+    columns = zip(pairs[0][0].metrics, first, second, *intervals, strict=True)
     return [Change(metric, *map(float, numbers)) for metric, *numbers in columns]
 
 

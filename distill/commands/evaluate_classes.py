@@ -16,7 +16,7 @@ from distill.data import DepthDataset, PairDataset
 from distill.data.files.annotations import NUMBERINGS, Annotated, find_annotated
 from distill.engine.processes import join_group
 from distill.errors import UserError
-from distill.evaluation.segmentation import RULES, Segmentation, class_ious
+from distill.evaluation.segmentation import ClassProtocol, Segmentation, class_ious, class_protocol
 from distill.files import write_json
 from distill.inference.models import fingerprint_of, input_size, open_model
 from distill.inference.network import Network, eval_mode
@@ -47,15 +47,16 @@ def evaluate_classes(args: argparse.Namespace, run: Config | None = None) -> Seg
     model = model.to(state.device)
     if not (names := classes_of(model)):
         raise UserError(f"--data {SEGMENTATION} needs a model of classes, and {args.model} gives depth")
-    network = Network(model, None, state.device, input_size(args.model, model, args.size))
     convention = args.labels or "ade20k"
     numbering = NUMBERINGS[convention]
     if annotated:
+        protocol = class_protocol(convention, names, args.tta)
         dataset: DepthDataset = PairDataset(annotated.contents(numbering, len(names)))
     else:
         assert run is not None
-        convention, dataset = own_data(args, run)
-    nothing, total = Segmentation(names, convention), len(range(0, len(dataset), state.num_processes))
+        protocol, dataset = own_data(args, run)
+    network = Network(model, protocol, state.device, input_size(args.model, model, args.size))
+    nothing, total = Segmentation(protocol), len(range(0, len(dataset), state.num_processes))
     with progress_bar(SEGMENTATION, total, active=state.is_main_process) as update, eval_mode(model):
         whole = segment_shared(
             network, dataset, nothing, state, step=numbering.step, progress=lambda: update(advance=1)
@@ -73,19 +74,19 @@ def evaluate_classes(args: argparse.Namespace, run: Config | None = None) -> Seg
     return whole
 
 
-def own_data(args: argparse.Namespace, run: Config) -> tuple[str, DepthDataset]:
-    """How the files of a run number classes, and its test half, in another place where --root names one."""
+def own_data(args: argparse.Namespace, run: Config) -> tuple[ClassProtocol, DepthDataset]:
+    """The protocol of a run, and its test half, in another place where --root names one."""
     if args.labels:
         raise UserError(f"--labels is for --data {SEGMENTATION}, and {args.model} knows its own: leave it out")
     data = run.data.model_copy(update={"root": args.root or run.data.root})
     if not has_test_half(data):
         raise UserError(f"{args.model} has no test half: name images with --data {SEGMENTATION} --root DIR")
-    return protocol_of_classes(data).convention, open_dataset(data, "test")
+    return protocol_of_classes(data, args.tta or run.eval.tta), open_dataset(data, "test")
 
 
 def refuse_options(args: argparse.Namespace) -> None:
     """Refuse what is for depth alone."""
-    depth = ["split", "truth", "protocol", "all_protocols", "tta", "alignment", "median_scaling", "scenes", "max_depth"]
+    depth = ["split", "truth", "protocol", "all_protocols", "alignment", "median_scaling", "scenes", "max_depth"]
     depth += ["depth_scale", "report", "save_predictions", "prediction_scale", "confidence"]
     if options := [f"--{name.replace('_', '-')}" for name in depth if getattr(args, name, None)]:
         raise UserError(f"{', '.join(options)}: for depth alone, --data {SEGMENTATION} scores classes: leave it out")
@@ -99,11 +100,11 @@ def show(model: str, whole: Segmentation) -> None:
     metrics, absent = whole.metrics, len(whole.names) - len(order)
     lines = [["", "IoU %"], ["mean (mIoU)", f"{metrics['miou']:.2%}"[:-1]]]
     lines += [[whole.names[number], f"{ious[number]:.2%}"[:-1]] for number in chosen]
-    display(f"{model} · {SEGMENTATION} · {whole.convention}")
+    display(f"{model} · {SEGMENTATION} · {whole.protocol.convention}")
     display(terminal_table(lines, sections=[1]))
     display(f"pixel accuracy {metrics['pixel_accuracy']:.2%}, {len(whole.images)} images, {whole.matrix.sum()} pixels")
     some = f"; {absent} of {len(whole.names)} classes occur nowhere" if absent else ""
-    display(f"{RULES}{some}")
+    display(f"{whole.protocol.describe()}{some}")
 
 
 def remark(whole: Segmentation, annotated: Annotated | None, otherwise: str) -> None:

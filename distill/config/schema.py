@@ -37,7 +37,7 @@ from teachers.vit import READOUTS
 OF_DEPTH = (
     *(f"data.{key}" for key in ("sources", "split", "labels", "truth", "depth_scale", "camera", "max_depth", "focal")),
     *("data.unlabelled", "student.min_depth", "student.max_depth", "student.bins", "student.align"),
-    *("method.loss", "method.gradient_weight", "method.trim", "eval.protocol", "eval.tta"),
+    *("method.loss", "method.gradient_weight", "method.trim", "eval.protocol"),
 )
 WARMUP_BASE = 25.0  # epochs of the paper's training, of which `method.warmup_epochs` counts
 

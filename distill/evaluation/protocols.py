@@ -149,6 +149,11 @@ class Protocol:
         return replace(self, **options)  # type: ignore[arg-type]
 
     @property
+    def counted(self) -> str:
+        """What a pixel's truth must be, in words."""
+        return f"depth between {self.min_depth:g} and {self.max_depth:g} m"
+
+    @property
     def aligner(self) -> Aligner:
         """How predictions are aligned."""
         return ALIGNMENTS[self.alignment]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.evaluation.origin import Origin
-from distill.evaluation.protocols import Protocol
+from distill.evaluation.protocols import Protocol, unknown
 from distill.evaluation.results import SEGMENTED
 from distill.evaluation.scores import Size
 
@@ -23,6 +23,10 @@ RULES = (
     "mIoU and pixel accuracy over the pixels of all images; unlabelled pixels leave truth and prediction; classes that "
     "are in neither are left out of the mean; logits at the size of the truth, bicubic"
 )
+TTA_RULES = {  # what each kind of TTA adds
+    "none": "",
+    "flip": "; TTA flip: probabilities, their mean with the mirrored image's, in the place of logits",
+}
 
 
 def confusion(pred: np.ndarray, truth: np.ndarray, classes: int) -> Matrix:
@@ -63,9 +67,14 @@ class ClassProtocol(Protocol):
         return self.name.removeprefix(SEGMENTED)
 
     @property
+    def counted(self) -> str:
+        """What a pixel's truth must be, in words."""
+        return f"{len(self.classes)} classes, and no pixel has one"
+
+    @property
     def rules(self) -> str:
         """In words."""
-        return f"{self.convention}: {RULES}"
+        return f"{self.convention}: {self.describe()}"
 
     @property
     def fingerprint(self) -> str:
@@ -74,13 +83,20 @@ class ClassProtocol(Protocol):
 
     def describe(self) -> str:
         """For people."""
-        return RULES
+        return RULES + TTA_RULES[self.tta]
 
 
-def class_protocol(convention: str, names: tuple[str, ...]) -> ClassProtocol:
-    """The protocol of classes of these names, by the name of how their files number them."""
-    truth = f"{len(names)} classes"
-    return ClassProtocol(SEGMENTED + convention, "classes", truth, max_depth=len(names) + 1.0, classes=names)
+def class_protocol(convention: str, names: tuple[str, ...], tta: str | None = None) -> ClassProtocol:
+    """The protocol of classes of these names, by the name of how their files number them.
+
+    Raises:
+        UserError: If that kind of TTA is for depth alone.
+    """
+    tta = tta or "none"
+    if tta not in TTA_RULES:
+        raise unknown("TTA of classes", tta, TTA_RULES)
+    truth, most = f"{len(names)} classes", len(names) + 1.0
+    return ClassProtocol(SEGMENTED + convention, "classes", truth, max_depth=most, classes=names, tta=tta)
 
 
 @dataclass(frozen=True)
@@ -106,13 +122,12 @@ class ImageClasses:
 
 @dataclass
 class Segmentation:
-    """What a model made of a data set. `convention` is the name of how its files number classes.
+    """What a model made of a data set by a protocol.
 
     `origin` says how it was made, and `input_size` to what images were resized for the model.
     """
 
-    names: tuple[str, ...]
-    convention: str
+    protocol: ClassProtocol
     matrix: Matrix = field(init=False)
     images: list[ImageClasses] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -136,6 +151,11 @@ class Segmentation:
         self.skipped += other.skipped
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return self.protocol.classes
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The two figures, between 0 and 1."""
         total = int(self.matrix.sum())
@@ -146,11 +166,6 @@ class Segmentation:
     def ious(self) -> dict[str, float]:
         """IoU by class; NaN of one that occurs nowhere."""
         return dict(zip(self.names, class_ious(self.matrix).tolist(), strict=True))
-
-    @property
-    def protocol(self) -> ClassProtocol:
-        """The rules."""
-        return class_protocol(self.convention, self.names)
 
     def worst(self, count: int) -> list[ImageClasses]:
         """The images with the lowest pixel accuracy, worst first."""

@@ -15,7 +15,6 @@ from distill.inference.evaluating import Processes, evaluate, evaluate_shared
 from distill.inference.network import Network, eval_mode, protocols_for
 from distill.inference.segmenting import segment, segment_shared
 from teachers import DepthModel
-from teachers.model import classes_of
 
 Measured = Evaluation | Segmentation
 Done = Callable[[str], object]  # called with the name of every sample
@@ -62,20 +61,23 @@ class ClassScorer(Scorer):
     def alone(self, model: DepthModel, samples: Iterable[Sample], done: Done, without: Sequence[str] = ()) -> Measured:
         """In this process."""
         with eval_mode(model):
-            return segment(Network(model, None, self.device, self.size), samples, self.nothing(model), progress=done)
+            return segment(self.network(model), samples, self.nothing(), progress=done)
 
     def shared(
         self, model: DepthModel, dataset: DepthDataset, processes: Processes, interrupted: Callable[[], bool]
     ) -> Measured | None:
         """By all processes together, on every one the whole; None if interrupted."""
-        network = Network(model, None, self.device, self.size)
         with eval_mode(model):
-            return segment_shared(network, dataset, self.nothing(model), processes, interrupted=interrupted)
+            return segment_shared(self.network(model), dataset, self.nothing(), processes, interrupted=interrupted)
 
-    def nothing(self, model: DepthModel) -> Segmentation:
+    def network(self, model: DepthModel) -> Network:
+        """The model, which takes images of any size."""
+        return Network(model, self.protocol, self.device, self.size)
+
+    def nothing(self) -> Segmentation:
         """What is measured before the first image."""
         assert isinstance(self.protocol, ClassProtocol)
-        return Segmentation(classes_of(model), self.protocol.convention, input_size=self.size)
+        return Segmentation(self.protocol, input_size=self.size)
 
 
 SCORERS: dict[type[Protocol], type[Scorer]] = {Protocol: Scorer, ClassProtocol: ClassScorer}

@@ -119,13 +119,20 @@ class Network:
     def images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Depths, float32 (H, W), of uint8 images (H, W, 3) of one size, at their size.
 
-        Of a model of classes it is the class of each pixel, uint8 (H, W), counted from 0.
+        Of a model of classes it is the class of each pixel, uint8 (H, W), counted from 0; the protocol's TTA counts.
         """
         shape = images[0].shape[:2]
         if names := classes_of(self.model):
-            logits = self.output(images, mirrored=False, channels=len(names))
-            return list(largest(logits, shape).to(torch.uint8).cpu().numpy())
+            return list(largest(self.scores(images, len(names)), shape).to(torch.uint8).cpu().numpy())
         return list(at_size(self.depth(images)[:, None] * self.factor(images[0]), shape)[:, 0])
+
+    def scores(self, images: Sequence[np.ndarray], classes: int) -> Tensor:
+        """Logits (B, classes, h, w) or, where the protocol asks for the mirrored image too, the mean probabilities."""
+        if self.protocol is None or self.protocol.tta == "none":
+            return self.output(images, mirrored=False, channels=classes)
+        both = self.output(images, mirrored=True, channels=classes).float().softmax(dim=1)
+        plain, flipped = both.chunk(2)
+        return (plain + flipped.flip(-1)) / 2
 
     @torch.inference_mode()
     def with_uncertainty(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -69,7 +69,7 @@ def segment_shared(
                 break
     except UserError as error:  # raised on every process, or the others would wait for this one
         refusal = error
-    whole = Segmentation(into.names, into.convention, input_size=into.input_size)
+    whole = Segmentation(into.protocol, input_size=into.input_size)
     parts = gather_object([(into, refusal, stopped)])
     for part, other, _ in parts:
         if other is not None:

@@ -3,10 +3,12 @@
 import io
 import json
 
+import numpy as np
 import pytest
 
 from distill.cli import main
 from distill.evaluation import LOWER_IS_BETTER, MEASURES
+from distill.evaluation.segmentation import Segmentation, class_protocol
 
 
 @pytest.fixture
@@ -47,6 +49,36 @@ def test_the_lower_error_and_the_higher_accuracy_win(results, compared):
     assert {metric for metric, line in lines.items() if line[-1] == "A"} == {"d1", "d2", "d3"}
     assert "folder · f · 3 images" in message
     assert f"A: {a}" in message
+
+
+@pytest.fixture
+def of_classes(tmp_path):
+    """of_classes(name, right of 10 pixels by image, tta): a file of a model of two classes."""
+
+    def write(name, right, tta="none"):
+        whole = Segmentation(class_protocol("ade20k", ("a", "b"), tta))
+        for image, count in right.items():
+            truth = np.arange(10)[None] % 2
+            whole.add(image, np.where(np.arange(10) < count, truth, 1 - truth), truth, 1)
+        (tmp_path / name).write_text(json.dumps(whole.as_dict()))
+        return tmp_path / name
+
+    return write
+
+
+def test_models_of_classes_are_compared_by_the_means_over_images(of_classes, compared):
+    a, b = of_classes("a.json", {"x": 6, "y": 8}), of_classes("b.json", {"y": 10, "x": 9})
+    lines, message = compared(a, b)
+    assert list(lines) == ["miou", "pixel_accuracy"]
+    assert lines["pixel_accuracy"][:2] + lines["pixel_accuracy"][3:] == ["0.7000", "0.9500", "B"]
+    assert lines["pixel_accuracy"][2].startswith("+0.25")
+    assert lines["miou"][-1] == "B"
+    assert "over all pixels of A and of B: miou 0.5385 and 0.9045, pixel_accuracy 0.7000 and 0.9500" in message
+
+
+def test_classes_with_and_without_the_mirrored_image_do_not_compare(of_classes, refused):
+    message = refused("compare", of_classes("a.json", {"x": 6}), of_classes("b.json", {"x": 6}, "flip"))
+    assert "their metrics do not compare" in message
 
 
 def test_results_are_shown_in_any_encoding(results, monkeypatch):

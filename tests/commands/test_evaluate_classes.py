@@ -9,7 +9,9 @@ from PIL import Image
 
 from distill.cli import main
 from distill.commands import evaluate_classes
-from distill.evaluation.segmentation import Segmentation, class_ious, confusion
+from distill.errors import UserError
+from distill.evaluation import student_result
+from distill.evaluation.segmentation import Segmentation, class_ious, class_protocol, confusion
 from teachers import DepthModel
 
 CLASSES = ("wall", "floor", "chair", "door")
@@ -23,14 +25,24 @@ class RedIsTheClass(DepthModel):
         return torch.nn.functional.one_hot(number, len(CLASSES)).movedim(-1, 1).float()
 
 
+class WallAtTheLeft(RedIsTheClass):
+    def forward(self, image):
+        logits = 3 * super().forward(image)
+        logits[..., : image.shape[-1] // 2] = torch.tensor([2.0, 0, 0, 0])[:, None, None]
+        return logits
+
+
+MODELS = {"red": RedIsTheClass, "wall": WallAtTheLeft}
+
+
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
-    """evaluate(*words): the exit code, and the JSON where there is one."""
-    monkeypatch.setattr(evaluate_classes, "open_model", lambda name, classes: RedIsTheClass())
+    """evaluate(*words, model=): the exit code, and the JSON where there is one."""
+    monkeypatch.setattr(evaluate_classes, "open_model", lambda name, classes: MODELS[name]())
 
-    def run(*words):
+    def run(*words, model="red"):
         file = tmp_path / "out.json"
-        code = main(["evaluate", "red", "--data", "segmentation", "--root", str(tmp_path), "--json", str(file), *words])
+        code = main(["evaluate", model, "--data", "segmentation", "--root", str(tmp_path), "--json", str(file), *words])
         return code, json.loads(file.read_text()) if file.exists() else None
 
     return run
@@ -71,9 +83,8 @@ def test_the_figures_are_those_by_hand(evaluate, write, tmp_path, capsys):
     assert "72.22" in text
     assert "83.33%" in text
     assert "1 of 4 classes occur nowhere" in text
-    file = str(tmp_path / "out.json")
-    assert main(["compare", file, file]) == 2
-    assert "results of a segmentation" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(UserError, match="results of a segmentation"):
+        student_result(tmp_path / "out.json")
 
 
 def test_files_that_count_from_zero_give_the_same_with_their_option(evaluate, write):
@@ -82,6 +93,18 @@ def test_files_that_count_from_zero_give_the_same_with_their_option(evaluate, wr
     result = evaluate("--labels", "from-zero")[1]
     assert result["metrics"] == {"miou": pytest.approx(13 / 18), "pixel_accuracy": pytest.approx(5 / 6)}
     assert result["protocol"] == "segmentation_from-zero"
+
+
+def test_the_mirrored_image_has_its_half_of_the_probabilities(evaluate, write, capsys):
+    write("a", quarters(1, 2, 3, 1), quarters(2, 3, 4, 2))
+    plain, flipped = (evaluate("--tta", tta, model="wall")[1] for tta in ("none", "flip"))
+    assert plain["metrics"]["pixel_accuracy"] == 0.5
+    assert flipped["metrics"] == {"miou": 1.0, "pixel_accuracy": 1.0}
+    assert plain["fingerprint"] == evaluate(model="wall")[1]["fingerprint"] != flipped["fingerprint"]
+    assert "TTA flip" in flipped["rules"]
+    capsys.readouterr()
+    assert evaluate("--tta", "flip-edge")[0] == 2
+    assert "unknown TTA of classes 'flip-edge'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("labels", "first", "other"), [("ade20k", 0, "from-zero"), ("from-zero", 1, "ade20k")])
@@ -130,7 +153,7 @@ def test_the_numbers_of_a_palette_are_the_classes(evaluate, write, tmp_path):
 
 def test_what_is_for_depth_is_refused(refused, finished, tmp_path, monkeypatch):
     words = ("--data", "segmentation", "--root", tmp_path)
-    assert "--tta: for depth alone" in refused("evaluate", finished, *words, "--tta", "flip")
+    assert "--split: for depth alone" in refused("evaluate", finished, *words, "--split", tmp_path)
     assert "does not have the segmentation layout" in refused("evaluate", finished, *words)
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").mkdir()
@@ -146,7 +169,7 @@ def test_what_is_for_depth_is_refused(refused, finished, tmp_path, monkeypatch):
 def test_the_parts_of_several_processes_add_up_to_the_whole():
     generator = np.random.default_rng(0)
     pictures = [(generator.integers(0, 4, (9, 7)), generator.integers(-1, 4, (9, 7))) for _ in range(5)]
-    whole, *parts = (Segmentation(CLASSES, "ade20k") for _ in range(3))
+    whole, *parts = (Segmentation(class_protocol("ade20k", CLASSES)) for _ in range(3))
     for number, (pred, truth) in enumerate(pictures):
         whole.add(str(number), pred, truth, 1)
         parts[number % 2].add(str(number), pred, truth, 1)
