@@ -70,7 +70,7 @@ def look_at(half: str, dataset: DepthDataset, max_faults: float) -> Survey | Non
     with progress_bar(f"looking at the {half} files") as update:
         survey = check_files(dataset, max_faults, lambda done, total: update(completed=done, total=total))
     if dataset.contents and survey:
-        for remark in (*dataset.contents.remarks, *unit_remarks(survey, dataset.max_depth)):
+        for remark in (*dataset.contents.remarks, *unit_remarks(survey, dataset.contents)):
             warn(f"{half}: {remark}")
     if survey and survey.faults:
         some = "; ".join(f"{path} ({why})" for path, why in sorted(survey.faults.items())[:FEW])
@@ -100,7 +100,7 @@ def check_protocol(test: DepthDataset, survey: Survey | None, protocol: Protocol
     if not counting:
         raise UserError(
             f"no valid ground truth in {len(looked_at)} of {len(test)} test images looked at: {protocol.name} counts "
-            f"depth between {protocol.min_depth:g} and {protocol.max_depth:g} m"
+            f"{protocol.counted}"
         )
 
 

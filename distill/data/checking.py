@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distill.data.files.annotations import AnnotationReader
 from distill.data.files.known_lists import UNKNOWN, nearest_list
 from distill.data.files.pairs import Contents
 from distill.data.kitti.drives import KB_CROP
@@ -20,6 +19,7 @@ from distill.data.survey import (
     Survey,
     copies,
     file_problems,
+    nothing_counts,
     shared_images,
     unit_remarks,
     wrong_unit,
@@ -113,7 +113,7 @@ def describe(half: Half) -> Report:
         "sizes": {f"{height}x{width}": count for (height, width), count in seen.sizes.most_common()},
         "depth_bits": {str(bits): count for bits, count in seen.bits.most_common()},
         "max_depth": contents.max_depth,
-        "depth": asdict(seen.depths) if seen.depths and not isinstance(contents.read, AnnotationReader) else None,
+        "depth": asdict(seen.depths) if seen.depths and not contents.numbers else None,
         "scenes": len(scenes_of([half])),
     }
 
@@ -142,7 +142,7 @@ def depth_problems(half: Half) -> Iterator[str]:
     """What is wrong with the sampled depth, and which scale would fit depth that lies beyond the cap."""
     depths, cap = half.seen.depths, half.contents.max_depth
     if depths is None:
-        yield f"nothing is measured in any of {SAMPLES} depth maps: check that these are depth maps"
+        yield f"of {SAMPLES} that were looked at none is of use: {nothing_counts(half.contents, cap)}"
     elif depths.in_range < LEAST_IN_RANGE and depths.far >= cap:
         yield f"wrong unit or cap: {wrong_unit(depths, cap, half.contents.units)}"
     elif depths.in_range == 0:
@@ -181,4 +181,4 @@ def notes_on(half: Half) -> Iterator[str]:
         )
     if contents.images_only:
         yield "images alone: they can be distilled from a teacher, not evaluated"
-    yield from unit_remarks(half.seen, contents.max_depth)
+    yield from unit_remarks(half.seen, contents)

@@ -156,9 +156,9 @@ def wrong_unit(depths: Depths, max_depth: float, units: tuple[float, bool]) -> s
     )
 
 
-def unit_remarks(seen: Survey, max_depth: float) -> Iterator[str]:
+def unit_remarks(seen: Survey, contents: Contents) -> Iterator[str]:
     """What of the depth that was seen suggests another unit."""
-    depths = seen.depths
+    depths, max_depth = None if contents.numbers else seen.depths, contents.max_depth
     if depths and MIN_DEPTH < depths.farthest < NEAR * max_depth:
         yield (
             f"the farthest of the depth is {depths.farthest:.3g} m, of the {max_depth:g} m that count: does the file "
@@ -238,6 +238,16 @@ def check_once(test: DepthDataset) -> None:
         )
 
 
+def nothing_counts(contents: Contents | None, cap: float) -> str:
+    """What it means that no pixel has a truth, and what was expected."""
+    if contents and contents.numbers:
+        return f"no pixel has a class, expected {contents.numbers}; check that these are annotations"
+    return (
+        f"nothing is measured farther than {MIN_DEPTH:g} m, expected depth between {MIN_DEPTH:g} and {cap:g} m; check "
+        "that these are depth maps"
+    )
+
+
 def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
     """Refuse a set whose ground truth cannot be used, by a look at a few evenly spaced samples.
 
@@ -246,7 +256,8 @@ def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
     pairs, cap = dataset.contents.usable if dataset.contents else (), dataset.max_depth
     measured = [index for index, pair in enumerate(pairs) if pair.depth is not None]  # others may have labels
     looked_at = evenly(measured or range(len(dataset)), samples)
-    seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} depth maps looked at)"
+    kind = "annotations" if dataset.contents and dataset.contents.numbers else "depth maps"
+    seen = f"no valid ground truth in the whole set ({len(looked_at)} of {len(dataset)} {kind} looked at)"
     maps, unread = [], []
     for index in looked_at:
         try:
@@ -261,8 +272,5 @@ def check_truth(dataset: DepthDataset, samples: int = SAMPLES) -> None:
     if not maps:
         raise UserError(f"{seen}: {unread[0]}")
     if depths is None or depths.far < cap:
-        raise UserError(
-            f"{seen}: nothing is measured farther than {MIN_DEPTH:g} m, expected depth between {MIN_DEPTH:g} and "
-            f"{cap:g} m; check that these are depth maps"
-        )
+        raise UserError(f"{seen}: {nothing_counts(dataset.contents, cap)}")
     raise UserError(f"{seen}: {wrong_unit(depths, cap, dataset.units)}")

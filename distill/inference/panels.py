@@ -17,15 +17,15 @@ from distill.inference.network import Model, eval_mode
 from distill.method import Method
 from distill.method.conversion import convert
 from distill.report.pictures import (
-    PAPER,
     Panel,
-    class_overlay,
+    class_blend,
     colour_limits,
     colourise,
     colourise_error,
     colourise_weight,
     depth_scale,
     error_scale,
+    palette,
     resize_to,
     weight_scale,
 )
@@ -122,18 +122,14 @@ def class_panel(
     logits |= {label: model(image) for label, model in others.items()} | {"student": maps["student"]}
     numbers = {label: one[0].argmax(0).cpu().numpy() for label, one in logits.items()}
     truth = np.where(shown.valid, shown.depth - 1, len(names)).astype(np.int64)
-    known = (*names, "no class")
-    pictures = {label: class_overlay(shown.image, one, known) for label, one in {TRUTH: truth, **numbers}.items()}
-    plain = np.full_like(pictures[TRUTH], PAPER)
-    plain[: shown.image.shape[0], : shown.image.shape[1]] = shown.image
+    known, maps_of_numbers = (*names, "no class"), {TRUTH: truth, **numbers}
+    pictures = {label: class_blend(shown.image, one, len(known)) for label, one in maps_of_numbers.items()}
     if "attention" in maps:
-        height, width = shown.image.shape[:2]
-        pictures["importance (LAM)"] = np.full_like(plain, PAPER)
-        pictures["importance (LAM)"][:height, :width] = resize_to(
-            colourise_weight(as_map(maps["attention"])), (height, width)
-        )
-    scales = (weight_scale(),) if "attention" in maps else ()
-    return Panel(shown.name, {"image": plain, **pictures}, scales=scales, compare=(TRUTH, "student"))
+        size = shown.image.shape[0], shown.image.shape[1]
+        pictures["importance (LAM)"] = resize_to(colourise_weight(as_map(maps["attention"])), size)
+    scales, colours = ((weight_scale(),) if "attention" in maps else ()), palette(len(known))
+    legend = {known[number]: colours[number] for number in np.unique(list(maps_of_numbers.values()))}
+    return Panel(shown.name, {"image": shown.image, **pictures}, "", scales, (TRUTH, "student"), legend)
 
 
 def teacher_depth(teacher: DepthModel, image: Tensor, shown: Sample, max_depth: float) -> dict[str, np.ndarray]:

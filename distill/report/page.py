@@ -118,7 +118,7 @@ def origin_sections(environment: Mapping[str, str], command: str, config_text: s
 
 
 def _panel(panel: Panel) -> str:
-    """The pictures of one image as labelled figures, with the scales of their colours."""
+    """The pictures of one image as labelled figures, with the scales of their colours, or what these mean."""
     together = panel.compare if len(panel.compare) > 1 else ()
     alone = [label for label in panel.pictures if label not in together]
     figures = [_figure(panel.name, label, panel.pictures[label]) for label in alone]
@@ -126,7 +126,9 @@ def _panel(panel: Panel) -> str:
         figures.insert(1, _compare(panel, together))
     caption = f'<p class="quiet">{escape(panel.caption)}</p>' if panel.caption else ""
     head = f"<h3>{escape(panel.name)}</h3>{caption}"
-    scales = _list("scales", map(_scale, panel.scales))
+    named = ((bytes(colour).hex(), escape(name)) for name, colour in panel.legend.items())
+    legend = _list("legend", (f'<span style="background:#{colour}"></span>{name}' for colour, name in named))
+    scales = _list("scales", map(_scale, panel.scales)) + legend
     # How many share a line where there is room for them, as a class of the style sheet.
     count, widest = len(figures), max(picture.shape[1] / picture.shape[0] for picture in panel.pictures.values())
     columns = "by-two" if count < 3 or widest > WIDE else "by-three" if count in (3, 5, 6, 9) else "by-four"

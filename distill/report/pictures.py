@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 NOTHING = 56  # grey level of a pixel without a value; none of the colour ramps comes near it
 PAPER, INK = 18, 235  # grey levels of a montage's background and its writing
 FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.42  # and their size
-ENTRY, LEGEND = 200, 12  # pixels of a name's column in the legend of classes, and how many names it has at least
+ENTRY, LINE = 200, 18  # pixels of a name's column and line in the legend of classes
+LEGEND = 12  # names that it has room for, where there are as many, below a picture that is as high
 EASY = 1000  # pixels of a picture's width for which letters are large enough as they are
 
 
@@ -43,6 +44,7 @@ class Panel:
     """Pictures of one image that belong side by side, uint8 RGB by label, and the scales of their colours.
 
     `compare` names those that a page lays over each other, under one slider, in this order; fewer than two are not.
+    `legend` has the colours, uint8 (3,), of what has no scale, by name.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Panel:
     caption: str = ""
     scales: tuple[Scale, ...] = ()
     compare: tuple[str, ...] = ()
+    legend: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 # ----------------------------------------------------------------------------------------------------------- colours
@@ -138,32 +141,44 @@ def palette(count: int) -> np.ndarray:
     return bytes_
 
 
+def class_blend(image: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
+    """An image, uint8 RGB (H, W, 3), under the colours of its classes of so many, from 0, (H, W): half of each."""
+    return cv2.addWeighted(image, 0.5, palette(count)[classes], 0.5, 0)
+
+
 def class_overlay(image: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """An image under the colours of its classes, half of each, and below it the names of the largest with their shares.
+    """The same with the names of the largest and their shares below it; a small image is enlarged by a whole factor.
 
-    The legend has the same size below every image of one width, as films need it.
-
-    Args:
-        image: uint8 RGB (H, W, 3).
-        classes: Numbers from 0, (H, W).
+    The legend has the same size below every image of one size, as films need it, and is not higher than the image.
     """
-    colours = palette(len(names))
-    blend = cv2.addWeighted(image, 0.5, colours[classes], 0.5, 0)
-    width = max(image.shape[1], ENTRY)
-    zoom = max(1, round(width / EASY))
-    columns = max(1, width // (ENTRY * zoom))
-    rows = -(-LEGEND // columns)
-    strip = np.full((zoom * (18 * rows + 6), width, 3), PAPER, np.uint8)
-    count = np.bincount(classes.ravel(), minlength=len(names))
-    entries = [(n, f"{names[n]} {count[n] / classes.size:.1%}") for n in np.argsort(-count, kind="stable") if count[n]]
-    if (more := len(entries) - rows * columns) > 0:
-        entries[rows * columns - 1 :] = [(-1, f"and {more + 1} more")]
-    for place, (number, text) in enumerate(entries):
-        x, y = place % columns * ENTRY * zoom + 6 * zoom, (place // columns * 18 + 4) * zoom
-        if number >= 0:
-            strip[y : y + 12 * zoom, x : x + 12 * zoom] = colours[number]
+    times = max(1, -(-2 * ENTRY // image.shape[1]))
+    blend = class_blend(image, classes, len(names)).repeat(times, 0).repeat(times, 1)
+    zoom, columns = _legend_grid(blend.shape[1])
+    rows = max(1, min(-(-min(LEGEND, len(names)) // columns), (blend.shape[0] // zoom - 6) // LINE))
+    count, colours = np.bincount(classes.ravel(), minlength=len(names)), palette(len(names))
+    order = [n for n in np.argsort(-count, kind="stable") if count[n]]
+    entries = {f"{names[n]} {count[n] / classes.size:.1%}": colours[n] for n in order}
+    return np.concatenate([blend, legend_strip(entries, blend.shape[1], rows)])
+
+
+def legend_strip(entries: Mapping[str, np.ndarray], width: int, rows: int = 0) -> np.ndarray:
+    """Colours and what they mean, in columns of a strip of this width; in so many rows as far as they go, 0 for all."""
+    zoom, columns = _legend_grid(width)
+    rows, shown = rows or -(-len(entries) // columns), list(entries.items())
+    strip = np.full((zoom * (LINE * rows + 6), width, 3), PAPER, np.uint8)
+    if (more := len(shown) - rows * columns) > 0:
+        shown[rows * columns - 1 :] = [(f"and {more + 1} more", strip[0, 0])]
+    for place, (text, colour) in enumerate(shown):
+        x, y = place % columns * ENTRY * zoom + 6 * zoom, (place // columns * LINE + 4) * zoom
+        strip[y : y + 12 * zoom, x : x + 12 * zoom] = colour
         _write(strip, text, x + 17 * zoom, y + 11 * zoom, zoom)
-    return np.concatenate([_widened(blend, width), strip])
+    return strip
+
+
+def _legend_grid(width: int) -> tuple[int, int]:
+    """How much larger letters are in a picture of this width, and how many columns of names it has."""
+    zoom = max(1, round(width / EASY))
+    return zoom, max(1, width // (ENTRY * zoom))
 
 
 # ------------------------------------------------------------------------------------------------------------ scales
@@ -224,7 +239,7 @@ def _check_limits(low: float, high: float) -> None:
 
 
 def panel_strip(panel: Panel) -> np.ndarray:
-    """All pictures of a panel in one, each under its label: wide ones in two columns, others in a row, scales below.
+    """All pictures of a panel in one, each under its label: wide ones in two columns, others in a row, and their keys.
 
     The first picture's size, enlarged to at least 320 pixels' width, is everyone's.
     """
@@ -245,7 +260,7 @@ def panel_strip(panel: Panel) -> np.ndarray:
     montage = np.concatenate(rows)
     for scale in panel.scales:
         montage = scale_bar(montage, scale)
-    return montage
+    return np.concatenate([montage, legend_strip(panel.legend, montage.shape[1])]) if panel.legend else montage
 
 
 def resize_to(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -93,13 +93,12 @@ def test_masks_are_looked_at_like_depth(fill, write_image):
 
 def test_units_that_may_be_wrong_are_remarked_on(fill):
     """Metres as integers, which are read as millimetres; and depth that mostly lies beyond the cap."""
-    near = survey(find_folder(fill("ab", raw=np.full((4, 6), 9, np.uint16)), max_depth=8))
-    (remark,) = unit_remarks(near, 8)
+    near = find_folder(fill("ab", raw=np.full((4, 6), 9, np.uint16)), max_depth=8)
+    (remark,) = unit_remarks(survey(near), near)
     assert "the farthest of the depth is 0.009 m, of the 8 m that count" in remark
-    far = survey(
-        find_folder(fill("ab", raw=np.repeat(np.uint16([[2000, 9000, 9000, 9000, 9000, 0]]), 4, 0)), max_depth=8)
-    )
-    assert list(unit_remarks(far, 8)) == ["only 20% of the depth lies below 8 m: is the unit right?"]
+    raw = np.repeat(np.uint16([[2000, 9000, 9000, 9000, 9000, 0]]), 4, 0)
+    far = find_folder(fill("ab", raw=raw), max_depth=8)
+    assert list(unit_remarks(survey(far), far)) == ["only 20% of the depth lies below 8 m: is the unit right?"]
 
 
 def test_a_share_of_faults_is_borne(fill):

@@ -97,14 +97,23 @@ def test_colours_of_classes_differ_and_do_not_depend_on_their_number():
     np.testing.assert_array_equal(palette(7), colours[:7])
 
 
-def test_the_legend_has_one_size_for_a_width_and_its_colours_are_those_of_the_overlay():
+def test_the_legend_has_one_size_for_a_size_and_its_colours_are_those_of_the_overlay():
     image = np.zeros((40, 500, 3), np.uint8)
     one = class_overlay(image, np.full((40, 500), 3), ["a", "b", "c", "d"])
     many = class_overlay(image, np.arange(20000).reshape(40, 500) % 150, [f"class {n}" for n in range(150)])
-    assert one.shape == many.shape
+    assert one.shape == many.shape == (40 + 24, 500, 3)
     np.testing.assert_allclose(one[0, 0], palette(4)[3] / 2, atol=1)
     assert (one[40:] == palette(4)[3]).all(axis=-1).any()
     assert not (one[40:] == palette(4)[0]).all(axis=-1).any()
+
+
+def test_a_small_image_is_enlarged_until_its_legend_is_no_higher():
+    numbers = np.arange(64 * 224).reshape(64, 224) % 8
+    picture = class_overlay(np.zeros((64, 224, 3), np.uint8), numbers, list("abcdefgh"))
+    assert picture.shape[1] == 2 * 224
+    assert 2 * 64 < picture.shape[0] <= 4 * 64
+    strip = picture[2 * 64 :]
+    assert all((strip == colour).all(axis=-1).any() for colour in palette(8))
 
 
 def test_a_model_of_classes_is_no_teacher_of_depth(refused, config_file, micro_weights, tmp_path):

@@ -180,6 +180,16 @@ def test_what_needs_depth_refuses_a_student_of_classes(refused, class_run, stree
     assert "gives classes, and depth is wanted here" in refused(verb, class_run, *words[verb])
 
 
+@pytest.mark.parametrize("half", ["training", "validation"])
+def test_a_half_without_any_class_is_refused_in_words_of_classes(refused, class_config, annotated, tmp_path, half):
+    root = shutil.copytree(annotated, tmp_path / "data")
+    for path in (root / "annotations" / half).iterdir():
+        assert cv2.imwrite(str(path), np.zeros((32, 64), np.uint8))
+    message = refused("train", class_config, f"data.root={root}", "--output", tmp_path / "run")
+    assert re.search(r"annotations looked at\): no pixel has a class, expected 8 classes from 1 on, 0 where", message)
+    assert " m;" not in message
+
+
 def test_an_annotation_without_its_training_half_is_refused(refused, class_config, annotated, tmp_path):
     root = shutil.copytree(annotated, tmp_path / "data")
     for folder in ("images", "annotations"):

@@ -56,6 +56,7 @@ class Annotated:
             max_depth=classes + 1.0,
             pairs=tuple(Pair(name, str(image), str(annotation)) for name, image, annotation in self.pairs),
             read=AnnotationReader(numbering, classes),
+            numbers=f"{classes} classes from {numbering.first} on, {numbering.nothing} where there is none",
             left_out=tuple(f"{count} {what} have no partner of their name" for what, count in alone.items() if count),
         )
 

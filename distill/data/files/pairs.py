@@ -157,6 +157,7 @@ class Contents:
     left_out: tuple[str, ...] = ()  # what of the files on disk is no part of it, in words
     camera: Callable[[str, tuple[int, int]], np.ndarray | None] | None = None  # by a depth map's file, and its size
     shapes: Callable[[Pair, tuple[int, int]], Shapes] | None = None  # what is known beside the depth, of that size
+    numbers: str = ""  # what a pixel's truth is, where that is no depth in metres
     labels: Label | None = None  # one of its labels, which are all by one teacher and of one kind
 
     @property
