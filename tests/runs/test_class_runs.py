@@ -7,11 +7,14 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
+from forked_runs import launch_group
 
 import distill
 from distill.cli import main
 from distill.data import SURFACES, SceneDataset
+from distill.engine.checkpoint import Checkpoints
 from distill.inference.exported import open_exported
 from distill.report.pictures import palette
 
@@ -135,6 +138,33 @@ def test_one_that_gives_classes_is_no_file_of_depth(refused, class_run, streets,
 )
 def test_what_a_file_of_classes_cannot_have_is_refused(refused, class_run, tmp_path, words, message):
     assert message in refused("export", class_run, "--output", tmp_path / "x.onnx", "--size", "32x64", *words)
+
+
+def test_two_processes_train_and_evaluate_as_one_does(class_config, annotated, tmp_path):
+    """The test half has three images, which two processes cannot share evenly."""
+    words, (one, two) = ["train.micro_batch=2"], (tmp_path / "one", tmp_path / "two")
+    assert main(["train", str(class_config), *words, "--output", str(one)]) == 0
+    assert end(launch_group(["train", str(class_config), *words, "--output", str(two)], tmp_path / "log", 2)) == [0, 0]
+    assert json.loads((two / "done.json").read_text())["processes"] == 2
+    states = [Checkpoints(path / "checkpoints").load()["module"] for path in (one, two)]
+    for key, value in states[0].items():
+        torch.testing.assert_close(value, states[1][key], rtol=1e-4 if "running_" in key else 0, atol=0)
+    assert results_of(two)["student"]["metrics"] == pytest.approx(results_of(one)["student"]["metrics"], abs=1e-3)
+
+    results = [tmp_path / name for name in ("alone.json", "shared.json")]
+    command = ["evaluate", str(one), "--data", "segmentation", "--root", str(annotated), "--json"]
+    assert main([*command, str(results[0])]) == 0
+    assert end(launch_group([*command, str(results[1])], tmp_path / "evaluation", 2)) == [0, 0]
+    alone, shared = (json.loads(path.read_text()) for path in results)
+    assert alone["images"] == 3
+    assert shared | {"origin": None} == alone | {"origin": None}
+
+
+def end(processes):
+    for process in processes:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in processes]
 
 
 def test_a_depth_teacher_distils_its_features_into_classes(class_config, tmp_path):
