@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,63 @@ def vkitti2(path: str, size: Size) -> np.ndarray | None:
     start = f"{frame} {number} "
     line = next((line for line in listed.read_text(encoding="utf-8").splitlines() if line.startswith(start)), None)
     return matrix(*numbers_of(line.removeprefix(start), 4, listed)) if line else None
+
+
+def eth3d(path: str, size: Size) -> np.ndarray | None:
+    """`dslr_calibration_jpg/` of the scene, as COLMAP writes it: without the distortion of the lens.
+
+    Corners count from 0 there, and pixels do here.
+    """
+    depth = Path(path)
+    folder = depth.parents[2] / "dslr_calibration_jpg"
+    known = {words[0]: words for words in colmap_lines(folder / "cameras.txt")}
+    if len(known) > 1:  # a line of ten words for each image
+        mine = [one for one in colmap_lines(folder / "images.txt") if Path(one[-1]).name == depth.name and one[8:9]]
+        known = {words[8]: known[words[8]] for words in mine if words[8] in known}
+    if len(known) != 1:
+        return None
+    ((_, model, *values),) = known.values()
+    width, height, fx, fy, cx, cy = numbers_of(" ".join(values[:6]), 6, folder / "cameras.txt")
+    if model not in ("PINHOLE", "THIN_PRISM_FISHEYE"):
+        raise DecodeError(folder / "cameras.txt", f"has a camera {model}, expected PINHOLE or THIN_PRISM_FISHEYE")
+    x, y = size[1] / width, size[0] / height
+    return matrix(fx * x, fy * y, cx * x - 0.5, cy * y - 0.5)
+
+
+def colmap_lines(path: Path) -> list[list[str]]:
+    """The words of every line that is no comment; none without the file."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def scannet(path: str, size: Size) -> np.ndarray | None:
+    """`intrinsic_depth.txt` of the scene, else that of the colour images: a matrix of 4x4 numbers."""
+    scene = Path(path).parents[1]
+    for kind, whole in (("depth", (480, 640)), ("color", (968, 1296))):
+        for folder in ("intrinsic", ""):
+            if numbers := numbers_in(scene / folder / f"intrinsic_{kind}.txt", 16):
+                fx, _, cx, _, _, fy, cy, *_ = numbers
+                return scaled(*whole, fx, fy, cx, cy)(path, size)
+    return None
+
+
+def ddad(path: str, size: Size) -> np.ndarray | None:
+    """The camera that the file's path names, of `calibration/*.json` in a folder above, where these agree."""
+    name = re.search(r"CAMERA_\d\d", path)
+    above = (folder / "calibration" for folder in Path(path).parents[:4])
+    files = sorted(next((folder for folder in above if folder.is_dir()), Path("none")).glob("*.json"))
+    known = {one for file in files for one in calibrated(file, name[0])} if name else set()
+    return scaled(1216, 1936, *known.pop())(path, size) if len(known) == 1 else None
+
+
+def calibrated(path: Path, name: str) -> list[tuple[float, float, float, float]]:
+    """fx, fy, cx, cy of a camera in a file of TRI's DGP; nothing where that is not in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        pairs = zip(content["names"], content["intrinsics"], strict=True)
+        return [(float(k["fx"]), float(k["fy"]), float(k["cx"]), float(k["cy"])) for one, k in pairs if one == name]
+    except (ValueError, KeyError, TypeError):
+        raise DecodeError(path, "expected names and intrinsics (fx, fy, cx, cy) of cameras") from None
 
 
 def numbers_in(path: Path, count: int) -> list[float] | None:

@@ -105,6 +105,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         decoding.eth3d,
         1000,
         count=454,
+        camera=cameras.eth3d,
     ),
     "scannet": PublishedSet(
         "ScanNet",
@@ -114,6 +115,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         picture(1000),
         10,
         fits=True,
+        camera=cameras.scannet,
     ),
     "sunrgbd": PublishedSet(
         "SUN RGB-D",
@@ -170,6 +172,7 @@ PUBLISHED: dict[str, PublishedSet] = {
         picture(1),
         120,
         count=3950,
+        camera=cameras.ddad,
     ),
 }
 

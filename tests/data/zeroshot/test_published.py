@@ -76,6 +76,65 @@ def test_a_camera_is_known_where_the_set_has_one(name, written):
             np.testing.assert_allclose(read.intrinsics, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], rtol=1e-4)
 
 
+def cameras_of(root, name):
+    return [sample.intrinsics for sample in PairDataset(find(root, name))]
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+FISHEYE = "{} THIN_PRISM_FISHEYE 6048 4032 {} 3410 3050 2010 0.2 0.1 0 0 0 0 0 0\n"
+
+
+def test_the_camera_of_eth3d_is_that_of_colmap_by_the_image_s_name(written):
+    root, _ = written("eth3d")
+    two = FISHEYE.format(0, 3400) + FISHEYE.format(1, 3500)
+    write(root / "courtyard/dslr_calibration_jpg/cameras.txt", "# CAMERA_ID, MODEL\n" + FISHEYE.format(0, 3400))
+    write(root / "pipes/dslr_calibration_jpg/cameras.txt", two)
+    lines = [
+        "7 1 0 0 0 0 0 0 1 dslr_images/DSC_0634.JPG",
+        "1 2 -1 3 4 -1",
+        "8 1 0 0 0 0 0 0 0 dslr_images/DSC_0635.JPG",
+    ]
+    write(root / "pipes/dslr_calibration_jpg/images.txt", "\n".join(lines))
+    one, other = cameras_of(root, "eth3d")
+    np.testing.assert_allclose(one, [[3400 / 48, 0, 3050 / 48 - 0.5], [0, 3410 / 48, 2010 / 48 - 0.5], [0, 0, 1]])
+    assert other[0, 0] == pytest.approx(3500 / 48)
+    (root / "pipes/dslr_calibration_jpg/images.txt").unlink()
+    assert cameras_of(root, "eth3d")[1] is None  # nobody knows which
+    write(root / "pipes/dslr_calibration_jpg/cameras.txt", "0 RADIAL 6048 4032 3400 3050 2010 0 0\n")
+    with pytest.raises(DecodeError, match="RADIAL"):
+        cameras_of(root, "eth3d")
+
+
+def test_the_camera_of_scannet_is_that_of_its_depth_else_of_its_colours(written):
+    root, _ = written("scannet")
+    write(root / "scene0707_00/intrinsic/intrinsic_depth.txt", "577 0 319 0\n0 578 239 0\n0 0 1 0\n0 0 0 1\n")
+    write(root / "scene0709_01/intrinsic_color.txt", "1170 0 648 0\n0 1171 484 0\n0 0 1 0\n0 0 0 1\n")
+    depth, colours = cameras_of(root, "scannet")
+    np.testing.assert_allclose(depth, [[577 / 8, 0, 319 / 8], [0, 578 / 8, 239 / 8], [0, 0, 1]])
+    np.testing.assert_allclose(colours, [[1170 * 80 / 1296, 0, 40], [0, 1171 * 60 / 968, 30], [0, 0, 1]])
+    write(root / "scene0707_00/intrinsic/intrinsic_depth.txt", "577 319")
+    with pytest.raises(DecodeError, match="expected 16 numbers of a camera"):
+        cameras_of(root, "scannet")
+
+
+def test_the_camera_of_ddad_is_named_by_the_path_where_calibrations_agree(written):
+    root, _ = written("ddad")
+    one = {"fx": 2181.0, "fy": 2182.0, "cx": 928.0, "cy": 615.0, "skew": 0.0}
+    content = {"names": ["LIDAR", "CAMERA_01"], "intrinsics": [one | {"fx": 0.0}, one]}
+    write(root / "calibration/a.json", json.dumps(content))
+    for camera in cameras_of(root, "ddad"):
+        np.testing.assert_allclose(camera, [[2181 / 8, 0, 116], [0, 2182 / 8, 615 / 8], [0, 0, 1]])
+    write(root / "calibration/b.json", json.dumps(content | {"intrinsics": [one, one | {"fx": 9.0}]}))
+    assert cameras_of(root, "ddad") == [None, None]
+    write(root / "calibration/b.json", "{}")
+    with pytest.raises(DecodeError, match="expected names and intrinsics"):
+        cameras_of(root, "ddad")
+
+
 def test_both_layouts_of_ibims_hold_the_same_and_pictures_count_where_both_are(written):
     root, samples = written("ibims1")
     pictures = PairDataset(find(root, "ibims1"))
