@@ -200,6 +200,14 @@ def positive_or_mean(x, y):
     return (scale, shift) if scale > 0 else (y.mean() / x.mean(), 0.0)
 
 
+def trimmed_ridge(x, y):
+    """UniK3D's: fitted where the error before any alignment is below its 95 % quantile, by normal equations + 1e-4."""
+    error = abs(y - x)
+    kept = error < np.quantile(error, 0.95)
+    terms = np.stack([x[kept], np.ones(kept.sum())])
+    return np.linalg.solve(terms @ terms.T + 1e-4 * np.eye(2), terms @ y[kept])
+
+
 def ratios_median(x, y):
     """DepthART's: NaN where any prediction is."""
     with np.errstate(all="ignore"):
@@ -321,6 +329,7 @@ def functions():
         partial(capped, solve=positive_or_mean, low=0, high=math.inf, keys=("n", "abs_rel"), kind="depth"),
     )
     yield "unidepth.ssi", partial(capped, solve=least_squares, low=0, high=10, keys=("n", "abs_rel", "rmse", "d1"))
+    yield "unik3d.ssi", partial(capped, solve=trimmed_ridge, low=0, high=10)
     floor, flat = partial(np.maximum, 1e-6), partial(least_squares, flat=(1.0, 0.0))
     yield "depth_estimation.affine", partial(capped, solve=flat, low=1e-3, high=10, kind="depth", clip=floor)
     yield "monst3r.disp", monst3r_disparity
