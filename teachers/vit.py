@@ -85,6 +85,8 @@ class ViT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        if self.cls_token.is_meta:  # a file's weights follow; drawing nothing would take longer than all the rest
+            return
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
         for module in self.blocks.modules():

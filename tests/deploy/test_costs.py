@@ -3,9 +3,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from distill.deploy.costs import count_gflops, peak_growth, weight_bytes
 from students import create_student
+from teachers import create_dpt
 
 CPU = torch.device("cpu")
 
@@ -13,6 +15,15 @@ CPU = torch.device("cpu")
 def test_flops_are_two_for_each_multiply_accumulate():
     conv = nn.Conv2d(3, 8, 3, padding=1)
     assert count_gflops(conv, (32, 64)) == pytest.approx(2 * 3 * 8 * 9 * 32 * 64 / 1e9)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "dpt_micro"])
+def test_they_are_those_of_pytorchs_own_counter(name):
+    with torch.device("meta"), torch.no_grad():
+        model = create_dpt(name) if name == "dpt_micro" else create_student(name, pretrained=False, bins=8, width=8)
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros(1, 3, 45, 70))
+    assert count_gflops(model, (45, 70)) == pytest.approx(counter.get_total_flops() / 1e9)
 
 
 def test_counting_leaves_the_model_as_it_is():

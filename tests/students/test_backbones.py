@@ -55,20 +55,14 @@ NARROW = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "mobileone_s0"])  # its branches take seconds
-def test_depth_has_the_images_size_and_maps_lie_at_the_four_strides(name):
-    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # its plan is made of values, as meta has none
-        student = create_student(name, lg_conv=BACKBONES[name] > 0, **SMALL).eval().to("meta")
+@pytest.mark.parametrize("name", [*DEEPER, "resnet18"])  # which is shallower below
+def test_a_deeper_network_has_maps_at_the_four_strides_and_is_wrapped(name):
     with torch.device("meta"):
-        maps = student.encode(torch.zeros(1, 3, 352, 1216))
-        depth = student.decode(maps, (350, 1201))
-    grids = [(352 // s, 1216 // s) for s in (4, 8, 16, 32)]
-    assert [m.shape for m in maps] == [(1, c, *g) for c, g in zip(student.feature_channels, grids, strict=True)]
-    assert depth.shape == (1, 1, 350, 1201)
+        student = create_student(name, lg_conv=BACKBONES[name] > 0, **SMALL)  # which tries its maps, or refuses
     assert sum(isinstance(module, LGConv) for module in student.modules()) == BACKBONES[name]
 
 
-@pytest.mark.parametrize("name", ["resnet50", "swin_large_patch4_window7_224"])  # the others start from files below
+@pytest.mark.parametrize("name", ["resnet50", "swin_tiny_patch4_window7_224"])  # the others start from files below
 def test_timms_own_weights_of_the_whole_network_fit_by_name_and_shape(name):
     with torch.device("meta"):
         whole = timm.create_model(name, pretrained=False)
@@ -116,6 +110,17 @@ def test_a_student_starts_from_a_file_of_timms(started):
     }
     for key, value in student.encoder.net.state_dict().items():
         assert key in new or torch.equal(value, inputs[key.replace(".local.", ".").replace("_", ".")]), key
+
+
+@torch.no_grad()
+def test_depth_has_the_images_size_and_maps_lie_at_the_four_strides(started):
+    student = started[1].eval()
+    maps = student.encode(torch.zeros(1, 3, 64, 160))
+    grids = [(64 // s, 160 // s) for s in (4, 8, 16, 32)]
+    assert [m.shape for m in maps] == [(1, c, *g) for c, g in zip(student.feature_channels, grids, strict=True)]
+    assert student.decode(maps, (62, 151)).shape == (1, 1, 62, 151)
+    name, wrapped = student.recipe["student"], sum(isinstance(module, LGConv) for module in student.modules())
+    assert wrapped == BACKBONES[name] or name in NARROW
 
 
 def test_every_weight_learns_from_an_image_of_odd_size(started):

@@ -19,12 +19,11 @@ def on_meta(backbone, **options):
         return create_student(backbone, pretrained=False, **options)
 
 
-@pytest.mark.parametrize("lg_conv", [False, True])
 @pytest.mark.parametrize(
     ("backbone", "millions", "kmacs"), [("efficientnet_b0", 6, 20), ("mobilenetv4_conv_small", 3, 10)]
 )
-def test_a_light_student_costs_at_most(backbone, millions, kmacs, lg_conv):
-    student = on_meta(backbone, decoder="light", lg_conv=lg_conv)
+def test_a_light_student_costs_at_most(backbone, millions, kmacs):
+    student = on_meta(backbone, decoder="light", lg_conv=True)  # without, it is smaller
     assert count_parameters(student) <= millions * 1e6
     assert count_gflops(student, SIZE) * 1e9 / 2 / (SIZE[0] * SIZE[1]) <= kmacs * 1e3
 

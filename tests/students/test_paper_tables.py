@@ -4,8 +4,8 @@ import functools
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from distill.deploy.costs import count_gflops
 from distill.deploy.paper import PAPER_ROWS
 from students import count_parameters as count
 from students import create_student
@@ -41,8 +41,5 @@ def student(name, lg_conv):
 @pytest.mark.parametrize(("name", "lg_conv", "size", "millions", "gflops"), ROWS)
 def test_parameters_and_flops_are_those_of_the_fitted_table(name, lg_conv, size, millions, gflops):
     model = student(name, lg_conv)
-    with FlopCounterMode(display=False) as counter:
-        depth = model(torch.zeros(1, 3, *size, device="meta"))
-    assert depth.shape == (1, 1, *size)
     assert count(model) == pytest.approx(millions * 1e6, rel=0.02)
-    assert counter.get_total_flops() == pytest.approx(gflops * 1e9, rel=0.02)
+    assert count_gflops(model, size) == pytest.approx(gflops, rel=0.02)
