@@ -21,7 +21,18 @@ def read_whole(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     """All bytes of a file.
 
     Raises:
-        OSError: If it cannot be read, is larger than `most`, or no file: a FIFO or a device may never end.
+        OSError: If it cannot be read, is larger than `most`, or is no file.
+    """
+    if (size := check_file(path)) > most:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, expected at most {most}", str(path))
+    return Path(path).read_bytes()
+
+
+def check_file(path: str | os.PathLike[str]) -> int:
+    """The bytes of a file.
+
+    Raises:
+        OSError: If it is no file: a FIFO or a device may never end, and to open one may wait for ever.
     """
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
@@ -29,9 +40,7 @@ def read_whole(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         kind = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(status.st_mode), "a device")
         raise OSError(errno.EINVAL, f"it is {kind}, expected a file", str(path))
-    if status.st_size > most:
-        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, expected at most {most}", str(path))
-    return Path(path).read_bytes()
+    return status.st_size
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -142,7 +142,8 @@ def depth_problems(half: Half) -> Iterator[str]:
     """What is wrong with the sampled depth, and which scale would fit depth that lies beyond the cap."""
     depths, cap = half.seen.depths, half.contents.max_depth
     if depths is None:
-        yield f"of {SAMPLES} that were looked at none is of use: {nothing_counts(half.contents, cap)}"
+        looked_at = min(SAMPLES, len(half.contents.usable))
+        yield f"of {looked_at} that were looked at none is of use: {nothing_counts(half.contents, cap)}"
     elif depths.in_range < LEAST_IN_RANGE and depths.far >= cap:
         yield f"wrong unit or cap: {wrong_unit(depths, cap, half.contents.units)}"
     elif depths.in_range == 0:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distill.errors import UserError
 from distill.evaluation.metrics import MEASURES
+from distill.files import read_whole
 
 SEGMENTED = "segmentation_"  # how the protocols begin of classes, which have other metrics
 CLASS_MEASURES = ("miou", "pixel_accuracy")
@@ -72,7 +73,7 @@ def read_results(path: Path, *, classes: bool = False) -> list[Results]:
     """
     path = path / NAME if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path))
         entries = content if isinstance(content, list) else [content]
         if not classes and any(str(entry["protocol"]).startswith(SEGMENTED) for entry in entries):
             raise UserError(f"{path} holds results of a segmentation, and those of depth are wanted here")

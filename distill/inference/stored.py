@@ -101,7 +101,7 @@ def holds_predictions(folder: str) -> bool:
 def find_maps(folder: Path) -> dict[str, Path]:
     """Depth maps by the parts of their names, joined by "_". The pictures of `distill predict` are none."""
     maps: dict[str, Path] = {}
-    files = sorted(folder.rglob("*"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     for suffix in SUFFIXES:
         for path in (file for file in files if file.suffix.lower() == suffix):
             plain = path.with_name(PICTURE.sub(path.suffix, path.name))

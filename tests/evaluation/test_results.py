@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -40,6 +41,9 @@ def test_what_is_no_json_or_not_there_is_refused(tmp_path):
         student_result(tmp_path / "x.json")
     with pytest.raises(UserError, match=r"no results at .*absent"):
         student_result(tmp_path / "absent.json")
+    os.mkfifo(tmp_path / "fifo.json")
+    with pytest.raises(UserError, match="is not a file of results"):
+        student_result(tmp_path / "fifo.json")
 
 
 # --------------------------------------------------------------------------------------------------- two models, paired

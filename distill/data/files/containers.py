@@ -18,7 +18,7 @@ import numpy as np
 from distill.errors import UserError
 
 Path = str | os.PathLike[str]
-LARGEST = 2**30  # bytes of an array
+LARGEST = 2**28  # bytes of an array, of 8192x8192 numbers
 MOST_HEADER = 2**17  # bytes of an OpenEXR file's header that are looked at
 EXR_CHANNELS = ("z", "depth", "y", "r")  # of which the first that there is holds the distance
 EXR_START = b"\x76\x2f\x31\x01\x02\x00\x00\x00"  # of one part, of rows without tiles
@@ -51,7 +51,7 @@ def read_npz(path: Path, whole: bool = True) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive:
             if max((one.file_size for one in archive.infolist()), default=0) > LARGEST:
-                raise ValueError("holds an array of more than 1 GiB")
+                raise ValueError("holds an array of more than 256 MiB")
             name = choose([one.removesuffix(".npy") for one in archive.namelist()], path)
             if not whole:
                 with archive.open(f"{name}.npy") as file:
@@ -73,7 +73,7 @@ def read_hdf5(path: Path, whole: bool = True) -> np.ndarray:
         arrays = {name: one for name, one in arrays.items() if isinstance(one, h5py.Dataset)}
         array = arrays[choose(list(arrays), path)]
         if array.external or array.is_virtual or array.nbytes > LARGEST:
-            raise ValueError("holds an array that lies in another file, or is of more than 1 GiB")
+            raise ValueError("holds an array that lies in another file, or is of more than 256 MiB")
         return np.asarray(array) if whole else zeros(array.shape, array.dtype)
 
 
@@ -87,7 +87,7 @@ def read_exr(path: Path, whole: bool = True) -> np.ndarray:
         name = names[next((name for name in EXR_CHANNELS if name in names), None) or choose(list(names), path)]
         shape = int(bottom) - int(top) + 1, int(right) - int(left) + 1
         if 4 * math.prod(shape) > LARGEST:
-            raise ValueError("holds an array of more than 1 GiB")
+            raise ValueError("holds an array of more than 256 MiB")
         if not whole and exr_is_whole(path):
             return zeros(shape, np.dtype(np.float32))
         with exr.File(os.fspath(path), separate_channels=True) as file:

@@ -88,9 +88,11 @@ def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
     """
     try:
         text = read_whole(path).decode("utf-8-sig")
+        if "\0" in text:
+            raise UnicodeError("UTF-16 without its mark, or no text")
     except FileNotFoundError:
         raise UserError(f"list file {path} does not exist, expected lines of {SPLIT_FORM}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"list file {path} is not readable text ({why}), expected lines of {SPLIT_FORM}") from None
     if Path(path).suffix.lower() == ".csv":
@@ -156,7 +158,15 @@ def is_mask(name: str) -> bool:
 
 
 def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
-    rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), start=1) if any(row)]
+    try:
+        rows = [
+            (number, row) for number, row in enumerate(csv.reader(text.splitlines(), strict=True), start=1) if any(row)
+        ]
+    except csv.Error as error:
+        raise UserError(
+            f"{path} is no table ({error}): a name with quotes inside or an opening quote is written in quotes, those "
+            'inside twice, as "5"" disk.png"'
+        ) from None
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     columns: tuple[str, ...] = CSV_COLUMNS
     if "image" in header or "rgb" in header:

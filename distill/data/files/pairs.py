@@ -125,7 +125,7 @@ class PictureReader:
 
 def same_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether two sizes (height, width) differ and have one aspect, but for what rounding leaves."""
-    return one != other and abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= SAME_ASPECT
+    return one != other and 0 not in one + other and abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= SAME_ASPECT
 
 
 def check_size(path: str, values: np.ndarray, image_path: str, image: np.ndarray) -> None:

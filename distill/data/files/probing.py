@@ -28,6 +28,7 @@ from distill.data.files.reading import (
     reason,
     stand_in,
 )
+from distill.files import check_file
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 DEPTH_SUFFIXES = {".png", ".tif", ".tiff", ".pgm", ".pfm", ".npy", *containers.READERS}
@@ -66,6 +67,7 @@ def holds_depth(name: str, facts: Facts) -> bool:
 def probe(path: str | os.PathLike[str]) -> Facts:
     """The facts of one file. `fault` says why it cannot be read."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             head = file.read(ENDS)
             file.seek(max(file.seek(0, os.SEEK_END) - ENDS, ENDS))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from distill.data.files import containers, png
+from distill.files import check_file
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")}  # after 4 bytes
@@ -113,9 +114,10 @@ def read_depth(path: str | os.PathLike[str], units: Units = USUAL_UNITS, *, satu
 
 def is_measured(raw: np.ndarray, saturated: bool = False) -> np.ndarray:
     """Which values of a depth map (H, W) as stored are measurements, bool."""
-    # 65535 is none in floating-point numbers either, which may have been made of integers.
-    most = np.float32(png.MOST) if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max
-    return np.isfinite(raw) & (raw > 0) & (saturated | (raw != most))
+    hole = raw == (np.float32(png.MOST) if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max)
+    if raw.dtype.itemsize > 2:  # other numbers may have been made of 16 bits
+        hole |= raw == png.MOST
+    return np.isfinite(raw) & (raw > 0) & (saturated | ~hole)
 
 
 def saturated_share(path: str | os.PathLike[str]) -> float:
@@ -139,6 +141,7 @@ def read_values(path: str | os.PathLike[str], *, whole: bool = True) -> tuple[np
     """
     if (read := containers.READERS.get(Path(path).suffix.lower())) is not None:
         try:
+            check_file(path)
             return read(path, whole).squeeze(), None
         except FileNotFoundError:
             raise DecodeError(path, "no such file") from None
@@ -163,6 +166,7 @@ def map_array(path: str | os.PathLike[str]) -> np.ndarray:
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The content of a file that is not empty, and no stand-in for what should be there."""
     try:
+        check_file(path)
         raw = Path(path).read_bytes()
     except OSError as error:
         raise DecodeError(path, reason(error)) from None

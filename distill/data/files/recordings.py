@@ -115,7 +115,8 @@ def find_recordings(root: Path) -> Recordings | None:
     unread = [mask for key, mask in files.masks.items() if key not in files.depths]
     remarks += [f"{len(unread)} masks are of no depth map and not read, such as {unread[0]}"] if unread else []
     count = len({PurePosixPath(image).parent for image in matches.values()})
-    layout = f"{count} recording{'s' * (count > 1)}: {places(matches.values())} and {places(matches)}, joined {how}"
+    where = f"images in {places(matches.values())}, depth maps in {places(matches)}"
+    layout = f"{count} recording{'s' * (count > 1)}: {where}, joined {how}"
     return Recordings(lines, layout, left_out=tuple(remarks))
 
 

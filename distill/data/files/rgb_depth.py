@@ -38,6 +38,7 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 ARRAYS = tuple(READERS)  # suffixes
 FLOATS = (*ARRAYS, ".npy", ".pfm")  # of files that mostly hold metres
 NUMBERS = (".exr", ".h5", ".hdf5", ".pfm", ".pgm")  # of files that are no photographs beside photographs
+INVERSE = re.compile(r"(?i)(?<![a-z])(disp(arity|arities)?|inv(erse)?.?depth|depth.?inv(erse)?)(?![a-z])")  # no metres
 TIME = re.compile(r"\d+(?:\.\d+)?")
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
@@ -114,6 +115,7 @@ def find_folder(
     if split_file and lines and not images.hits:
         first = why_missing(lines[0].image, root)
         raise UserError(f"none of the {len(lines)} images of {split_file} is in data root {root}: {first}")
+    check_metres(root, pairs)
     stated = None if depth_scale else one_scale(scales)
     units = depth_scale or stated
     if (
@@ -137,6 +139,17 @@ def find_folder(
         read=PictureReader(Units(depth_scale, stated or plan.units or INTEGER_SCALE, in_bytes), register=True),
         left_out=plan.left_out,
     )
+
+
+def check_metres(root: Path, pairs: Sequence[Pair]) -> None:
+    """Refuse depth that is called the inverse of it: its values grow towards the camera, in any unit."""
+    for pair in pairs:
+        name = name_under(root, pair.depth) if pair.depth else ""
+        if (said := INVERSE.search(name)) and not INVERSE.search(pair.name):
+            raise UserError(
+                f"{name} of {root} is called {said[0]}, which is no depth: expected metres or units of them; convert "
+                "it (focal length x baseline / disparity, 1 / inverse depth), or rename what is depth already"
+            )
 
 
 def one_scale(scales: Mapping[float | None, str]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from distill.data.files.known_lists import KITTI_FRAME
 from distill.data.files.pairs import Pair
 from distill.data.files.reading import DecodeError, NotDepth, read_file, read_image
 from distill.errors import UserError
+from distill.files import read_whole
 
 CAMERAS_FILE, LIDAR_FILE = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
 POINT_BYTES = 16  # x, y, z in metres and the reflectance, as float32
@@ -59,13 +61,14 @@ def listed_matrix(path: Path) -> np.ndarray | None:
 def read_numbers(path: Path, key: str, count: int) -> np.ndarray:
     """The float64 numbers of the line `key: ...` of a calibration file."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_whole(path).decode("utf-8", "replace")
     except OSError:
         raise UserError(f"no calibration at {path}: unpack the date's calibration beside its drives") from None
     for line in text.splitlines():
         name, _, numbers = line.partition(":")
         if name.strip() == key and len(numbers.split()) == count:
-            return np.array(numbers.split(), dtype=np.float64)
+            with suppress(ValueError):
+                return np.array(numbers.split(), dtype=np.float64)
     raise UserError(
         f"{path} has no line '{key}:' with {count} numbers: unpack the date's calibration again, or remove it"
     )

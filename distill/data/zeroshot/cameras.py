@@ -70,7 +70,10 @@ def vkitti2(path: str, size: Size) -> np.ndarray | None:
     if not listed.is_file():
         return None
     start = f"{frame} {number} "
-    line = next((line for line in listed.read_text(encoding="utf-8").splitlines() if line.startswith(start)), None)
+    line = next(
+        (line for line in listed.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith(start)),
+        None,
+    )
     return matrix(*numbers_of(line.removeprefix(start), 4, listed)) if line else None
 
 

@@ -289,7 +289,7 @@ def read_partition(root: Path) -> dict[str, str]:
                 for row in csv.DictReader(file)
                 if row["split_partition_name"]
             ]
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, csv.Error):
             raise UserError(f"{path} is not Hypersim's list of its frames: get it again, or remove it") from None
     return {f"{scene} {camera} {frame}": half for scene, camera, frame, half in rows}
 

@@ -154,8 +154,16 @@ def test_a_list_that_is_missing_or_no_text_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"list file .*none.txt does not exist, expected lines of 'rgb_path depth_path"):
         read_split(tmp_path / "none.txt")
     (tmp_path / "bytes").write_bytes(os.urandom(64) + b"\xff")
-    with pytest.raises(UserError, match="is not readable text"):
-        read_split(tmp_path / "bytes")
+    (tmp_path / "wide").write_bytes("a/b.png c/d.png\n".encode("utf-16-le"))
+    for name in ("bytes", "wide"):
+        with pytest.raises(UserError, match="is not readable text"):
+            read_split(tmp_path / name)
+
+
+@pytest.mark.parametrize("row", ['"a.png,b.png\n' + "c.png,d.png\n" * 20000, '"5" disk.png,b.png\n', '"a.png,b.png\n'])
+def test_a_table_whose_quotes_do_not_close_is_refused(read, row):
+    with pytest.raises(UserError, match=r"list.csv is no table .*quotes"):
+        read(f"image,depth\n{row}", "list.csv")
 
 
 @pytest.mark.parametrize("name", LIST_NAMES)

@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from distill.data.files.probing import Facts, holds_depth, probe, probe_all
+from distill.data.files.reading import DecodeError, read_values
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 METRES = np.random.default_rng(1).uniform(1, 9, (24, 32)).astype(np.float32)
@@ -30,6 +32,16 @@ def test_empty_missing_and_looping_files_are_reported(tmp_path):
     assert probe(tmp_path / "empty.png").fault == "the file is empty"
     assert probe(tmp_path / "none.png").fault == "no such file"
     assert "symbolic links" in probe(tmp_path / "loop.png").fault
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.h5", "a.npy"])
+def test_what_may_never_end_is_not_opened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"device{name}").symlink_to("/dev/zero")
+    for path, what in ((tmp_path / name, "a FIFO"), (tmp_path / f"device{name}", "a device")):
+        assert what in str(probe(path).fault)
+        with pytest.raises(DecodeError, match=what):
+            read_values(path)
 
 
 def test_of_other_formats_nothing_is_reported(tmp_path):

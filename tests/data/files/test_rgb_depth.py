@@ -408,6 +408,25 @@ def test_a_picture_of_depth_comes_before_an_array_of_its_name(tmp_path, write_im
     assert (FolderDataset(tmp_path)[0].depth == 2).all()
 
 
+@pytest.mark.parametrize("name", ["disp/a.png", "a_inv_depth.npy", "depth/Disparity_a.png", "x/inverse-depth/a.npy"])
+def test_what_is_called_the_inverse_of_depth_is_refused(tmp_path, write_image, name):
+    fill(tmp_path, write_image, ["a"])
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    np.save(tmp_path / "a.npy", np.ones((4, 6), np.float32))
+    (tmp_path / "a.npy").rename(tmp_path / name)
+    (tmp_path / "list.txt").write_text(f"image/a.jpg {name}\n")
+    with pytest.raises(UserError, match=rf"{name} of .* no depth: .*metres.*convert it"):
+        find_folder(tmp_path, split_file=tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("name", ["display/a.png", "inventory_depth/a.png"])
+def test_a_word_that_begins_so_is_no_inverse(tmp_path, write_image, name):
+    write_image(tmp_path / "image/a.jpg", GREY)
+    write_image(tmp_path / name, TWO_METRES)
+    (tmp_path / "list.txt").write_text(f"image/a.jpg {name}\n")
+    assert len(find_folder(tmp_path, split_file=tmp_path / "list.txt").usable) == 1
+
+
 def test_photographs_have_the_camera_beside_them(tmp_path, write_image):
     write_image(tmp_path / "rgb/a.png", np.zeros((6, 8, 3), np.uint8))
     (tmp_path / "intrinsics.txt").write_text("7 6 3.5 2.5")

@@ -100,6 +100,12 @@ def test_a_calibration_without_a_line_is_refused(root):
     assert camera_matrix(root, "02") is None
 
 
+def test_a_calibration_of_words_is_refused(root):
+    (root / "2011_09_26/calib_velo_to_cam.txt").write_text("R: a b c\n")
+    with pytest.raises(UserError, match=r"has no line 'R:' with 3 numbers"):
+        read_numbers(root / "2011_09_26/calib_velo_to_cam.txt", "R", 3)
+
+
 def test_a_list_of_nine_numbers_is_a_camera(tmp_path):
     (tmp_path / "1.txt").write_text("7 0 3 0 7 2 0 0 1\n")
     assert listed_matrix(tmp_path / "1.txt").tolist() == [[7, 0, 3], [0, 7, 2], [0, 0, 1]]
