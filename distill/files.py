@@ -135,5 +135,6 @@ class HashingWriter:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
+    check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -63,10 +63,8 @@ def read_config(folder: str | Path) -> tuple[Path, Json]:
 
 def output_of_run(place: Path) -> Output:
     """What a student's values mean whose file does not say: of a run whose loss knows no scale they are relative."""
-    try:
-        run = (place.parent / RUN_CONFIG).read_bytes()[:MOST_CONFIG].decode("utf-8", "replace")
-    except OSError:
-        return "metric"
+    config = place.parent / RUN_CONFIG
+    run = config.read_bytes()[:MOST_CONFIG].decode("utf-8", "replace") if config.is_file() else ""  # no FIFO
     return "relative" if SCALE_FREE_LOSS.search(run) else "metric"
 
 

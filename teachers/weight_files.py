@@ -20,7 +20,7 @@ Json = dict[str, Any]  # an object of a JSON file, of which nobody knows what it
 # Where trainers keep the weights: those that were trained before their running mean, where a file has both.
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net", "network", "module", "params", "weights")
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema")
-PREFIXES = ("module.", "model.")
+PREFIXES = ("module.", "model.", "net.", "network.", "student.", "teacher.")
 # What programs put around parts: compile, FSDP and checkpointing wherever it lies, DataParallel around the two halves.
 AROUND_PARTS = r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|(?<=^..coder\.)module)\."
 COUNTERS = {"n_averaged"}  # of torch's AveragedModel, beside its copy of the network

@@ -92,7 +92,7 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
     tally = Tally(args.teacher, teacher, student) if teacher else None
     broken: list[str] = []
     frames = readable_frames(inputs, args.frames, broken)
-    started, done = time.perf_counter(), 0
+    started, done, holed = time.perf_counter(), 0, 0
     with StepProgress(total, 0, "predicting") as progress:
         try:
             for batch in batches(frames, args.batch):
@@ -102,10 +102,13 @@ def predict_inputs(args: argparse.Namespace) -> list[str]:
                         raise UserError(why)
                 for one in predict(student, tally, truth, batch, broken):
                     done += write(writer, one, broken)
+                    holed += not np.isfinite(one.depth).all()
                 progress.update(done, f"{done / (time.perf_counter() - started):.3g} frames/s")
         finally:
             writer.close()
     report_end(inputs, broken, done, time.perf_counter() - started, args.output)
+    if holed:
+        warn(f"{args.model} gives values that are not finite in {holed} of {done} frames: no depth is written there")
     if tally and tally.scores:
         inform(f"agreement with {args.teacher}: {tally} on {len(tally.scores)} frames")
     return broken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from distill.data.files.pairs import Contents, identity
-from distill.data.files.probing import Progress, probe_all
+from distill.data.files.probing import IMAGE_SUFFIXES, Progress, probe_all
 from distill.data.files.reading import DecodeError, NotDepth
 from distill.data.sample import DepthDataset
 from distill.errors import UserError
@@ -63,10 +64,10 @@ def survey(contents: Contents, *, samples: int = SAMPLES, progress: Progress | N
     facts = probe_all((path for pair in pairs for path in pair.files), progress)
     faults = {path: fact.fault for path, fact in facts.items() if fact.fault}
     sizes = {index: size for index, pair in enumerate(pairs) if (size := facts[pair.image].size)}
-    wrong = [
+    wrong = [  # of pictures: a frame of another kind may hold its depth as well
         f"{pair.image} is a depth map (one channel of {facts[pair.image].bits} bits), expected an image: name the image"
         for pair in pairs
-        if facts[pair.image].like_depth and pair.image != pair.depth  # a frame may hold both
+        if facts[pair.image].like_depth and os.path.splitext(pair.image)[1].lower() in IMAGE_SUFFIXES
     ]
     suspicious: dict[object, tuple[bool, int]] = {}  # of every kind of odd pair one, and whether its sizes agree
     for index, pair in enumerate(pairs):

@@ -20,7 +20,7 @@ from distill.engine.run_folder import RunFolder
 from distill.engine.state import Resumable, StateDict
 from distill.engine.step import merge_statistics
 from distill.errors import UserError, out_of_memory
-from distill.files import HashingWriter, checksum, sync_folder, write_atomically
+from distill.files import HashingWriter, checksum, read_whole, sync_folder, write_atomically
 
 STATE, DIGEST = "state.pt", "state.sha256"
 PLACE = re.compile(r"step-\d{9,}")  # the name of a checkpoint
@@ -158,7 +158,7 @@ def read_state(folder: Path) -> StateDict:
         UserError: If it is whole, but nothing that this version reads.
     """
     try:
-        expected = (folder / DIGEST).read_bytes().strip()
+        expected = read_whole(folder / DIGEST).strip()
         if checksum(folder / STATE).encode() != expected:
             raise DamagedError("its checksum does not match")
     except FileNotFoundError as error:

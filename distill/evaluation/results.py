@@ -92,11 +92,19 @@ def read_entry(entry: dict[str, Any]) -> Results:
         str(entry["protocol"]),
         str(entry["fingerprint"]),
         entry.get("role"),
-        {name: float(entry["metrics"][name]) for name in measures},
-        {image["name"]: {name: float(image[name]) for name in measures} for image in scored},
+        {name: finite(entry["metrics"][name]) for name in measures},
+        {image["name"]: {name: finite(image[name]) for name in measures} for image in scored},
         {name: float(entry[name]) for name in COSTS if name in entry},
         {image["name"]: [float(image.get(key, math.nan)) for key in TRUTH] for image in scored},
     )
+
+
+def finite(value: float | str) -> float:
+    """A metric as a number. NaN, which JSON of Python may hold, would make every mean and difference NaN."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no metric")
+    return number
 
 
 def student_result(path: Path) -> Results:

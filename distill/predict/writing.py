@@ -83,7 +83,8 @@ def colour_range(model: Model, depth: np.ndarray) -> Limits:
     Of relative inverse depth it is what most of the picture has.
     """
     if is_relative(model):
-        low, high = np.nanpercentile(np.where(np.isfinite(depth), depth, np.nan), (2, 98))
+        finite = depth[np.isfinite(depth)]
+        low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
         return float(low), float(max(high, low + 1e-12))
     # The limit of a student of a canonical camera is no depth of this one.
     high = model.max_depth if isinstance(model, DepthModel) and model.canonical_focal is None else None

@@ -17,6 +17,7 @@ from distill.data.files.png import encode_depth
 from distill.data.files.reading import Units, read_depth
 from distill.errors import UserError
 from distill.inference.models import trained_size
+from distill.inference.network import Network
 from distill.inference.stored import find_maps
 from distill.predict.inputs import check_names, find_inputs
 from students import save_student
@@ -446,6 +447,15 @@ def test_relative_depth_is_never_written_as_metres(relative_student, streets, tm
     with torch.inference_mode():
         depth = load_model(relative_student)(to_tensor(cv2.imread(image)[..., ::-1].copy())[None])[0, 0].numpy()
     np.testing.assert_allclose(np.load(out / "test0.npy"), 1 / depth, rtol=1e-4)  # larger is nearer
+
+
+def test_frames_that_are_not_finite_are_counted(finished, relative_student, streets, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Network, "images", lambda self, images: [np.full((32, 64), np.nan, np.float32)] * len(images))
+    for number, model in enumerate((finished, relative_student)):
+        out = tmp_path / str(number)
+        assert main(["predict", str(model), str(streets / "image"), "--output", str(out)]) == 0
+        assert "not finite in 10 of 10 frames" in capsys.readouterr().err
+    assert not read(tmp_path / "0/test0.png").any()
 
 
 def test_relative_depth_and_metres_share_no_folder(refused, relative_student, finished, streets, tmp_path):

@@ -133,6 +133,9 @@ def test_an_image_that_is_a_depth_map_is_refused(fill):
     fill("c", image=TWO_METRES)
     with pytest.raises(UserError, match=r"image/c.png is a depth map \(one channel of 16 bits\), expected an image"):
         check_files(FolderDataset(root, max_depth=8), max_faults=0)
+    (root / "list.txt").write_text("depth/a.png depth/a.png\n")
+    with pytest.raises(UserError, match=r"depth/a\.png is a depth map"):
+        check_files(FolderDataset(root, max_depth=8, split_file=root / "list.txt"), max_faults=0)
 
 
 def test_halves_that_share_images_are_refused(fill):

@@ -105,6 +105,15 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_not_taken_for_a_damaged_on
         checkpoints.load()
 
 
+@pytest.mark.parametrize("name", ["state.pt", "state.sha256"])
+def test_a_checkpoint_that_may_never_end_is_not_opened(checkpoints, name):
+    path = checkpoints.save(1, state(1)) / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="it is a FIFO"):
+        checkpoints.load()
+
+
 def test_what_others_put_beside_checkpoints_is_neither_read_nor_removed(checkpoints):
     kept = [checkpoints.folder / name for name in ("step-000000001-good", "step-7", "step-000000005")]
     for path in kept:

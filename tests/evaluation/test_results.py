@@ -29,7 +29,10 @@ def test_several_results_without_a_student_are_refused(tmp_path):
         student_result(write(tmp_path / "x.json", [RESULT, RESULT]))
 
 
-@pytest.mark.parametrize("content", [{}, 3, {**RESULT, "metrics": {"rmse": 1}}, {**RESULT, "metrics": "a"}])
+NAN = {**RESULT, "per_image": [{"name": "a", **METRICS, "rmse": float("nan")}]}
+
+
+@pytest.mark.parametrize("content", [{}, 3, {**RESULT, "metrics": {"rmse": 1}}, {**RESULT, "metrics": "a"}, NAN])
 def test_a_file_that_holds_no_result_is_refused_with_the_command_that_writes_one(tmp_path, content):
     with pytest.raises(UserError, match=r"x\.json is not a file of results.*distill evaluate --json"):
         student_result(write(tmp_path / "x.json", content))

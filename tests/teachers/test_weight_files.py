@@ -44,6 +44,7 @@ WRAPPINGS = {
     "model": lambda s: {"model": s, "optimizer": {"state": {0: torch.ones(1)}}},
     "both": lambda s: {"model": {"state_dict": s}},
     "module": lambda s: {f"module.{k}": v for k, v in s.items()},
+    "an attribute of Lightning": lambda s: {"state_dict": {f"net.{k}": v for k, v in s.items()}},
     "compiled": lambda s: {"model": {f"_orig_mod.module.{k}": v for k, v in s.items()}},
     "frozen": lambda s: {f"model.{k}": v for k, v in s.items()},
     "numbered": lambda s: s | {0: torch.ones(1)},

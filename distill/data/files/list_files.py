@@ -169,7 +169,7 @@ def _read_csv(text: str, path: str | os.PathLike[str]) -> list[SplitLine]:
         ) from None
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     columns: tuple[str, ...] = CSV_COLUMNS
-    if "image" in header or "rgb" in header:
+    if {"image", "rgb"} & {*header} or not any(map(DENSE_FILE.search, header)):
         names = {"rgb": "image", **{name: "mask" for name in header if is_mask(name)}}
         columns = tuple(names.get(name, name) for name in header)
         rows = rows[1:]

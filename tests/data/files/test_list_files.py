@@ -56,6 +56,11 @@ def test_a_column_of_no_known_meaning_is_refused(read, column):
         read(f"image,depth,{column}\na.png,b.png,1\n", "list.csv")
 
 
+def test_a_header_of_other_names_is_no_row(read):
+    with pytest.raises(UserError, match=r"the column 'rgb_path' has no meaning here .* expected image,depth"):
+        read("rgb_path,depth_path\na.png,b.png\n", "list.csv")
+
+
 def test_a_row_with_more_fields_than_columns_is_refused(read):
     with pytest.raises(UserError, match=r"list.csv:2: 'a,1.png,b.png' is not a row"):
         read("image,depth\na,1.png,b.png\n", "list.csv")
