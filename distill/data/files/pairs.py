@@ -7,7 +7,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,6 +87,7 @@ class Shapes:
 
 
 Identity = tuple[object, ...]
+INVERSE = re.compile(r"(?i)(?<![a-z])(disp(arity|arities)?|inv(erse)?.?depth|depth.?inv(erse)?)(?![a-z])")  # no metres
 NUMBER = re.compile(r"0*(\d+(?:[a-z](?![a-z]))?)")  # without zeros before it, with one letter behind it
 
 Read = Callable[[Pair], tuple[np.ndarray, np.ndarray]]  # uint8 RGB (H, W, 3) and float32 metres (H, W)
@@ -291,6 +292,17 @@ def of_two_frames(pair: Pair, root: Path) -> bool:
     parts = zip(*(os.path.split(os.path.splitext(name)[0]) for name in names), strict=True)
     numbers = [[set(NUMBER.findall(one)) for one in both] for both in parts]
     return any(not (image <= depth or depth <= image) for image, depth in numbers)
+
+
+def check_metres(root: Path, pairs: Iterable[Pair]) -> None:
+    """Refuse depth that is called the inverse of it: its values grow towards the camera, in any unit."""
+    for pair in pairs:
+        name = (pair.depth or "").removeprefix(f"{root}/")
+        if (match := INVERSE.search(name)) and not INVERSE.search(pair.name):
+            raise UserError(
+                f"{name} of {root} is called {match[0]}, which is no depth: expected metres or units of them; convert "
+                "it (focal length x baseline / disparity, 1 / inverse depth), or rename what is depth already"
+            )
 
 
 def name_under(root: Path, path: str) -> str:

@@ -18,7 +18,7 @@ from distill.data.files.disk import DEPTH_FOLDERS, HALVES, IMAGE_FOLDERS, Finder
 from distill.data.files.intrinsics import NO_CAMERA, Cameras, matrix_of
 from distill.data.files.list_files import Camera, Part, SplitLine, is_mask, read_split, usual_list, why_missing
 from distill.data.files.matching import find_label_folder, is_label_folder
-from distill.data.files.pairs import Contents, Pair, PictureReader, name_under, same_shape
+from distill.data.files.pairs import Contents, Pair, PictureReader, check_metres, name_under, same_shape
 from distill.data.files.probing import DEPTH_SUFFIXES, IMAGE_SUFFIXES, Facts, holds_depth, probe, probe_all
 from distill.data.files.reading import INTEGER_SCALE, Units
 from distill.data.files.recordings import (
@@ -38,7 +38,6 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")  # of files that cannot hold depth
 ARRAYS = tuple(READERS)  # suffixes
 FLOATS = (*ARRAYS, ".npy", ".pfm")  # of files that mostly hold metres
 NUMBERS = (".exr", ".h5", ".hdf5", ".pfm", ".pgm")  # of files that are no photographs beside photographs
-INVERSE = re.compile(r"(?i)(?<![a-z])(disp(arity|arities)?|inv(erse)?.?depth|depth.?inv(erse)?)(?![a-z])")  # no metres
 TIME = re.compile(r"\d+(?:\.\d+)?")
 SIGNS = tuple(f"{folder}/" for folder in IMAGE_FOLDERS)
 DEFAULT_MAX_DEPTH = 80.0  # metres
@@ -139,17 +138,6 @@ def find_folder(
         read=PictureReader(Units(depth_scale, stated or plan.units or INTEGER_SCALE, in_bytes), register=True),
         left_out=plan.left_out,
     )
-
-
-def check_metres(root: Path, pairs: Sequence[Pair]) -> None:
-    """Refuse depth that is called the inverse of it: its values grow towards the camera, in any unit."""
-    for pair in pairs:
-        name = name_under(root, pair.depth) if pair.depth else ""
-        if (said := INVERSE.search(name)) and not INVERSE.search(pair.name):
-            raise UserError(
-                f"{name} of {root} is called {said[0]}, which is no depth: expected metres or units of them; convert "
-                "it (focal length x baseline / disparity, 1 / inverse depth), or rename what is depth already"
-            )
 
 
 def one_scale(scales: Mapping[float | None, str]) -> float | None:
