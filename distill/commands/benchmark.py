@@ -157,7 +157,7 @@ def read_accuracies(args: argparse.Namespace) -> dict[str, Results]:
         raise UserError("--against measures a network beside yours: give a MODEL")
     if args.plot and not paths:
         raise UserError("--plot draws accuracy against latency: give --results, files of distill evaluate --json")
-    results = [student_result(path) for path in paths]
+    results = [student_result(path, classes=True) for path in paths]
     for path, one in zip(paths, results, strict=True):
         if one.fingerprint != results[0].fingerprint:
             raise UserError(

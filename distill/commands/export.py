@@ -238,8 +238,6 @@ def check_subject(subject: Subject, args: argparse.Namespace) -> None:
             f"{subject.name} works on an image of {scale:g} of the size, which a graph holds for one size only: "
             "leave --dynamic out and give --size HxW"
         )
-    if args.int8 and not subject.output.eight_bits:
-        raise UserError(f"--int8 is measured on depth, and {subject.name} gives classes: leave it out")
     if args.logits and not (isinstance(model, CNNStudent) and model.has_uncertainty and model.calibration is None):
         raise UserError(
             f"{subject.name} does not end with bins, as CNN students do that are not calibrated: leave --logits out"

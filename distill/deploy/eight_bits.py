@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from distill.assembly.datasets import build_data
 from distill.console import display, warn
 from distill.data import Subset, readable
+from distill.deploy.file_outputs import file_output
 from distill.deploy.graph import add_fact
 from distill.deploy.quantise import Quantiser, share_of_eight_bits
-from distill.deploy.runtime import deviation
 from distill.deploy.subject import Subject
 from distill.errors import UserError
 from distill.evaluation import Evaluation
-from distill.inference.evaluating import evaluate
+from distill.evaluation.segmentation import Segmentation
 from distill.inference.exported import OnnxModel, StatedAccuracy
+from distill.inference.measuring import Measured, scorer_of
 from distill.report.tables import HIGHER_IS_BETTER, Row, results_table
 
 CALIBRATED, EVALUATED, HARMED = 32, 60, 8  # images
 MEAN, PART = 0.01, 0.05  # by which a mean over images may change, and one image's or one distance's; up or down
-FAR_END, REACH = 99, 1.25  # percent of an image's pixels; times the farthest depth that was seen in calibration
+REACH = 1.25  # times the farthest depth that was seen in calibration
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,23 @@ class MetricChange:
         return f"{self.what} by {100 * self.size:.2f} %, of {100 * self.limit:g} % allowed"
 
 
-def changes(before: Evaluation, after: Evaluation) -> Iterator[MetricChange]:
-    """Every metric's mean, the abs_rel of every distance and at edges, and that of every image."""
+def changes(before: Measured, after: Measured) -> Iterator[MetricChange]:
+    """Every metric, and its parts: of depth the abs_rel of every distance, at edges, and of every image."""
     for name, value in before.metrics.items():
         moved = abs(after.metrics[name] - value)
         yield MetricChange(name, moved if name in HIGHER_IS_BETTER else moved / max(value, 1e-9), MEAN)
+    yield from PARTS[type(before)](before, after)
+
+
+def class_parts(before: Segmentation, after: Segmentation) -> Iterator[MetricChange]:
+    """The pixel accuracy of every image that has a class."""
+    for one, two in zip(before.images, after.images, strict=True):
+        if one.pixels:
+            yield MetricChange(f"pixel accuracy of {one.name}", abs(two.accuracy - one.accuracy), PART)
+
+
+def depth_parts(before: Evaluation, after: Evaluation) -> Iterator[MetricChange]:
+    """The abs_rel of every distance and at edges, and that of every image."""
     pairs = [
         (f"abs_rel at {part}", after.breakdown[part]["metrics"], mean["metrics"])
         for part, mean in before.breakdown.items()
@@ -62,16 +75,23 @@ def changes(before: Evaluation, after: Evaluation) -> Iterator[MetricChange]:
         yield MetricChange(what, abs(new["abs_rel"] / max(old["abs_rel"], 1e-9) - 1), PART)
 
 
+PARTS: dict[type[Measured], Callable[..., Iterator[MetricChange]]] = {
+    Evaluation: depth_parts,
+    Segmentation: class_parts,
+}
+
+
 def differences(model: OnnxModel, exact: OnnxModel, images: Sequence[Tensor]) -> list[MetricChange]:
-    """How far the depth of an 8-bit file is from the float one's, on average and for the worst image."""
-    means = [deviation(model, exact, [image]).mean for image in images]
+    """How far what an 8-bit file gives is from the float one's, on average and for the worst image."""
+    output = file_output(exact)
+    means = [output.compare(model, exact, [image]).mean for image in images]
     return [
-        MetricChange("depth", sum(means) / len(means), MEAN),
-        MetricChange("an image's depth", max(means), PART),
+        MetricChange(output.compared, sum(means) / len(means), MEAN),
+        MetricChange(f"an image's {output.compared}", max(means), PART),
     ]
 
 
-def state_accuracy(target: Path, before: Evaluation, after: Evaluation, size: tuple[int, int]) -> None:
+def state_accuracy(target: Path, before: Measured, after: Measured, size: tuple[int, int]) -> None:
     """Print the metrics of the float and of the 8-bit file, and write the latter's into it."""
     scored, count = after.protocol, len(after.images)
     rows = [Row(name, one.metrics, scored.fingerprint) for name, one in (("float", before), ("int8", after))]
@@ -88,10 +108,10 @@ class Watched(OnnxModel):
         self.far: list[float] = []
 
     def compute(self, image: Tensor) -> Tensor:
-        """The depth; where its far end lies is noted."""
-        depth = super().compute(image)
-        self.far.append(float(np.percentile(depth.numpy(), FAR_END)))
-        return depth
+        """What the file gives; where the far end of depth lies is noted."""
+        output = super().compute(image)
+        self.far.append(file_output(self).reach(output))
+        return output
 
 
 def seen_in(exact: Watched, images: Sequence[Tensor]) -> float:
@@ -134,16 +154,17 @@ def write_int8(subject: Subject, size: tuple[int, int], source: Path, target: Pa
     data = build_data(subject.run) if subject.run and subject.focal_px is None else None
     test = None if data is None or data.test is None else Subset(data.test, min(EVALUATED, len(data.test)))
 
-    def measured(model: OnnxModel) -> Evaluation | None:
+    def measured(model: OnnxModel) -> Measured | None:
         if data is None or test is None:
             return None
-        return evaluate(model, readable(test), data.protocol, tta="none", size=size)
+        scorer = scorer_of(data.protocol.with_(tta="none"), torch.device("cpu"), size)
+        return scorer.alone(model, readable(test), lambda name: None)
 
     before = measured(exact)
     if before is not None:
         check_reach(seen, exact.far)
 
-    def worst(model: OnnxModel, after: Evaluation | None) -> MetricChange:
+    def worst(model: OnnxModel, after: Measured | None) -> MetricChange:
         each = changes(before, after) if before and after else differences(model, exact, images)
         return max(each, key=lambda one: one.use)
 

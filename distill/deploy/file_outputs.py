@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from students import Student
 from teachers import DepthModel
 from teachers.model import Output, output_of
 
+FAR_END = 99  # percent of an image's pixels
 RELATIVE = "none: what the checkpoint gives, larger where it is nearer in MiDaS' weights"
 RELATIVE_DEPTH = "none: relative depth, whose inverse is known up to a scale and a shift"
 
@@ -69,7 +70,8 @@ class FileOutput:
         units: Of a model's.
         facts: What the metadata say besides.
         compare: A file against the model that it was made of, on images.
-        eight_bits: Whether what 8 bits cost is measured.
+        compared: What that compares, in words.
+        reach: How far an output goes, which 8 bits may not cut; 0 where that is of no matter.
     """
 
     name: str
@@ -77,7 +79,8 @@ class FileOutput:
     units: Callable[[DepthModel], str]
     facts: Callable[[DepthModel], dict[str, object]]
     compare: Callable[[Call, Call, Sequence[Tensor]], Deviation]
-    eight_bits: bool = True
+    compared: str
+    reach: Callable[[Tensor], float]
 
 
 def class_facts(model: DepthModel) -> dict[str, object]:
@@ -92,16 +95,12 @@ METRIC = FileOutput(
     lambda model: "metres",
     lambda model: {},
     deviation,
+    "depth",
+    lambda depth: float(np.percentile(depth.numpy(), FAR_END)),
 )
 OUTPUTS: dict[Output, FileOutput] = {
     "metric": METRIC,
-    "relative": FileOutput(
-        METRIC.name,
-        METRIC.describe,
-        lambda model: RELATIVE_DEPTH if isinstance(model, Student) else RELATIVE,
-        METRIC.facts,
-        deviation,
-    ),
+    "relative": replace(METRIC, units=lambda model: RELATIVE_DEPTH if isinstance(model, Student) else RELATIVE),
     "classes": FileOutput(
         "logits",
         lambda model, batch, sides: (
@@ -110,7 +109,8 @@ OUTPUTS: dict[Output, FileOutput] = {
         lambda model: LOGITS,
         class_facts,
         class_deviation,
-        eight_bits=False,
+        "probabilities",
+        lambda logits: 0.0,
     ),
 }
 

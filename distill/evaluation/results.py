@@ -65,6 +65,11 @@ def cost_of(metrics: Mapping[str, float]) -> float:
     return 1 - metrics["miou"] if "miou" in metrics else metrics["abs_rel"]
 
 
+def cost_in_words(metrics: Mapping[str, float]) -> str:
+    """What `cost_of` gives."""
+    return "1 - mIoU" if "miou" in metrics else "AbsRel"
+
+
 def read_results(path: Path, *, classes: bool = False) -> list[Results]:
     """The results in a file, or in the folder of a run; of classes only where these will do.
 
@@ -107,13 +112,13 @@ def finite(value: float | str) -> float:
     return number
 
 
-def student_result(path: Path) -> Results:
+def student_result(path: Path, *, classes: bool = False) -> Results:
     """The one result in a file of `distill evaluate --json`, or the student's of a run.
 
     Raises:
         UserError: If there is no such file, or it holds several results of which none is a student's.
     """
-    results = read_results(path)
+    results = read_results(path, classes=classes)
     students = [one for one in results if one.role == "student"] or results
     if len(students) != 1:
         raise UserError(f"{path} holds {len(results)} results; give a file with one protocol's")

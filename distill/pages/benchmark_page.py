@@ -13,9 +13,10 @@ from distill.deploy.latency import Latency
 from distill.deploy.paper import Cost, PaperRow
 from distill.deploy.ways import ROUNDED, Prepared
 from distill.evaluation import Results
+from distill.evaluation.results import cost_in_words, cost_of
 from distill.report.charts import CHART_SIZE, Marks, dot_chart, line_chart, pareto_front
 from distill.report.page import chart_section, origin_sections, results_section, table_section, write_page
-from distill.report.tables import SHORT, Row
+from distill.report.tables import Row, short_names
 
 FLOPS = "2 x multiply-accumulates of convolutions and matrix products, one image"
 CSV_COLUMNS = (
@@ -48,7 +49,7 @@ class Measured:
             ready = self.ways[way]
             sizes = {"first_ms": ready.first_ms, "file_bytes": ready.file_bytes, "peak_bytes": ready.peak_bytes}
             accuracy = self.accuracy_of(way)
-            abs_rel = accuracy.metrics["abs_rel"] if accuracy else None
+            abs_rel = accuracy.metrics.get("abs_rel") if accuracy else None
             records.append({"way": way, **asdict(latency), "fps": latency.fps, **sizes, "abs_rel": abs_rel})
         return records + [{"way": way, "skipped": reason} for way, reason in self.skipped.items()]
 
@@ -96,7 +97,7 @@ def latency_rows(measured: Sequence[Measured]) -> list[Row]:
     for one in measured:
         for way, latency in one.latency.items():
             accuracy = one.accuracy_of(way)
-            metrics = {name: accuracy.metrics[name] for name in SHORT if name in accuracy.metrics} if accuracy else {}
+            metrics = {name: accuracy.metrics[name] for name in short_names(accuracy.metrics)} if accuracy else {}
             ready = one.ways[way]
             extra = {
                 "median ms": f"{latency.median_ms:.1f}",
@@ -130,11 +131,12 @@ def pareto_plot(measured: Sequence[Measured], size: tuple[int, int] = (640, 260)
     series = {}
     for one in measured:
         if one.accuracy:
-            abs_rel = one.accuracy.metrics["abs_rel"]
+            cost = cost_of(one.accuracy.metrics)
             exact = [latency for way, latency in one.latency.items() if one.accuracy_of(way)]
-            series[one.name] = sorted((latency.median_ms, abs_rel) for latency in exact)
+            series[one.name] = sorted((latency.median_ms, cost) for latency in exact)
     front = pareto_front(point for line in series.values() for point in line)
-    title = "AbsRel (lower is better) against latency"
+    what = next((cost_in_words(one.accuracy.metrics) for one in measured if one.accuracy), "")
+    title = f"{what} (lower is better) against latency"
     return line_chart(
         {**series, "best for its latency": front}, title=title, x_label="median ms for one image", size=size
     )

@@ -17,6 +17,7 @@ from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Evaluation
 from distill.evaluation.metrics import MEASURES
 from distill.evaluation.scores import ImageScore
+from distill.evaluation.segmentation import Segmentation, class_protocol
 from distill.inference.exported import OnnxModel
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -141,6 +142,19 @@ def test_every_metric_and_every_image_is_bounded_both_ways(after, what, use):
     worst = max(changes(evaluation([0.1, 0.1]), after), key=lambda one: one.use)
     assert worst.what.startswith(what)
     assert worst.use == pytest.approx(use)
+
+
+def test_classes_are_bounded_by_their_shares_and_each_image_by_its_accuracy():
+    before, after = (Segmentation(class_protocol("ade20k", ("a", "b"))) for _ in range(2))
+    truth = np.arange(100)[None] % 2
+    for one, wrong in ((before, (10, 0)), (after, (14, 0))):
+        for name, count in zip("xy", wrong, strict=True):
+            one.add(name, np.where(np.arange(100) < count, 1 - truth, truth), truth, 1)
+        one.add("nothing", truth, truth - 2, 1)
+    uses = {one.what: one.use for one in changes(before, after)}
+    assert uses.keys() == {"miou", "pixel_accuracy", "pixel accuracy of x", "pixel accuracy of y"}
+    assert uses["pixel_accuracy"] == pytest.approx(2.0)
+    assert (uses["pixel accuracy of x"], uses["pixel accuracy of y"]) == (pytest.approx(0.8), 0)
 
 
 def test_a_calibration_that_saw_nothing_far_is_refused_with_what_to_add():

@@ -122,6 +122,21 @@ def test_a_student_of_classes_becomes_a_file_that_is_a_model(class_run, annotate
     assert json.loads((tmp_path / "timed").read_text())["models"][0]["ways"]
 
 
+def test_in_8_bits_the_miou_before_and_after_is_measured_and_stated(class_run, tmp_path, capsys, monkeypatch):
+    for limit in ("MEAN", "PART"):  # so little trained, classes hang on rounding
+        monkeypatch.setattr(f"distill.deploy.eight_bits.{limit}", 0.5)
+    file = tmp_path / "x.onnx"
+    assert main(["export", str(class_run), "--output", str(file), "--size", "32x64", "--int8"]) == 0
+    message = capsys.readouterr().out
+    (values,) = [line.split() for line in message.splitlines() if "miou ↑" in line]
+    stated = open_exported(file).known.accuracy
+    assert (stated.protocol, stated.images) == ("segmentation_ade20k", 3)
+    assert stated.metrics["miou"] == pytest.approx(float(values[6]), rel=1e-3)
+    words = ["--size", "32x64", "--runs", "1", "--report", str(tmp_path / "page.html")]
+    assert main(["benchmark", str(file), *words]) == 0
+    assert "1 - mIoU (lower is better)" in (tmp_path / "page.html").read_text()
+
+
 def test_one_that_gives_classes_is_no_file_of_depth(refused, class_run, streets, tmp_path):
     file = tmp_path / "x.onnx"
     assert main(["export", str(class_run), "--output", str(file), "--size", "32x64", "--dynamic"]) == 0
@@ -131,7 +146,6 @@ def test_one_that_gives_classes_is_no_file_of_depth(refused, class_run, streets,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--int8"], "--int8 is measured on depth"),
         (["--confidence"], "has no bins: leave it out"),
         (["--logits", "--target", "onnx-portable"], "does not end with bins"),
     ],
