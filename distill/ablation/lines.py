@@ -62,7 +62,7 @@ class Tables:
     def for_terminal(self) -> list[Table]:
         """A few metrics, and how each line differs from the first."""
         short = short_names(self.lines[0].measures)
-        rows = [result_row(line, short, ("seeds", "parameters", "latency", "step")) for line in self.lines]
+        rows = [result_row(line, short, ("seeds", "latency")) for line in self.lines]
         tables = [results_table(rows, " · ".join([self.preset.title, *self.lines[0].protocol]))]
         for heading, rows in self.sections()[:1]:
             few = [replace(row, metrics={metric: row.metrics[metric] for metric in short}) for row in rows]

@@ -34,6 +34,7 @@ HIGHER_IS_BETTER = ("d1", "d2", "d3", *OF_CLASSES)
 SHORT = ("abs_rel", "rmse", "d1")  # metrics where there is no room for all
 ABSENT = "–"
 FEW = 3  # models whose names fit beside each other on a line of 80 characters, where ten metrics would not
+LONG = 24  # characters of a name that has a line of its own where there are 80
 UNKNOWN_PROTOCOL = "† protocol unknown or different, or other images: shown for orientation, not compared"
 
 
@@ -162,15 +163,17 @@ def terminal_table(
 ) -> Table:
     """A table for a terminal, its heads the first line; nothing in a text is taken for markup.
 
-    Columns are folded where the screen is narrow, as the ends of names tell them apart. A rule follows the lines whose
-    numbers are in `sections`, counted from 1 behind the heads.
+    Columns are folded where the screen is narrow, as the ends of names tell them apart, the first one last. A rule
+    follows the lines whose numbers are in `sections`, counted from 1 behind the heads.
     """
     cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
     heads, *rest = ([_text(cell.text, cell.style) for cell in line] for line in cells)
+    whole = max(line[0].cell_len for line in (heads, *rest)) <= LONG
     table = Table(title=_text(title) if title else None, title_justify="left")
     table.caption = _text(caption) if caption else None
     for index, head in enumerate(heads):
-        table.add_column(head, justify=justify if index else "left", overflow="fold")
+        first = index == 0
+        table.add_column(head, justify="left" if first else justify, overflow="fold", no_wrap=first and whole)
     for number, line in enumerate(rest, start=1):
         table.add_row(*line, end_section=number in sections)
     return table

@@ -153,6 +153,14 @@ def test_a_cell_can_say_more_than_its_number_and_choose_what_is_bold():
     assert [line[1] for line in cells(markdown_table(chosen))[2:]] == ["**3.000**", "2.000"]
 
 
+def test_a_row_keeps_its_name_whole_on_a_narrow_screen():
+    out = io.StringIO()
+    line = ["features+labels", *["0.5628 ± 0.0113"] * 3, "3", "53.0 ms"]
+    table = terminal_table([["", "d1", "abs_rel", "rmse", "seeds", "latency"], line])
+    Console(file=out, width=80).print(table)
+    assert "features+labels" in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("mean", "deviation", "text"),
     [
