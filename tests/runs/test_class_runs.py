@@ -189,9 +189,15 @@ def test_a_depth_teacher_distils_its_features_into_classes(class_config, tmp_pat
 
 def test_a_student_of_classes_teaches_its_like(class_config, class_run, tmp_path):
     teacher = [f"teacher.name={class_run}", "teacher.checkpoint=null"]
-    words = ["method.name=output", "data.labelled=3", "train.steps=2", *teacher]
+    words = ["method.name=output", "data.labelled=3", "train.steps=2", "eval.tta=flip", *teacher]
     assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
-    assert results_of(tmp_path / "run").keys() == {"student", "teacher"}
+    results = results_of(tmp_path / "run")
+    assert results.keys() == {"student", "teacher"}
+    assert all("TTA flip" in one["rules"] for one in results.values())
+    assert main(["evaluate", str(tmp_path / "run"), "--json", str(tmp_path / "out.json")]) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["fingerprint"] == results["student"]["fingerprint"]
+    assert result["metrics"] == pytest.approx(results["student"]["metrics"], abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
