@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from run_files import last_state, read_json, records
+from run_files import SHORT, last_state, read_json, records
 from safetensors import safe_open
 
 import distill
@@ -51,9 +51,8 @@ def test_a_resolved_configuration_can_be_printed_without_a_run(config_file, fini
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_shows_at_its_start_what_it_does_and_at_its_end_which_step_was_kept(train, capsys):
-    folder = train()
-    shown = capsys.readouterr().err
+def test_a_run_shows_at_its_start_what_it_does_and_at_its_end_which_step_was_kept(finished):
+    shown = finished.with_name("log").read_text()
     begins = shown[: shown.index("step 2:")]  # before the first validation
     for part in (
         "precision no",
@@ -62,10 +61,10 @@ def test_a_run_shows_at_its_start_what_it_does_and_at_its_end_which_step_was_kep
         "disdepth, teacher dpt_micro",
         "8 training images of 32x64, 2 to validate on",
         "4, 4 images each",
-        str(folder),
+        str(finished),
     ):
         assert part in begins
-    best = read_json(folder / "done.json")["best_step"]
+    best = read_json(finished / "done.json")["best_step"]
     assert f"kept: the student of step {best} of 4, whose abs_rel was the lowest" in shown
     assert "teacher dpt_micro: abs_rel" in shown
 
@@ -80,7 +79,7 @@ def test_every_step_and_validation_is_recorded(finished):
 
 
 def test_a_distillation_that_overwhelms_the_task_is_reported_once(train, capsys):
-    train("method.kd_weight=1e6", "method.warmup_steps=0")
+    train("method.kd_weight=1e6", "method.warmup_steps=0", "train.steps=2")
     message = capsys.readouterr().err
     for stride in (4, 8, 16, 32):
         assert len(re.findall(rf"distillation pulls \d+ times as hard as the task at stride {stride};", message)) == 1
@@ -140,7 +139,7 @@ def test_the_report_is_one_page_that_needs_no_other_file(finished):
 
 
 def test_the_report_shows_some_test_images_and_the_worst_by_every_network(train):
-    page = (train("eval.pictures=1", "train.steps=1", "train.validate_every=1") / "report.html").read_text()
+    page = (train("eval.pictures=1", SHORT) / "report.html").read_text()
     for part in ("Pictures", "Worst images", "teacher", "ghost", "error of student", "importance (LAM)"):
         assert part in page
     assert page.count("<img") > 10
@@ -208,8 +207,8 @@ def test_the_student_is_the_best_by_abs_rel_and_nan_is_never_best(train, weights
     ],
     ids=lambda words: " ".join(words),
 )
-def test_every_method_trains_and_moves_the_weights(train, finished, weights, method):
-    folder = train(*method)
+def test_every_method_trains_and_moves_the_weights(trained, finished, weights, method):
+    folder = trained(*method)
     records_of_training = [record for record in records(folder) if record["kind"] == "train"]
     assert [math.isfinite(record["loss"]) for record in records_of_training] == [True] * 4
     one, other = weights(folder), weights(finished)
@@ -220,8 +219,8 @@ def test_every_method_trains_and_moves_the_weights(train, finished, weights, met
 
 
 def test_features_are_distilled_from_the_end_of_the_warm_up_on(train):
-    folder = train("method.warmup_steps=2", "train.validate_every=4")
-    assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, False, True, True]
+    folder = train("method.warmup_steps=1", "train.steps=3", "train.validate_every=3")
+    assert ["kd" in record for record in records(folder) if record["kind"] == "train"] == [False, True, True]
 
 
 def test_what_a_configuration_sets_of_a_method_reaches_it(config_file):
@@ -244,7 +243,7 @@ def test_what_a_configuration_sets_of_a_method_reaches_it(config_file):
 
 
 def test_what_is_probably_not_meant_is_reported_before_the_first_step(train, capsys):
-    train("train.batch_size=16", "train.steps=1", "train.validate_every=1")
+    train("train.batch_size=16", "method.name=supervised", SHORT)
     assert "train.batch_size=16 exceeds the 8 training images: steps repeat some" in capsys.readouterr().err
 
 
@@ -261,7 +260,12 @@ def test_a_compiled_teacher_is_asked_in_place_of_the_plain_one(train, finished, 
 
 @pytest.mark.parametrize("method", ["disdepth", "output"])
 def test_a_trained_model_can_be_the_teacher(train, finished, method):
-    words = [f"method.name={method}", "method.warmup_steps=0", "data.labelled=5"]  # its depth is the others' truth
+    words = [
+        f"method.name={method}",
+        "method.warmup_steps=0",
+        "data.labelled=5",
+        "train.steps=2",
+    ]  # its depth is the others' truth
     folder = train(f"teacher.name={finished}", *words)
     assert all(record["kd"] > 0 for record in records(folder) if record["kind"] == "train")
     assert read_json(folder / "results.json")[0]["name"] == "teacher run"
@@ -282,14 +286,14 @@ def test_every_shipped_teacher_is_a_student_on_the_decoder_of_the_others(path):
 
 
 def test_a_trained_students_decoder_can_be_the_ghost(train, finished):
-    folder = train(f"method.ghost={finished}")
+    folder = train(f"method.ghost={finished}", SHORT)
     assert records(folder)[0]["task"] == pytest.approx(records(finished)[0]["task"])
     assert records(folder)[0]["ghost"] != pytest.approx(records(finished)[0]["ghost"], rel=0.01)
 
 
 def test_embedded_scenes_need_no_files(train):
     scenes = "data.scenes={kind: room, train: 4, test: 1, size: [32, 64]}"
-    folder = train("data.name=scenes", "data.root=null", scenes, "train.steps=1", "method.name=supervised")
+    folder = train("data.name=scenes", "data.root=null", scenes, SHORT, "method.name=supervised")
     assert read_json(folder / "results.json")[0]["protocol"] == "scenes_room"
 
 
@@ -297,10 +301,10 @@ def test_images_without_ground_truth_are_distilled(train, own_streets):
     shutil.rmtree(own_streets / "depth")
     for part in ("train", "test"):
         (own_streets / f"{part}_files_with_gt.txt").unlink()
-    folder = train(f"data.root={own_streets}", "method.warmup_steps=0")
+    folder = train(f"data.root={own_streets}", "method.warmup_steps=0", SHORT)
     assert all(record["kd"] > 0 and math.isfinite(record["loss"]) for record in records(folder))
     assert [one["role"] for one in read_json(folder / "results.json")] == ["agreement"]
-    assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 4
+    assert read_json(folder / "student" / "config.json")["metadata"]["step"] == 1
     distill.load_model(folder)
 
 
@@ -316,12 +320,12 @@ def test_what_is_not_labelled_is_left_out_without_a_teacher_and_taught_with_one(
 
 
 def test_a_batch_in_portions_trains(train):
-    folder = train("train.micro_batch=1", "train.clip=0.5", "method.warmup_steps=0", "train.steps=2")
-    assert read_json(folder / "done.json")["step"] == 2
+    folder = train("train.micro_batch=1", "train.clip=0.5", "method.warmup_steps=0", SHORT)
+    assert read_json(folder / "done.json")["step"] == 1
 
 
 def test_half_precision_trains(train, weights, other_precision):
-    folder = train("train.precision=bf16", "method.warmup_steps=0", "train.steps=2")
+    folder = train("train.precision=bf16", "method.warmup_steps=0", SHORT)
     assert all(torch.isfinite(value).all() for value in weights(folder).values())
 
 

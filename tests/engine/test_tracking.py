@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_records_that_are_damaged_do_not_stop_a_run(tmp_path, lines, no_tensorbo
     (tmp_path / "metrics.jsonl").write_bytes(b"\xff\n" + b"[" * 100_000 + b"\n" + record)
     Tracker(tmp_path, step=1).log("train", 2, {"loss": 7})
     assert [record["step"] for record in lines()] == [1, 2]
-    assert 0 <= lines()[1]["seconds"] < 60
+    assert lines()[1]["seconds"] >= 0
 
 
 def test_tensorboard_keeps_the_step_that_a_run_resumes_from_and_forgets_later_ones(tmp_path):
@@ -66,10 +67,11 @@ def test_tensorboard_keeps_the_step_that_a_run_resumes_from_and_forgets_later_on
 
 
 @pytest.mark.filterwarnings("ignore:TensorBoard is off")
-def test_the_clock_of_a_resumed_run_goes_on(tmp_path, lines, no_tensorboard):
+def test_the_clock_of_a_resumed_run_goes_on(tmp_path, lines, no_tensorboard, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "seconds": 100.0}\n')
     Tracker(tmp_path, step=1).log("train", 2, {})
-    assert 100 <= lines()[1]["seconds"] < 110
+    assert lines()[1]["seconds"] == 100
 
 
 @pytest.mark.filterwarnings("ignore:TensorBoard is off")

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from functools import partial
+from contextlib import redirect_stderr
+from functools import cache, partial
 from types import SimpleNamespace
 
 import cv2
@@ -34,7 +35,10 @@ def shapes(model):
 
 @pytest.fixture(scope="session", autouse=True)
 def brief_costs():
-    """What a run says of a network's costs is found once for all networks of its shapes, its latency in one round."""
+    """What a run says of a network's costs is found once for all networks of its shapes, its latency in one round.
+
+    TensorBoard gets one picture in place of a large strip of them.
+    """
     known = {}
 
     def costs(models, size, device):
@@ -51,6 +55,7 @@ def brief_costs():
         patch.setattr("distill.pages.model_results.measure", partial(measure, runs=1))
         patch.setattr("distill.pages.model_results.model_costs", costs)
         patch.setattr("distill.pages.run_page.count_gflops", gflops)
+        patch.setattr("distill.assembly.validation.panel_strip", lambda panel: panel.pictures["image"])
         yield
 
 
@@ -141,11 +146,32 @@ def train(config_file, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(config_file, tmp_path_factory):
-    """A finished run of the tiny configuration. Tests copy it before they change it."""
-    output = tmp_path_factory.mktemp("finished") / "run"
-    assert main(["train", str(config_file), "--output", str(output)]) == 0
-    return output
+def trained(config_file, tmp_path_factory):
+    """trained(*overrides, config=...): the folder of that run, carried out once; beside it lies what it said, in `log`.
+
+    Tests copy it before they change it.
+    """
+
+    @cache
+    def run(*words, config=config_file):
+        output = tmp_path_factory.mktemp("trained") / "run"
+        with output.with_name("log").open("w") as log, redirect_stderr(log):
+            assert main(["train", str(config), *words, "--output", str(output)]) == 0
+        return output
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(trained):
+    """A finished run of the tiny configuration."""
+    return trained()
+
+
+@pytest.fixture(scope="session")
+def plain(trained):
+    """A finished run without a teacher, for what is the same with one."""
+    return trained("method.name=supervised")
 
 
 @pytest.fixture

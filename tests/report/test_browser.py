@@ -122,11 +122,9 @@ def headings(browser):
 
 
 @pytest.fixture(scope="module")
-def illustrated(browser, config_file, tmp_path_factory):
+def illustrated(browser, trained):
     """The folder of a run with pictures."""
-    folder = tmp_path_factory.mktemp("illustrated") / "run"
-    assert main(["train", str(config_file), "eval.pictures=1", "--output", str(folder)]) == 0
-    return folder
+    return trained("eval.pictures=1")
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])

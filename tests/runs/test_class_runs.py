@@ -50,11 +50,9 @@ def class_config(annotated, content, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def class_run(class_config, tmp_path_factory):
+def class_run(class_config, trained):
     """A finished supervised run."""
-    output = tmp_path_factory.mktemp("class_run") / "run"
-    assert main(["train", str(class_config), "--output", str(output)]) == 0
-    return output
+    return trained(config=class_config)
 
 
 def results_of(run):
@@ -182,14 +180,14 @@ def end(processes):
 
 
 def test_a_depth_teacher_distils_its_features_into_classes(class_config, tmp_path):
-    words = ["method.name=disdepth", "method.warmup_steps=1", "train.steps=2", "eval.pictures=1"]
+    words = ["method.name=disdepth", "method.warmup_steps=0", "train.steps=1", "eval.pictures=1"]
     assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
     assert results_of(tmp_path / "run").keys() == {"student", "ghost"}
 
 
 def test_a_student_of_classes_teaches_its_like(class_config, class_run, tmp_path):
     teacher = [f"teacher.name={class_run}", "teacher.checkpoint=null"]
-    words = ["method.name=output", "data.labelled=3", "train.steps=2", "eval.tta=flip", *teacher]
+    words = ["method.name=output", "data.labelled=3", "train.steps=1", "eval.tta=flip", *teacher]
     assert main(["train", str(class_config), *words, "--output", str(tmp_path / "run")]) == 0
     results = results_of(tmp_path / "run")
     assert results.keys() == {"student", "teacher"}

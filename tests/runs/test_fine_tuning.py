@@ -5,11 +5,10 @@ import signal
 
 import pytest
 import torch
-from run_files import read_json
+from run_files import read_json, records
 from safetensors.torch import load_file, save_file
 
 import distill
-from distill.assembly.validation import Validation
 from distill.cli import main
 from distill.engine import alignment
 from distill.method import Method
@@ -17,6 +16,7 @@ from teachers import SHIPPED
 
 GAIN, OFFSET = 40.0, 3.0  # of the relative output over the shipped network's
 FINE_TUNING = ["method.name=supervised", "optim.name=adam", "optim.encoder_lr_share=0.1", "optim.lr=1e-4"]
+FINE_TUNING += ["train.steps=2", "train.validate_every=1"]
 
 
 @pytest.fixture(scope="session")
@@ -31,54 +31,53 @@ def relative_weights(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def student(relative_weights):
     return f"student={{backbone: dpt_micro, checkpoint: {relative_weights}, align: true}}"
 
 
-def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(train, student, monkeypatch, streets):
-    seen, evaluate = [], Validation.evaluate
-    monkeypatch.setattr(Validation, "evaluate", lambda *inputs: seen.append(evaluate(*inputs)) or seen[-1])
-    folder = train(*FINE_TUNING, student)
+@pytest.fixture(scope="module")
+def aligned(trained, student):
+    """The folder of a run that aligned its student."""
+    return trained(*FINE_TUNING, student)
+
+
+def test_a_run_aligns_trains_and_saves_what_needs_no_alignment(aligned):
+    folder = aligned
     result = read_json(folder / "alignment.json")
     assert result["used"] + result["left_out"] == 8
     assert 0.2 < result["scale"] * GAIN / 0.1 < 5  # dpt_micro's own scale is 0.1, of streets seen at another size
     options = read_json(folder / "student" / "config.json")["options"]
     assert (options["scale"], options["shift"], options["invert"]) == (result["scale"], result["shift"], True)
     (abs_rel,) = [r["metrics"]["abs_rel"] for r in read_json(folder / "results.json")]
-    assert abs_rel == pytest.approx(min(one.metrics["abs_rel"] for one in seen), rel=1e-3)
+    assert abs_rel == pytest.approx(min(r["abs_rel"] for r in records(folder) if r["kind"] == "val"), rel=1e-3)
     depth = distill.load_model(folder)(torch.rand(1, 3, 32, 64))
     assert ((depth > 0) & (depth <= 80)).all()
 
 
-def test_alignment_brings_relative_depth_close_to_metres(train, student, relative_weights, tmp_path):
-    tiny = ["train.steps=1", "optim.lr=1e-9", *FINE_TUNING[:3]]
+def test_alignment_brings_relative_depth_close_to_metres(train, aligned, relative_weights):
     unaligned = f"student={{backbone: dpt_micro, checkpoint: {relative_weights}, scale: 1.0, shift: 0.0, invert: true}}"
-    before = read_json(train(*tiny, unaligned, output=tmp_path / "before") / "results.json")[0]["metrics"]
-    after = read_json(train(*tiny, student, output=tmp_path / "after") / "results.json")[0]["metrics"]
-    assert after["abs_rel"] < 0.5 * before["abs_rel"]
+    before = train(*FINE_TUNING, "train.steps=1", unaligned)
+    one, other = (next(r["abs_rel"] for r in records(run) if r["kind"] == "val") for run in (aligned, before))
+    assert one < 0.5 * other
 
 
 def test_a_resumed_run_takes_the_alignment_from_its_folder(
-    train, config_file, student, tmp_path, weights, assert_same, monkeypatch
+    train, config_file, student, aligned, tmp_path, weights, assert_same, monkeypatch
 ):
-    undisturbed = train(*FINE_TUNING, student, output=tmp_path / "undisturbed")
-    asked = []
-
     def consult(*inputs):
-        asked.append(inputs)
-        if len(asked) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         return original(*inputs)
 
     original = Method.consult
-    monkeypatch.setattr(Method, "consult", consult)
-    command = ["train", str(config_file), *FINE_TUNING, student, "--output", str(tmp_path / "run")]
-    assert main(command) == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "consult", consult)
+        command = ["train", str(config_file), *FINE_TUNING, student, "--output", str(tmp_path / "run")]
+        assert main(command) == 143
     monkeypatch.setattr(alignment, "fit_samples", None)  # is not called again
     folder = train(*FINE_TUNING, student, "--resume")
-    assert_same(weights(folder), weights(undisturbed))
-    configs = [read_json(f / "student" / "config.json")["options"] for f in (folder, undisturbed)]
+    assert_same(weights(folder), weights(aligned))
+    configs = [read_json(f / "student" / "config.json")["options"] for f in (folder, aligned)]
     assert configs[0] == configs[1]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from run_files import read_json
+from run_files import SHORT, read_json
 
 from distill.cli import main
 from distill.inference.exported import OnnxModel
@@ -17,7 +17,7 @@ def undivided(own_streets):
 
 
 def test_a_run_on_an_undivided_folder_ends_with_an_honest_number(train, undivided, capsys, tmp_path):
-    folder = train(f"data.root={undivided}", "data.hold_out=0.2", "method.name=supervised", "teacher=null")
+    folder = train(f"data.root={undivided}", "data.hold_out=0.2", "method.name=supervised", "teacher=null", SHORT)
     shown = " ".join(capsys.readouterr().err.split())
     assert "held out: the end of a recording, 2 of 10 images" in shown
     assert "7 training images" in shown
@@ -32,13 +32,13 @@ def test_a_run_on_an_undivided_folder_ends_with_an_honest_number(train, undivide
 
 
 def test_a_test_half_wins_over_a_held_out_share(train, streets):
-    folder = train("data.hold_out=0.2", "method.name=supervised", "teacher=null")
+    folder = train("data.hold_out=0.2", "method.name=supervised", "teacher=null", SHORT)
     assert read_json(folder / "results.json")[0]["images"] == 2
 
 
 def test_few_photographs_are_all_trained_on(train, undivided, capsys):
     photographs = [f"data.root={undivided / 'image'}", "data.depth_scale=null", "method.name=output"]
-    train(*photographs, "data.hold_out=0.01")
+    train(*photographs, "data.hold_out=0.01", SHORT)
     shown = " ".join(capsys.readouterr().err.split())
     assert "data.hold_out=0.01 of 10 photographs leaves none on one side: nothing is held out" in shown
     assert "on 10 photographs trained on" in shown
@@ -52,7 +52,7 @@ def test_a_hold_out_that_leaves_nothing_ends_a_run_before_it_begins(config_file,
 
 def test_a_run_on_canonical_depth_is_used_with_each_cameras_own(train, streets, refused, tmp_path):
     learn = ["data.focal=canonical", "method.name=output"]
-    folder = train(*learn, "data.camera=[60, 60, 32, 16]")
+    folder = train(*learn, "data.camera=[60, 60, 32, 16]", SHORT)
     student = read_json(folder / "student" / "config.json")
     assert (student["canonical_focal"], student["options"]["max_depth"]) == (1000, pytest.approx(80 * 1000 / 60))
     image, out = str(streets / "image" / "test0.png"), str(tmp_path / "out")

@@ -25,17 +25,9 @@ FAULTY = Path(__file__).parent / "faulty_rank.py"
 PLAIN = ["method.name=supervised"]  # for what is the same with a teacher and without
 
 
-@pytest.fixture(scope="module")
-def plain(config_file, tmp_path_factory):
-    """The folder of a finished run without a teacher."""
-    output = tmp_path_factory.mktemp("plain") / "run"
-    assert main(["train", str(config_file), *PLAIN, "--output", str(output)]) == 0
-    return output
-
-
 @pytest.fixture
 def own_plain(plain, tmp_path):
-    """A copy of it that a test may change."""
+    """A copy of a run without a teacher that a test may change."""
     return shutil.copytree(plain, tmp_path / "run")
 
 
@@ -74,26 +66,28 @@ def noisy_student(monkeypatch):
     monkeypatch.setattr(networks, "create_student", create)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(train, finished, weights, assert_same, tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    train, trained, finished, plain, weights, assert_same, tmp_path
+):
     (tmp_path / "empty").mkdir()
     again = train("--resume", output=tmp_path / "empty")  # without a checkpoint it starts afresh
     assert_same(weights(again), weights(finished))
     assert_same(last_state(again)["module"], last_state(finished)["module"])
-    other = weights(train("seed=1", output=tmp_path / "other"))
-    assert any(not torch.equal(other[key], value) for key, value in weights(finished).items())
+    other = weights(trained(*PLAIN, "seed=1"))
+    assert any(not torch.equal(other[key], value) for key, value in weights(plain).items())
 
 
 def test_the_number_of_workers_changes_nothing(train, plain, weights, assert_same):
     assert_same(weights(train(*PLAIN, "data.workers=2")), weights(plain))
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_a_stopped_run_continues_as_if_it_had_not_been(
-    train, finished, config_file, tmp_path, weights, assert_same, stop_at, step
+def test_a_run_that_is_stopped_twice_continues_as_if_it_had_not_been(
+    train, finished, config_file, tmp_path, weights, assert_same, stop_at
 ):
-    stop_at(step)
-    assert main(["train", str(config_file), "--output", str(tmp_path / "run")]) == 143
-    assert last_state(tmp_path / "run")["state"]["step"] == step
+    for already, step in ((0, 1), (1, 3)):
+        stop_at(step - already)
+        assert main(["train", str(config_file), "--output", str(tmp_path / "run"), "--resume"]) == 143
+        assert last_state(tmp_path / "run")["state"]["step"] == step
     folder = train("--resume")
     assert_same(weights(folder), weights(finished))
     assert_same(last_state(folder)["module"], last_state(finished)["module"])

@@ -33,11 +33,9 @@ def config(content, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(config, tmp_path_factory):
+def alone(config, trained):
     """The folder of that run, carried out by one process."""
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    assert main(["train", str(config), "--output", str(folder)]) == 0
-    return folder
+    return trained(config=config)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 
 import cv2
 import pytest
-from run_files import read_json
+from run_files import SHORT, cut_back, read_json
 
 import distill
 from distill.assembly.datasets import build_data
@@ -34,7 +34,7 @@ def losses(folder):
 
 @pytest.mark.parametrize("method", ["output", "fill", "feature", "disdepth"])
 def test_photographs_are_learnt_from_beside_labelled_images_by(method, train, photographs, weights):
-    words = [f"method.name={method}", "method.warmup_steps=0"]
+    words = [f"method.name={method}", "method.warmup_steps=0", "train.steps=2"]
     folder = train(f"data.unlabelled.root={photographs}", *words)
     assert all(math.isfinite(loss) for loss in losses(folder))
     assert read_json(folder / "results.json")[1]["role"] == "student"
@@ -56,24 +56,21 @@ def test_photographs_are_cropped_as_the_others_are(config_file, photographs):
 
 
 def test_a_killed_run_on_photographs_goes_on_to_the_same_weights(
-    config_file, photographs, tmp_path, weights, assert_same, monkeypatch
+    config_file, photographs, tmp_path, weights, assert_same
 ):
-    words = [f"data.unlabelled.root={photographs}", "train.checkpoint_every=2"]
-    command = ["train", str(config_file), *words]
-    assert main([*command, "--output", str(tmp_path / "whole")]) == 0
-    assert main([*command, "train.steps=4", "--output", str(tmp_path / "parts")]) == 0
-    for path in (tmp_path / "parts" / "checkpoints").glob("*4"):
-        path.rename(tmp_path / "taken away")
-    (tmp_path / "parts" / "done.json").unlink()
-    assert main([*command, "--output", str(tmp_path / "parts"), "--resume"]) == 0
-    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    command = ["train", str(config_file), f"data.unlabelled.root={photographs}", "train.checkpoint_every=2"]
+    whole = tmp_path / "whole"
+    assert main([*command, "--output", str(whole)]) == 0
+    parts = cut_back(whole, tmp_path / "parts", 2)
+    assert main([*command, "--output", str(parts), "--resume"]) == 0
+    assert_same(weights(whole), weights(parts))
 
 
 # ---------------------------------------------------------------------------------------------------------------- alone
 
 
 def test_photographs_alone_are_enough_and_need_no_validation(train, photographs):
-    folder = train("data.name=folder", f"data.root={photographs}", "data.size=[32, 64]")
+    folder = train("data.name=folder", f"data.root={photographs}", "data.size=[32, 64]", SHORT)
     (agreement,) = read_json(folder / "results.json")
     assert agreement["role"] == "agreement"
     assert distill.load_model(folder).max_depth == 80
@@ -81,7 +78,7 @@ def test_photographs_alone_are_enough_and_need_no_validation(train, photographs)
 
 def test_photographs_alone_can_be_validated_on_a_data_set_of_which_nothing_else_is_used(train, photographs, streets):
     unlabelled = f"data.unlabelled={{root: {photographs}, share: 1}}"
-    folder = train(unlabelled, "data.crop=[32, 64]")
+    folder = train(unlabelled, "data.crop=[32, 64]", SHORT)
     assert read_json(folder / "results.json")[1]["images"] == 2
     assert f"{len(SIZES)} training images" in (folder / "report.html").read_text()
 

@@ -1,44 +1,34 @@
 """A moving average of the student's weights: evaluated and kept in their place, without a say in what they learn."""
 
-import shutil
-
 import pytest
 import torch
-from run_files import last_state
+from run_files import cut_back, last_state
 
-from distill.cli import main
 from distill.engine.checkpoint import Checkpoints
 
-AVERAGED = "train.ema=0.999", "train.checkpoint_every=2"
+AVERAGED = "method.name=supervised", "train.ema=0.999", "train.checkpoint_every=2"
 
 
 @pytest.fixture(scope="module")
-def averaged(config_file, tmp_path_factory):
+def averaged(trained):
     """The folder of a run with an average."""
-    output = tmp_path_factory.mktemp("averaged") / "run"
-    assert (
-        main(["train", str(config_file), "train.ema=0.999", "train.checkpoint_every=2", "--output", str(output)]) == 0
-    )
-    return output
+    return trained(*AVERAGED)
 
 
-def test_the_average_is_kept_and_changes_nothing_that_is_learnt(finished, averaged, weights, assert_same):
-    assert_same(last_state(averaged)["module"], last_state(finished)["module"])
-    kept, learnt = weights(averaged), weights(finished)
+def test_the_average_is_kept_and_changes_nothing_that_is_learnt(plain, averaged, weights, assert_same):
+    assert_same(last_state(averaged)["module"], last_state(plain)["module"])
+    kept, learnt = weights(averaged), weights(plain)
     assert any(not torch.equal(kept[key], learnt[key]) for key in learnt)
 
 
 def test_the_average_continues_with_its_run(train, averaged, tmp_path, weights, assert_same):
-    folder = shutil.copytree(averaged, tmp_path / "run")
-    (folder / "done.json").unlink()
-    shutil.rmtree(max((folder / "checkpoints").iterdir()))
-    assert last_state(folder)["state"]["step"] == 2
+    folder = cut_back(averaged, tmp_path / "run", 2)
     train(*AVERAGED, "--resume")
     assert_same(weights(folder), weights(averaged))
     assert_same(last_state(folder)["average"], last_state(averaged)["average"])
 
 
-def test_pictures_are_of_the_average(config_file, tmp_path, monkeypatch):
+def test_pictures_are_of_the_average(train, monkeypatch):
     shown = []
 
     def note(method, *_):
@@ -46,8 +36,7 @@ def test_pictures_are_of_the_average(config_file, tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr("distill.assembly.validation.method_panels", note)
-    assert main(["train", str(config_file), "train.ema=0.999", "--output", str(tmp_path / "run")]) == 0
-    last = last_state(tmp_path / "run")
+    last = last_state(train(*AVERAGED))
     prefix = "module."
     average = {key.removeprefix(prefix): value for key, value in last["average"].items()}
     assert all(torch.equal(shown[-1][key], average[key]) for key in shown[-1])

@@ -23,7 +23,7 @@ def test_every_part_of_a_step_takes_time(tool, measured):
 
 def test_the_parts_make_up_the_step(measured):
     parts = {name: value for name, value in measured["parts_ms"].items() if not name.startswith("floor")}
-    assert sum(parts.values()) == pytest.approx(measured["step_ms"], rel=0.5)  # medians, of two steps
+    assert 0 < sum(parts.values()) <= 1.001 * measured["step_ms"]  # medians, of two steps, and so means
     assert measured["floor_ms"] > 0
     assert (measured["images"], measured["memory_gib"] > 0.1, measured["start_s"] > 0) == (2, True, True)
 
