@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
     """Raises a mistake as a `UserError`, so that it is printed in one line as every other mistake is."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        near = did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2])) if choice else ""
+        raise UserError(f"{message}{near}; see {self.prog} --help")
 
 
 def make_parser(chosen: Sequence[str] = ()) -> Parser:

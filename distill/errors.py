@@ -20,6 +20,7 @@ AMOUNT = re.compile(r"(?:allocate|buffer of size):? (\d[\d.]*) ?([KMGT]iB)?")
 REMEDIES = {
     errno.ENOSPC: "make room, or choose another place",
     errno.EDQUOT: "make room, or choose another place",
+    errno.EFBIG: "allow larger files (ulimit -f), or choose another place",
     errno.EROFS: "choose another place",
     errno.EACCES: "change the permissions, or give another path",
     errno.EPERM: "change the permissions, or give another path",
@@ -50,8 +51,10 @@ class Interrupted(Exception):
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:
-    """ ", did you mean NAME?" with the nearest of the known names, or nothing where none is near."""
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    """ ", did you mean NAME?" with the nearest of the known names, or one whose first words it is; else nothing."""
+    word, names = str(name), [str(one) for one in known]
+    longer = [one for one in names if one.startswith((f"{word}_", f"{word}-"))]
+    near = difflib.get_close_matches(word, names, n=1) or longer
     return f", did you mean {near[0]}?" if near else ""
 
 

@@ -24,7 +24,7 @@ def read_whole(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
         OSError: If it cannot be read, is larger than `most`, or is no file.
     """
     if (size := check_file(path)) > most:
-        raise OSError(errno.EFBIG, f"it has {size} bytes, expected at most {most}", str(path))
+        raise OSError(errno.EINVAL, f"it has {size} bytes, expected at most {most}", str(path))
     return Path(path).read_bytes()
 
 

@@ -170,12 +170,16 @@ def save_student(student: Student, folder: str | Path, metadata: Json | None = N
         config["canonical_focal"] = student.canonical_focal
     if student.calibration is not None:
         config["calibration"] = asdict(student.calibration)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens
-        part = Path(name)
-        (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
-        (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        known = student.output, student.calibration, student.canonical_focal
-        card = model_card(student.recipe, config["metadata"], *known)
-        (part / CARD).write_text(card, encoding="utf-8")
-        for file in (WEIGHTS, CONFIG, CARD):
-            os.replace(part / file, folder / file)
+    known = student.output, student.calibration, student.canonical_focal
+    card = model_card(student.recipe, config["metadata"], *known)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as name:  # which goes away whatever happens
+            part = Path(name)
+            (part / WEIGHTS).write_bytes(to_bytes(weights, metadata={"format": "pt"}))
+            (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+            (part / CARD).write_text(card, encoding="utf-8")
+            for file in (WEIGHTS, CONFIG, CARD):
+                os.replace(part / file, folder / file)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # a write to a full disk has none
+        raise

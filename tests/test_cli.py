@@ -81,6 +81,8 @@ def test_overrides_stand_anywhere_among_the_options(words):
     ("words", "message"),
     [
         (["trian"], "no command 'trian', did you mean train?"),
+        (["data", "chek"], "did you mean check?"),
+        (["evaluate", "m", "--data", "foldr"], "did you mean folder?"),
         (["c.yaml", "seed=1"], "no command 'c.yaml', did you mean train c.yaml?"),
         (["train", "c.yaml", "--student.pretrained=false"], "did you mean student.pretrained=false?"),
         (["train", "c.yaml", "--pretrained", "false"], "did you mean student.pretrained=false?"),

@@ -198,11 +198,20 @@ def known_keys(kind: type[Section] = Config) -> list[str]:
 
 
 def nearest_keys(name: str, kind: type[Section] = Config) -> list[str]:
-    """Keys that end as this one does, in whatever section; or the one whose end is most alike."""
+    """Keys that end as this one does, in whatever section; or the one whose end, else whose description, is alike."""
     ends = {key: key.rpartition(".")[2] for key in known_keys(kind)}
     end = name.rpartition(".")[2].replace("-", "_")
     wanted = [end] if end in ends.values() else difflib.get_close_matches(end, ends.values(), n=1)
-    return [key for key in ends if ends[key] in wanted]
+    words = end.replace("_", " ")
+    return [key for key in ends if ends[key] in wanted] or [
+        key for key in ends if "_" in end and words in described(key, kind).lower()
+    ][:1]
+
+
+def described(key: str, kind: type[Section]) -> str:
+    """What the schema says of a key, with its dots."""
+    *sections, last = key.split(".")
+    return section_at(kind, sections).model_fields[last].description or ""
 
 
 def unknown_key(location: tuple[str | int, ...], kind: type[Section]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class Tracker:
         if not active:
             return
         self._forget_after(step)
+        threading.excepthook = report_thread
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -106,6 +108,12 @@ class Tracker:
         """Finish the files of TensorBoard."""
         if self.active:
             self._write(lambda board: board.close())
+
+
+def report_thread(failure: threading.ExceptHookArgs) -> None:
+    """Report what ended a thread; nothing of TensorBoard's own, which raises the same at its next record."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(failure)
 
 
 class Announcer:

@@ -94,7 +94,11 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
     if os.path.exists(name) or ":" not in name:
         try:
             student = load_student(name)
-        except (ValueError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            folders = [str(one) for one in path.parent.glob("*") if one.is_dir()]
+            near = "" if path.exists() else did_you_mean(name, [*list_teachers(), *folders])
+            raise UserError(f"{error}{near}") from error
+        except ValueError as error:
             raise user_error(error) from error
         return allowing(student, name, classes)
     if is_elsewhere(name):

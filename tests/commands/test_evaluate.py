@@ -139,6 +139,8 @@ def test_all_protocols_of_nyu_are_one(evaluated, finished, tiny_nyu):
     ("words", "message"),
     [
         (["nowhere", "--data", "scenes"], "no student in nowhere"),
+        (["dpt_hybird", "--data", "scenes"], "did you mean dpt_hybrid"),
+        (["RUN", "--data", "scenes", "--protocol", "scenes"], "did you mean scenes_ro"),
         (["dpt_huge:x.pt", "--data", "scenes"], "unknown teacher 'dpt_huge', did you mean"),
         (["dpt_hybrid:x.pt", "--data", "scenes"], "no checkpoint at x.pt"),
         (["dpt_hybrid", "--data", "scenes"], "dpt_hybrid needs weights: give dpt_hybrid:CHECKPOINT"),

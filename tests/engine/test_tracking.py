@@ -1,13 +1,16 @@
+import errno
 import json
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from distill.console import StepProgress
-from distill.engine.tracking import Announcer, Tracker, record_number
+from distill.engine.tracking import Announcer, Tracker, record_number, report_thread
 
 
 @pytest.fixture
@@ -119,6 +122,15 @@ def test_losing_tensorboard_is_reported_once_and_the_run_goes_on(tmp_path, lines
         "TensorBoard is off for the rest of this run: No space left on device"
     ]
     assert len(lines()) == 2
+
+
+def test_a_thread_of_tensorboard_that_fails_says_nothing_by_itself(monkeypatch):
+    said = []
+    monkeypatch.setattr(threading, "__excepthook__", said.append)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for kind in (event_file_writer._AsyncWriterThread(None, None, 0), threading.Thread()):
+        report_thread(threading.ExceptHookArgs((OSError, full, None, kind)))
+    assert [type(failure.thread) for failure in said] == [threading.Thread]
 
 
 def test_other_processes_write_nothing(tmp_path):

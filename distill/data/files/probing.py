@@ -114,7 +114,9 @@ def _look_at_headers(path: str | os.PathLike[str], head: bytes, tail: bytes) -> 
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Image.DecompressionBombError as error:
+        raise DecodeError(path, str(error)) from None
+    except (OSError, SyntaxError, ValueError):
         whole = False
     if not whole:
         raise DecodeError(path, "the file is cut short")

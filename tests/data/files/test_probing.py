@@ -4,6 +4,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from distill.data.files.probing import Facts, holds_depth, probe, probe_all
 from distill.data.files.reading import DecodeError, read_values
@@ -42,6 +43,12 @@ def test_what_may_never_end_is_not_opened(tmp_path, name):
         assert what in str(probe(path).fault)
         with pytest.raises(DecodeError, match=what):
             read_values(path)
+
+
+def test_a_picture_of_too_many_pixels_is_not_called_cut(tmp_path, write_image, monkeypatch):
+    path = write_image(tmp_path / "a.png", NOISE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert "768 pixels" in str(probe(path).fault)
 
 
 def test_of_other_formats_nothing_is_reported(tmp_path):
