@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,7 @@ from distill.config import Config, StudentConfig, TrainConfig
 from distill.console import progress_bar, warn
 from distill.data import DepthDataset, TrainingSet, readable
 from distill.data.survey import Survey, check_apart, check_files, check_once, copies, evenly, unit_remarks
-from distill.engine.processes import cores
+from distill.engine.processes import cores, processes_here
 from distill.errors import UserError
 from distill.evaluation import Protocol
 from distill.inference.network import eval_mode
@@ -153,7 +152,7 @@ def check_norms(student: DepthModel, train: TrainConfig, training: TrainingSet) 
 
 def advise_workers(workers: int | None) -> list[str]:
     """On processes that load images: `workers` for each process of the run on this machine."""
-    processes, available = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()
+    processes, available = processes_here(), cores()
     if workers is None or workers * processes <= available:
         return []
     each = f" for each of {processes} processes" if processes > 1 else ""

@@ -20,6 +20,7 @@ from teachers import FrozenTeacher
 Answer = TypeVar("Answer")
 PATIENCE = timedelta(hours=2)  # for which processes of a run wait for each other: for one that reads a cold disk
 LONGEST = timedelta(days=30)  # for which a process waits, at the end of its share of images, for slower ones
+UNSET = "start the processes by torchrun, or unset what a launcher left in the environment"
 MOST_WORKERS = 8  # that load images for one process: no GPU of ours trains faster than so many read
 
 
@@ -31,9 +32,17 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def processes_here() -> int:
+    """Processes of a run on this machine, as a launcher states them."""
+    stated = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if not (stated.isdecimal() and int(stated)):
+        raise UserError(f"LOCAL_WORLD_SIZE={stated} in the environment is no number of processes: {UNSET}")
+    return int(stated)
+
+
 def workers_here(wanted: int | None) -> int:
     """Processes that load images: as wanted, by default a core each, of this process's share all but its own."""
-    share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    share = cores() // processes_here()
     return max(1, min(MOST_WORKERS, share - 1)) if wanted is None else wanted
 
 
@@ -47,7 +56,10 @@ def group_options() -> InitProcessGroupKwargs:
 def join_group() -> PartialState:
     """This process among all that a launcher has started for one command, which share its images."""
     atexit.register(leave_group)
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST)  # or CPU processes would stay strangers
+    try:
+        return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST)  # or CPU processes would stay strangers
+    except ValueError as error:
+        raise UserError(f"this launch does not work here: {error}: {UNSET}") from error
 
 
 def leave_group() -> None:

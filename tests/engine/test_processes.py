@@ -52,3 +52,16 @@ def test_images_are_loaded_by_the_cores_that_a_process_has_beside_its_own(monkey
     assert processes.workers_here(None) == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "12")
     assert processes.workers_here(None) == 1
+
+
+def test_what_no_launcher_sets_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "x")
+    with pytest.raises(UserError, match=r"LOCAL_WORLD_SIZE=x .*no number of processes: .*torchrun, or unset"):
+        processes.workers_here(None)
+
+    def refuse(**_):
+        raise ValueError("MASTER_ADDR is not set")
+
+    monkeypatch.setattr(processes, "PartialState", refuse)
+    with pytest.raises(UserError, match=r"launch does not work here: MASTER_ADDR is not set: .*unset"):
+        processes.join_group()
