@@ -16,7 +16,7 @@ from run_files import records
 from distill.cli import main
 from distill.engine.checkpoint import Checkpoints
 
-STEPS = 10
+STEPS = 6
 FAULTY = Path(__file__).parent / "faulty_rank.py"
 TEST_IMAGES = 3  # which two processes cannot share evenly
 PLAIN = "method.name=supervised"  # for what is the same with a teacher and without
@@ -24,9 +24,9 @@ PLAIN = "method.name=supervised"  # for what is the same with a teacher and with
 
 @pytest.fixture(scope="module")
 def config(content, tmp_path_factory):
-    """A run of ten steps of two micro-batches each."""
+    """A run of six steps of two micro-batches each."""
     data = {"name": "scenes", "scenes": {"train": 8, "test": TEST_IMAGES, "size": [32, 64]}, "workers": 0}
-    train = {"batch_size": 4, "micro_batch": 2, "steps": STEPS, "validate_every": 5, "log_every": 1, "ema": 0.9}
+    train = {"batch_size": 4, "micro_batch": 2, "steps": STEPS, "validate_every": 3, "log_every": 1, "ema": 0.9}
     path = tmp_path_factory.mktemp("config") / "run.yaml"
     path.write_text(yaml.safe_dump(content | {"data": data, "train": train, "eval": {"pictures": 0}}))
     return path
@@ -77,13 +77,13 @@ def assert_same_run(folder, other):
 
 def test_two_processes_stop_together_and_one_goes_on_to_the_same_weights(start, alone, tmp_path):
     folder = tmp_path / "run"
-    assert end(start("SIGTERM@7")) == [143, 143]  # the main process learns of it from the other
+    assert end(start("SIGTERM@4")) == [143, 143]  # the main process learns of it from the other
     state = Checkpoints(folder / "checkpoints").load()["state"]
-    assert STEPS > state["step"] >= 7
-    assert state["validated"] == 5
+    assert STEPS > state["step"] >= 4
+    assert state["validated"] == 3
     assert "stopped by SIGTERM; the state is saved" in (tmp_path / "log.0").read_text()
-    assert "step 5: abs_rel" in (tmp_path / "log.0").read_text()
-    assert "step 5: abs_rel" not in (tmp_path / "log.1").read_text()  # one process talks
+    assert "step 3: abs_rel" in (tmp_path / "log.0").read_text()
+    assert "step 3: abs_rel" not in (tmp_path / "log.1").read_text()  # one process talks
     assert main(["train", str(folder / "config.yaml"), "--resume", "--output", str(folder)]) == 0
     assert_same_run(folder, alone)
 
