@@ -90,7 +90,7 @@ class StudentConfig(Section):
         128, description="Of a CNN: channels of the decoder's last map; of the light one's every map, by default 64."
     )
     bins: Annotated[Amount, OrNull] = Field(
-        256, description="Of a CNN: depth bins; by default 64 of the light decoder."
+        256, ge=2, description="Of a CNN: depth bins; by default 64 of the light decoder."
     )
     heads: Amount | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")

@@ -243,9 +243,15 @@ def nothing_counts(contents: Contents | None, cap: float) -> str:
     """What it means that no pixel has a truth, and what was expected."""
     if contents and contents.numbers:
         return f"no pixel has a class, expected {contents.numbers}; check that these are annotations"
+    if contents and contents.images_only:
+        return (
+            f"{contents.source} holds images alone: name the folder above that has their depth maps too, or learn from "
+            "a teacher (method.name=output)"
+        )
+    units = f" at {contents.units[0]:g} units per metre" if contents else ""
     return (
-        f"nothing is measured farther than {MIN_DEPTH:g} m, expected depth between {MIN_DEPTH:g} and {cap:g} m; check "
-        "that these are depth maps"
+        f"nothing is measured farther than {MIN_DEPTH:g} m{units}, expected depth between {MIN_DEPTH:g} and {cap:g} m; "
+        "check that these are depth maps, and of that unit"
     )
 
 

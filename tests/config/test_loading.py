@@ -118,6 +118,7 @@ def test_an_override_does_not_drop_what_stands_in_its_way(refusal):
         ("train.lr=1e-3", "did you mean optim.lr?"),
         ("train.learning_rate=1e-3", "did you mean optim.lr?"),
         ("train.batch=4", "did you mean batch_size?"),
+        ("student.bins=1", "student.bins=1: input should be greater than or equal to 2"),
         ("size=[64, 96]", "did you mean data.size or data.scenes.size?"),
         ("bacbone=resnet18", "did you mean student.backbone?"),
         ("seeds=1", "did you mean seed?"),

@@ -5,7 +5,7 @@ from distill.data.checking import Half, make_report
 from distill.data.files.rgb_depth import FolderDataset, find_folder
 from distill.data.nyu.halves import find_nyu
 from distill.data.sample import DepthDataset
-from distill.data.survey import check_apart, check_files, measure, survey, unit_remarks
+from distill.data.survey import check_apart, check_files, check_truth, measure, survey, unit_remarks
 from distill.data.views import Subset
 from distill.errors import UserError
 
@@ -126,6 +126,14 @@ def test_truth_that_cannot_be_used_is_refused_with_the_files(fill):
     root = fill("ab", raw=0 * TWO_METRES)
     with pytest.raises(UserError, match="no valid ground truth in the whole set"):
         check_files(FolderDataset(root, max_depth=8), max_faults=0)
+
+
+def test_why_there_is_no_truth_is_said(fill):
+    root = fill("ab")
+    with pytest.raises(UserError, match=r"at 1e\+09 units per metre"):
+        check_truth(FolderDataset(root, max_depth=8, depth_scale=1e9))
+    with pytest.raises(UserError, match=r"image holds images alone: name the folder above"):
+        check_truth(FolderDataset(root / "image", max_depth=8))
 
 
 def test_an_image_that_is_a_depth_map_is_refused(fill):
