@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from distill.config.data_schema import DataConfig
 from distill.config.fields import (
     NO,
+    NUMBER,
     Amount,
     Decay,
     NonNegativeFloat,
@@ -89,8 +90,8 @@ class StudentConfig(Section):
     width: Annotated[Amount, OrNull] = Field(
         128, description="Of a CNN: channels of the decoder's last map; of the light one's every map, by default 64."
     )
-    bins: Annotated[Amount, OrNull] = Field(
-        256, ge=2, description="Of a CNN: depth bins; by default 64 of the light decoder."
+    bins: Annotated[int, Field(ge=2, le=65536), NUMBER, OrNull] = Field(
+        256, description="Of a CNN: depth bins; by default 64 of the light decoder."
     )
     heads: Amount | None = Field(None, description="Of a DPT: attention heads.")
     hooks: tuple[NonNegativeInt, ...] | None = Field(None, description="Of a DPT: tapped blocks, counted from 0.")

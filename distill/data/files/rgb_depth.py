@@ -306,6 +306,7 @@ def remarks_on_halves(root: Path, part: Part, contents: Contents) -> list[str]:
     first, *others = [path.name for path in _subfolders(root, HALVES[part])] or [""]
     if first:
         others += [name for name in strange if _subfolders(root / name, IMAGE_FOLDERS)]
+        others += [path.name for path in _subfolders(root, IMAGE_FOLDERS)]
         return [f"{other}/ is not read: {first}/ is the {part} half" for other in others]
     read = {PurePosixPath(pair.name).parts[0] for pair in contents.pairs}
     alike = [name for name in strange if name in read and known & {*re.split("[^a-z]+", name.lower())}]

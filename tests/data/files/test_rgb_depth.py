@@ -463,6 +463,12 @@ def test_a_second_test_half_is_not_left_out_in_silence(tmp_path, write_image):
     assert not Source("folder", tmp_path).find("train").remarks
 
 
+def test_a_flat_set_beside_a_half_is_not_left_out_in_silence(tmp_path, write_image):
+    fill(tmp_path / "train", write_image, ["a"])
+    fill(tmp_path, write_image, ["b"])
+    assert Source("folder", tmp_path).find("train").remarks == ("image/ is not read: train/ is the train half",)
+
+
 def test_halves_by_other_names_are_said(tmp_path, write_image):
     for half in ("train", "dev"):
         fill(tmp_path / "a" / half, write_image, [half])
