@@ -31,7 +31,7 @@ VERBS = {
     "calibrate": "scale (and shift) fitted to few measured images, kept only where that helps",
     "students": "backbones and decoders beside each other, to choose from: size, arithmetic, latency, accuracy",
     "benchmark": "parameters, FLOPs and latency, beside the paper's figures",
-    "export": "write a model as ONNX (float or int8) or as a PyTorch program",
+    "export": "write a model for another runtime, in 32, 16 or 8 bits",
     "data": "what is on disk, what is missing, what to do",
 }
 LESS_MEMORY = {  # what to lower where memory runs out, by verb

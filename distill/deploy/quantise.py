@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -37,7 +38,11 @@ WORTH = 0.1  # of what is tolerated: what the last layer in float must save at l
 
 
 class Quantiser:
-    """Makes 8-bit versions of one float file, from the ranges of its values on some images (1, 3, H, W)."""
+    """Makes 8-bit versions of one float file, from the ranges of its values on some images (1, 3, H, W).
+
+    Attributes:
+        share: Of the weights, those with 8 bits in what was written last.
+    """
 
     def __init__(self, path: Path, images: Sequence[Tensor]) -> None:
         self.model = need("onnx").load(str(path))
@@ -48,6 +53,7 @@ class Quantiser:
             for image in images:  # one at a time: what is kept of each is two numbers a value
                 calibrator.collect_data(Feed(image))
             self.ranges = calibrator.compute_data()
+        self.share = 0.0
 
     def parts(self) -> dict[str, list[str]]:
         """Names of the nodes of each part that this network has, from the input to the output; no node is in two."""
@@ -57,8 +63,10 @@ class Quantiser:
                 parts.setdefault(part_of(node.name), []).append(node.name)
         return parts
 
-    def write(self, target: Path, kept: Sequence[str] = ()) -> None:
+    def write(self, target: Path, kept: Sequence[str] = (), facts: Mapping[str, str] | None = None) -> None:
         """Write the file with 8-bit activations and weights, a scale for each channel; `kept` nodes stay in float.
+
+        `facts` are added to those of the float file.
 
         Weights take 7 of their 8 bits, -64 to 64. Processors with AVX2 and without VNNI add two products of an
         activation and a weight in 16 bits and cut the sum: 2 * 255 * 64 is below 2^15, 2 * 255 * 127 is not.
@@ -77,7 +85,10 @@ class Quantiser:
             )
             quantizer.quantize_model()
             quantizer.model.topological_sort()  # which it is not where an activation went into its convolution
-        need("onnx").save(quantizer.model.model, str(target))
+        model, entry = quantizer.model.model, need("onnx").StringStringEntryProto
+        model.metadata_props.extend(entry(key=key, value=text) for key, text in (facts or {}).items())
+        self.share = share_of_eight_bits(model.graph.initializer)
+        need("onnx").save(model, str(target))
 
     def write_within(
         self, target: Path, loss: Callable[[Path], float], tolerance: float, harm: Callable[[Path], float]
@@ -123,13 +134,19 @@ def part_of(node: str) -> str:
     return f"the encoder's {path[3]}" if part == ENCODER and len(path) > 4 else part
 
 
-def share_of_eight_bits(path: Path) -> float:
-    """Of the weights of an ONNX file, those with 8 bits; only weights are signed in the files that are written here."""
-    onnx = need("onnx")
+class Constant(Protocol):
+    """A tensor of an ONNX graph."""
+
+    data_type: int
+    dims: Sequence[int]
+
+
+def share_of_eight_bits(constants: Iterable[Constant]) -> float:
+    """Of the weights of an ONNX graph, those with 8 bits; only weights are signed in what is written here."""
     sizes = collections.Counter[int]()
-    for one in onnx.load(str(path)).graph.initializer:
+    for one in constants:
         sizes[one.data_type] += math.prod(one.dims) if len(one.dims) > 1 else 0
-    return sizes[onnx.TensorProto.INT8] / max(sizes.total(), 1)
+    return sizes[need("onnx").TensorProto.INT8] / max(sizes.total(), 1)
 
 
 class Feed:

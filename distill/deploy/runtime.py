@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-3  # of the largest relative error of a pixel
+HALF_TOLERANCE = 1e-2  # of a file in 16 bits
 FLOOR = 1e-3  # of an image's largest value: a raw output may be 0, where a relative error means nothing
 
 
@@ -38,10 +39,14 @@ class Deviation:
     images: int
     place: str = ""  # of the largest
 
+    def within(self, tolerance: float) -> bool:
+        """False also where it is not a number."""
+        return self.largest <= tolerance
+
     @property
     def acceptable(self) -> bool:
-        """False also where it is not a number."""
-        return self.largest <= TOLERANCE
+        """Whether a file in float32 may differ so much."""
+        return self.within(TOLERANCE)
 
     def __str__(self) -> str:
         where = f" ({self.place})" if self.place else ""

@@ -16,6 +16,7 @@ pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 from distill.deploy.file_outputs import RELATIVE
 from distill.deploy.graph import ODD, write_onnx
+from distill.deploy.rounding import Limits
 from distill.deploy.runtime import Deviation
 from distill.deploy.subject import Subject, facts_of
 from distill.deploy.targets import TARGETS, Cargo
@@ -63,6 +64,28 @@ def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_p
     assert ours.size is None
     assert ours.facts["licence"] == "mine"
     assert ours(torch.rand(2, 3, 45, 70)).shape == (2, 1, 45, 70)
+
+
+def test_16_bits_halve_the_file_which_states_its_own_metrics(exported, finished, tmp_path, capsys):
+    path = tmp_path / "half.onnx"
+    assert main(["export", str(finished), "--output", str(path), "--size", "32x64", "--fp16"]) == 0
+    message = capsys.readouterr().out
+    (names,) = [line for line in message.splitlines() if "float" in line and "fp16" in line]
+    (values,) = [line.split() for line in message.splitlines() if "abs_rel ↓" in line]
+    assert names.index("float") < names.index("fp16")
+    assert "16 bits change most:" in message
+    ours = OnnxModel(path)
+    assert ours.known.accuracy.metrics["abs_rel"] == pytest.approx(float(values[6]), rel=0.01)
+    assert ours.facts["units"] == "metres"
+    assert path.stat().st_size < 0.65 * exported.stat().st_size
+    torch.testing.assert_close(ours(IMAGE), OnnxModel(exported)(IMAGE), rtol=1e-2, atol=0)
+
+
+def test_16_bits_that_change_a_metric_too_much_leave_no_file(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("distill.deploy.rounding.HALF", Limits(0.0, 0.0))
+    assert main(["export", str(finished), "--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--fp16"]) == 1
+    assert "leave --fp16 out" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
@@ -170,6 +193,8 @@ def test_a_file_with_another_depth_is_not_left_behind(finished, tmp_path, monkey
         ),
         (["RUN", "--output", "OUT.pt2", "--dynamic"], "--dynamic is for --target onnx"),
         (["RUN", "--output", "OUT.pt2", "--int8"], "--int8 is for --target onnx"),
+        (["RUN", "--output", "OUT.pt2", "--fp16"], "--fp16 is for --target onnx, openvino"),
+        (["RUN", "--output", "OUT.onnx", "--fp16", "--int8"], "leave one of them out"),
         (["RUN", "--output", "OUT.onnx", "--int8", "--confidence"], "leave --int8 or --confidence out"),
         (["HALF", "--output", "OUT.onnx", "--int8"], "no run with data of its own lies beside"),
         (["HALF", "--output", "OUT.onnx", "--dynamic"], "leave --dynamic out and give --size HxW"),

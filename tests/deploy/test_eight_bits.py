@@ -11,9 +11,11 @@ import yaml
 
 import distill
 from distill.cli import main
-from distill.deploy.eight_bits import changes, check_reach, write_int8
+from distill.deploy.eight_bits import LIMITS, check_reach, write_int8
 from distill.deploy.quantise import LAST, Quantiser, share_of_eight_bits
+from distill.deploy.rounding import Limits, changes
 from distill.deploy.subject import open_subject
+from distill.deploy.targets import TARGETS, Cargo
 from distill.errors import UserError
 from distill.evaluation import PROTOCOLS, Evaluation
 from distill.evaluation.metrics import MEASURES
@@ -96,10 +98,11 @@ def test_a_file_for_one_focal_length_is_compared_with_the_float_file(exact, fini
     def unused(*_):
         raise AssertionError("test images are of any focal length")
 
-    monkeypatch.setattr("distill.deploy.eight_bits.build_data", unused)
+    monkeypatch.setattr("distill.deploy.rounding.build_data", unused)
     target = tmp_path / "x.onnx"
     subject = replace(open_subject(str(finished)), focal_px=60.0)
-    assert write_int8(subject, (32, 64), exact, target, [IMAGE])
+    cargo = Cargo(subject.model, (32, 64), {})
+    assert write_int8(TARGETS["onnx"], cargo, subject, (32, 64), exact, target, [IMAGE])
     assert "8 bits change most: depth by" in capsys.readouterr().out.replace("an image's depth", "depth")
     assert OnnxModel(target).known.accuracy is None
 
@@ -139,7 +142,7 @@ def evaluation(abs_rel, rmse=4.0, d1=0.5):
     ],
 )
 def test_every_metric_and_every_image_is_bounded_both_ways(after, what, use):
-    worst = max(changes(evaluation([0.1, 0.1]), after), key=lambda one: one.use)
+    worst = max(changes(evaluation([0.1, 0.1]), after, LIMITS), key=lambda one: one.use)
     assert worst.what.startswith(what)
     assert worst.use == pytest.approx(use)
 
@@ -151,7 +154,7 @@ def test_classes_are_bounded_by_their_shares_and_each_image_by_its_accuracy():
         for name, count in zip("xy", wrong, strict=True):
             one.add(name, np.where(np.arange(100) < count, 1 - truth, truth), truth, 1)
         one.add("nothing", truth, truth - 2, 1)
-    uses = {one.what: one.use for one in changes(before, after)}
+    uses = {one.what: one.use for one in changes(before, after, LIMITS)}
     assert uses.keys() == {"miou", "pixel_accuracy", "pixel accuracy of x", "pixel accuracy of y"}
     assert uses["pixel_accuracy"] == pytest.approx(2.0)
     assert (uses["pixel accuracy of x"], uses["pixel accuracy of y"]) == (pytest.approx(0.8), 0)
@@ -172,10 +175,9 @@ def test_the_last_layer_stays_float_only_where_that_saves_enough(exact, tmp_path
 
 
 def test_a_file_without_an_8_bit_weight_is_a_failure(eight_bits, finished, streets, tmp_path, monkeypatch, capsys):
-    assert share_of_eight_bits(eight_bits) > 0.9
+    assert share_of_eight_bits(onnx.load(eight_bits).graph.initializer) > 0.9
     shutil.copytree(finished / "student", tmp_path / "alone")  # no truth is at hand: it is compared with the float file
-    for limit in ("MEAN", "PART"):
-        monkeypatch.setattr(f"distill.deploy.eight_bits.{limit}", 0.0)
+    monkeypatch.setattr("distill.deploy.eight_bits.LIMITS", Limits(0.0, 0.0))
     words = ["--output", str(tmp_path / "x.onnx"), "--size", "32x64", "--int8", "--images", str(streets / "image")]
     assert main(["export", str(tmp_path / "alone"), *words]) == 1
     message = capsys.readouterr().out

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from distill.deploy.runtime import deviation
+from distill.deploy.runtime import HALF_TOLERANCE, deviation
 from distill.deploy.targets import TARGETS, Cargo
 from distill.errors import UserError
 from students import create_student
@@ -47,6 +47,41 @@ def test_the_file_gives_the_models_depth_and_holds_its_facts(target, make, tmp_p
     if target.open is not None:
         exact = student.double()
         assert deviation(target.open(path), lambda image: exact(image.double()), [IMAGE]).acceptable
+
+
+def test_16_bits_make_the_file_smaller_and_hardly_move_the_depth(target, tmp_path):
+    if not target.half:
+        pytest.skip("this target has no 16 bits")
+    torch.manual_seed(0)
+    student, sizes = create_student("test_efficientnet", decoder="light", pretrained=False, bins=8, width=64).eval(), []
+    for half in (False, True):
+        path = tmp_path / str(half) / f"x{target.suffix}"
+        path.parent.mkdir()
+        cargo = Cargo(student, SIZE, FACTS, half=half)
+        target.write(cargo, path)
+        sizes.append(sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file()))
+    assert sizes[1] < 0.8 * sizes[0]
+    if target.open is not None:
+        exact, model = student.double(), target.model(path, cargo)
+        assert model(IMAGE).dtype == torch.float32
+        assert deviation(model, lambda image: exact(image.double()), [IMAGE]).within(HALF_TOLERANCE)
+
+
+def test_8_bits_are_computed_in_the_targets_own_runtime(target, tmp_path):
+    if target.quantiser is None:
+        pytest.skip("this target has no 8 bits")
+    torch.manual_seed(0)
+    student, path = create_student("test_efficientnet", pretrained=False, bins=8, width=8).eval(), tmp_path / "float"
+    cargo, rounded = Cargo(student, SIZE, FACTS), tmp_path / f"x{target.suffix}"
+    quantiser = target.quantiser(cargo, path, [IMAGE])
+    quantiser.write(rounded, facts={"accuracy": "my own"})
+    assert quantiser.share > 0.9
+    written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"my own" in written
+    assert b"distill 0" in written
+    with torch.no_grad():
+        expected = student(IMAGE)
+    assert 0 < ((target.model(rounded, cargo)(IMAGE) - expected).abs() / expected).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", OTHERS)

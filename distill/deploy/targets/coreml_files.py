@@ -1,4 +1,4 @@
-"""`.mlpackage`, Core ML's programs in float32. Only a Mac runs them, so here the graph is compared by its operators."""
+"""`.mlpackage`, Core ML's programs. Only a Mac runs them, so here the graph is compared by its operators."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write(cargo: Cargo, path: Path) -> None:
             inputs=[tools.TensorType(name=INPUT, shape=(1, 3, *cargo.one_size))],
             outputs=[tools.TensorType(name=file_output(cargo.model).name)],
             convert_to="mlprogram",
-            compute_precision=tools.precision.FLOAT32,
+            compute_precision=tools.precision.FLOAT16 if cargo.half else tools.precision.FLOAT32,
             minimum_deployment_target=tools.target.iOS16,
             skip_model_load=True,
         )
@@ -55,4 +55,4 @@ def write(cargo: Cargo, path: Path) -> None:
     package.save(str(path))
 
 
-COREML = Target(".mlpackage", "coreml", ("coremltools",), "Core ML", write, None)
+COREML = Target(".mlpackage", "coreml", ("coremltools",), "Core ML", write, None, half=True)

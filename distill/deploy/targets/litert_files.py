@@ -19,12 +19,26 @@ EXTRA = "litert"
 
 
 def write(cargo: Cargo, path: Path) -> None:
-    """Write it, in float32; the metadata lie behind it as a ZIP archive, where the format has its associated files."""
+    """Write it, in float32 or with weights in float16.
+
+    The metadata lie behind it as a ZIP archive, where the format has its associated files.
+    """
     image = torch.rand(1, 3, *cargo.one_size)
     with torch.no_grad(), quiet():
         need("litert_torch", EXTRA).convert(prepare(cargo.model), (image,)).export(str(path))
+        if cargo.half:
+            halve(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("distill.json", json.dumps(dict(cargo.facts)))
+
+
+def halve(path: Path) -> None:
+    """Round the weights to float16; the interpreter computes with them in float32, GPUs of phones in float16."""
+    tools = need("ai_edge_quantizer.quantizer", EXTRA)
+    quantizer = tools.Quantizer(path.read_bytes())
+    casting = tools.algorithm_manager.AlgorithmName.FLOAT_CASTING
+    quantizer.add_weight_only_config(".*", tools.qtyping.TFLOperationName.ALL_SUPPORTED, 16, algorithm_key=casting)
+    path.write_bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
 
 
 def opened(path: Path) -> Callable[[Tensor], Tensor]:
@@ -43,4 +57,4 @@ def opened(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-LITERT = Target(".tflite", EXTRA, ("litert_torch", "ai_edge_litert"), "LiteRT", write, opened)
+LITERT = Target(".tflite", EXTRA, ("litert_torch", "ai_edge_litert"), "LiteRT", write, opened, half=True)

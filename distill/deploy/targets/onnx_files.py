@@ -10,7 +10,8 @@ from torch import Tensor
 
 from distill.console import display
 from distill.deploy import decode_bins
-from distill.deploy.graph import OPSETS, finish, simplify, write_onnx
+from distill.deploy.graph import OPSETS, finish, halve, simplify, write_onnx
+from distill.deploy.quantise import Quantiser
 from distill.deploy.targets.operators import LISTS
 from distill.deploy.targets.target import Cargo, Target
 from distill.inference.exported import OnnxModel, need, open_session
@@ -35,6 +36,8 @@ def write_plain(cargo: Cargo, path: Path) -> None:
     ending = {"logits": cargo.logits, "uncertainty": cargo.uncertainty}
     write_onnx(cargo.model, traced, cargo.size, cargo.opset, **ending)
     finish(traced, path, cargo.facts)
+    if cargo.half:
+        halve(path)
     traced.unlink()
 
 
@@ -79,7 +82,8 @@ ONNX = Target(
     OnnxModel,
     OPSETS,
     any_size=True,
-    eight_bits=True,
+    quantiser=lambda cargo, path, images: Quantiser(path, images),
+    half=True,
     two_outputs=True,
 )
 PORTABLE = Target(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from distill.deploy.quantise import Quantiser
 from distill.evaluation.scores import Size
-from distill.inference.exported import need
+from distill.inference.exported import ExportedModel, need
 from teachers import DepthModel
 
 
@@ -23,6 +25,7 @@ class Cargo:
         opset: Version of ONNX's operators, for the targets that have one.
         logits: End at the scores of the bins and their centres, in place of depth.
         uncertainty: Give the depth's standard deviation as a second output.
+        half: Hold the weights in 16 bits; images and depth stay float32.
     """
 
     model: DepthModel
@@ -31,6 +34,7 @@ class Cargo:
     opset: int = 0
     logits: bool = False
     uncertainty: bool = False
+    half: bool = False
 
     @property
     def one_size(self) -> Size:
@@ -52,7 +56,8 @@ class Target:
             the maker's runs it.
         opsets: Versions of ONNX's operators that it may have, the usual one first.
         any_size: Whether it may leave sizes free.
-        eight_bits: Whether --int8 is for it.
+        quantiser: Makes what writes it in 8 bits, of its float file and images; None where --int8 is not for it.
+        half: Whether --fp16 is for it.
         beside: Ends of the names of further files that belong to it.
         two_outputs: Whether --confidence is for it; of what it opens then the outputs are `maps`, or a tuple.
     """
@@ -65,7 +70,8 @@ class Target:
     open: Callable[[Path], Callable[[Tensor], Tensor]] | None
     opsets: tuple[int, ...] = ()
     any_size: bool = False
-    eight_bits: bool = False
+    quantiser: Callable[[Cargo, Path, Sequence[Tensor]], Quantiser] | None = None
+    half: bool = False
     beside: tuple[str, ...] = ()
     two_outputs: bool = False
 
@@ -77,3 +83,23 @@ class Target:
         """
         for name in self.modules:
             need(name, self.extra)
+
+    def model(self, path: Path, cargo: Cargo) -> ExportedModel:
+        """A file that was written, as a depth model in its runtime."""
+        assert self.open is not None
+        opened = self.open(path)
+        return opened if isinstance(opened, ExportedModel) else InRuntime(path, cargo, opened)
+
+
+class InRuntime(ExportedModel):
+    """A file of one size, as a depth model."""
+
+    def __init__(self, path: Path, cargo: Cargo, run: Callable[[Tensor], Tensor | Sequence[Tensor]]) -> None:
+        super().__init__(path, cargo.facts, (1, 3, *cargo.one_size))
+        self.has_uncertainty = cargo.uncertainty
+        self.run = lambda image: run(image)  # as a part of this module one of PyTorch would refuse eval()
+
+    def compute(self, image: Tensor) -> Tensor:
+        """All that the file gives of one image, (1, 1 or 2, H, W)."""
+        maps = self.run(image)
+        return maps if isinstance(maps, Tensor) else torch.cat(list(maps), dim=1)
