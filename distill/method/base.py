@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from distill.method.conversion import beyond_loss, shape_loss
+from distill.method.conversion import shape_loss
 from distill.method.guide import Guide, guide_of_labels, guide_of_relative, known_pixels
 from distill.method.losses import silog_loss
 from distill.method.truth import TaskLoss, target_of
@@ -128,14 +128,14 @@ class Method(nn.Module):
         return made._replace(features=guide.features)
 
     def add_shapes(self, result: StepResult, pred: Tensor, guide: Guide) -> StepResult:
-        """Add what a relative teacher says beside metres: pixels too far to tell, shapes of images without truth."""
-        if guide.relative is None or guide.beyond is None or guide.shape_only is None:
+        """Add what a relative teacher says beside metres: the shapes of images without truth."""
+        if guide.relative is None or guide.shape_only is None:
             return result
-        taught = guide.shape_only | (guide.beyond | known_pixels(guide)).flatten(1).any(dim=1)
+        taught = guide.shape_only | known_pixels(guide).flatten(1).any(dim=1)
         dropped = ~taught & guide.relative.isfinite().flatten(1).any(dim=1)
         result.logs["guides_dropped"] = dropped.float().mean()
-        terms = beyond_loss(pred, guide.beyond, self.limits[1]) + shape_loss(pred, guide.relative, guide.shape_only)
-        result.image_loss = terms if result.image_loss is None else result.image_loss + terms
+        shape = shape_loss(pred, guide.relative, guide.shape_only)
+        result.image_loss = shape if result.image_loss is None else result.image_loss + shape
         return result
 
     def forward(self, image: Tensor, depth: Tensor, valid: Tensor, guide: Guide, step: int) -> StepResult:

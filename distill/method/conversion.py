@@ -25,14 +25,12 @@ class Converted(NamedTuple):
     """Depth of a relative teacher.
 
     Attributes:
-        depth: Metres, (B, 1, H, W), at most the cap; anything where the fit is not `good`.
-        beyond: Pixels that the teacher says to be farther than the cap, bool, same shape.
+        depth: Metres, (B, 1, H, W), the cap where the teacher says farther; anything where the fit is not `good`.
         good: Images whose fit holds, bool (B,).
         measured: Images with enough measured pixels for a fit, bool (B,).
     """
 
     depth: Tensor
-    beyond: Tensor
     good: Tensor
     measured: Tensor
 
@@ -65,7 +63,7 @@ def convert(r: Tensor, depth: Tensor, valid: Tensor, cap: float) -> Converted:
     enough = known.sum(dim=1) >= FEWEST
     good = enough & (scale > 0) & (nearest >= SPAN * farthest)
     converted = column(scale) * r + column(shift)
-    return Converted(converted.clamp(min=1 / cap).reciprocal(), converted <= 1 / cap, good, enough)
+    return Converted(converted.clamp(min=1 / cap).reciprocal(), good, enough)
 
 
 def spread(valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,12 +78,6 @@ def spread(valid: Tensor) -> tuple[Tensor, Tensor]:
 def column(values: Tensor) -> Tensor:
     """One value an image, (B,) -> (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
-
-
-def beyond_loss(pred: Tensor, beyond: Tensor, cap: float) -> Tensor:
-    """How much nearer than the cap a prediction is where it should be beyond: mean of log(cap / pred), at least 0."""
-    gap = (min(cap, CAP) / pred.clamp(min=1e-3)).log().clamp(min=0)
-    return torch.where(beyond, gap, 0.0).sum() / beyond.sum().clamp(min=1)
 
 
 def shape_loss(pred: Tensor, r: Tensor, wanted: Tensor) -> Tensor:

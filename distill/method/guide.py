@@ -17,7 +17,6 @@ class Guide(NamedTuple):
         features: Four maps.
         depth: Metres, (B, 1, H, W).
         known: Pixels whose `depth` is taught, bool, same shape; None means all.
-        beyond: Pixels that a relative teacher says to be farther than the student's limit, bool, same shape.
         relative: Inverse depth up to scale and shift, same shape, of a relative teacher.
         shape_only: Images of which `relative` is all there is, bool (B,).
     """
@@ -25,7 +24,6 @@ class Guide(NamedTuple):
     features: list[Tensor] | None = None
     depth: Tensor | None = None
     known: Tensor | None = None
-    beyond: Tensor | None = None
     relative: Tensor | None = None
     shape_only: Tensor | None = None
 
@@ -62,13 +60,13 @@ def require_depth(guide: Guide) -> Tensor:
 def guide_of_relative(r: Tensor, truth: Tensor, valid: Tensor, limits: tuple[float, float]) -> Guide:
     """The guide of a relative teacher's map r, (B, 1, H, W), by the truth of each image; see `convert`.
 
-    Where r is not finite nothing was said.
+    Where r is not finite nothing was said. Where it says farther than the student's limit, the limit is taught, which
+    only pushes outwards: no student predicts more.
     """
     made = convert(r, truth, valid, limits[1])
     return Guide(
         depth=made.depth.clamp(*limits),
-        known=column(made.good) & ~made.beyond,
-        beyond=column(made.good) & made.beyond,
+        known=column(made.good).expand_as(r),
         relative=r,
         shape_only=~made.measured & r.isfinite().flatten(1).any(dim=1),
     )
@@ -91,7 +89,6 @@ def guide_of_labels(
     return Guide(
         depth=torch.where(those & written, require_depth(made), depth),
         known=written & torch.where(those, known_pixels(made), True),
-        beyond=None if made.beyond is None else those & made.beyond,
         relative=label,
         shape_only=None if made.shape_only is None else relative & made.shape_only,
     )

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from distill.method import METHODS
-from distill.method.conversion import beyond_loss, convert, shape_loss
+from distill.method.conversion import convert, shape_loss
+from distill.method.guide import guide_of_relative, known_pixels
 from teachers import FrozenTeacher
 from tests.method.conftest import ToyModel
 
@@ -24,7 +25,6 @@ def test_a_relative_map_of_the_truth_becomes_the_truth() -> None:
     depth, r = scene()
     made = convert(r, depth, torch.rand(depth.shape) < 0.3, CAP)
     assert made.good.all()
-    assert not made.beyond.any()
     torch.testing.assert_close(made.depth, depth, rtol=1e-3, atol=1e-3)
 
 
@@ -54,20 +54,17 @@ def test_a_fit_that_does_not_hold_is_not_good(case: str) -> None:
     assert made.measured.all() == (case != "few")
 
 
-def test_what_is_farther_than_the_cap_is_marked_and_pushed_from_one_side() -> None:
-    depth, r = scene(1)
-    r[..., -4:, :] = -0.1  # the sky
+def test_what_is_farther_than_the_cap_teaches_the_cap() -> None:
+    depth, r = scene(2)
+    r[:, :, -4:] = -0.1  # the sky
     valid = torch.ones_like(depth, dtype=torch.bool)
-    valid[..., -4:, :] = False
-    made = convert(r, depth, valid, CAP)
-    assert made.beyond[..., -4:, :].all()
-    assert not made.beyond[..., :-4, :].any()
-    pred = torch.full_like(depth, 10.0, requires_grad=True)
-    loss = beyond_loss(pred, made.beyond, CAP)
-    torch.testing.assert_close(loss.item(), torch.tensor(CAP / 10).log().item())
-    loss.backward()
-    assert (pred.grad[made.beyond] < 0).all()
-    assert beyond_loss(torch.full_like(depth, 2 * CAP), made.beyond, CAP) == 0
+    valid[:, :, -4:] = False
+    valid[1] = False  # of which nothing can be known
+    guide = guide_of_relative(r, depth, valid, (1e-3, CAP))
+    assert (guide.depth[0, :, -4:] == CAP).all()
+    assert (guide.depth[0, :, :-4] < CAP).all()
+    assert known_pixels(guide)[0].all()
+    assert not known_pixels(guide)[1].any()
 
 
 def test_the_loss_of_shapes_ignores_scale_and_shift_and_images_that_do_not_count() -> None:
