@@ -92,13 +92,14 @@ def read_results(path: Path, *, classes: bool = False) -> list[Results]:
 def read_entry(entry: dict[str, Any]) -> Results:
     """One result; images without a score are left out."""
     measures = measures_of(str(entry["protocol"]))
+    number = float if entry.get("role") == "ghost" else finite  # a ghost may diverge, and its run be good
     scored = [image for image in entry["per_image"] if image[measures[0]] is not None]
     return Results(
         str(entry["protocol"]),
         str(entry["fingerprint"]),
         entry.get("role"),
-        {name: finite(entry["metrics"][name]) for name in measures},
-        {image["name"]: {name: finite(image[name]) for name in measures} for image in scored},
+        {name: number(entry["metrics"][name]) for name in measures},
+        {image["name"]: {name: number(image[name]) for name in measures} for image in scored},
         {name: float(entry[name]) for name in COSTS if name in entry},
         {image["name"]: [float(image.get(key, math.nan)) for key in TRUTH] for image in scored},
     )

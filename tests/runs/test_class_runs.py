@@ -14,6 +14,7 @@ from forked_runs import launch_group
 import distill
 from distill.cli import main
 from distill.data import SURFACES, SceneDataset
+from distill.deploy.rounding import Limits
 from distill.engine.checkpoint import Checkpoints
 from distill.inference.exported import open_exported
 from distill.report.pictures import palette
@@ -121,8 +122,8 @@ def test_a_student_of_classes_becomes_a_file_that_is_a_model(class_run, annotate
 
 
 def test_in_8_bits_the_miou_before_and_after_is_measured_and_stated(class_run, tmp_path, capsys, monkeypatch):
-    for limit in ("MEAN", "PART"):  # so little trained, classes hang on rounding
-        monkeypatch.setattr(f"distill.deploy.eight_bits.{limit}", 0.5)
+    # So little trained, classes hang on rounding.
+    monkeypatch.setattr("distill.deploy.eight_bits.LIMITS", Limits(mean=0.5, part=0.5))
     file = tmp_path / "x.onnx"
     assert main(["export", str(class_run), "--output", str(file), "--size", "32x64", "--int8"]) == 0
     message = capsys.readouterr().out
