@@ -25,11 +25,17 @@ MADE_BY = {  # words of `distill ablate`
     "method_choices": [ROOT / "tools" / "measure" / "method_choices.yaml"],
     "nyu": [COMPONENTS, f"base={NYU}", "--output", "runs/ablations/nyu"],
     "output_filling": [PRESETS / "output_filling.yaml"],
+    "relative_teacher": [PRESETS / "relative_teacher.yaml", "train.steps=500", "train.validate_every=500"],
+    "relative_teacher_nyu": [
+        *(PRESETS / "relative_teacher_nyu.yaml", f"base={NYU.with_name('imagenet.yaml')}"),
+        *("student.backbone=mnasnet_small", "student.checkpoint=null", "optim.lr=2e-3"),
+        *("train.steps=250", "train.validate_every=250"),
+    ],
     "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
 RESULTS = ("components", "components_3000", "components_fresh", "few_labels", "few_labels_fresh", "nyu")
-RESULTS += ("output_filling",)
+RESULTS += ("output_filling", "relative_teacher", "relative_teacher_nyu")
 PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
     **dict.fromkeys(("method_choices", "warmup", "weight"), "method-choices.md"),
