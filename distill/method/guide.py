@@ -61,7 +61,7 @@ def guide_of_relative(r: Tensor, truth: Tensor, valid: Tensor, limits: tuple[flo
     """The guide of a relative teacher's map r, (B, 1, H, W), by the truth of each image; see `convert`.
 
     Where r is not finite nothing was said. Where it says farther than the student's limit, the limit is taught, which
-    only pushes outwards: no student predicts more.
+    only pushes outwards: the student cannot predict more. One without a limit is taught `CAP` there.
     """
     made = convert(r, truth, valid, limits[1])
     return Guide(

@@ -89,7 +89,7 @@ def read_split(path: str | os.PathLike[str]) -> list[SplitLine]:
     try:
         text = read_whole(path).decode("utf-8-sig")
         if "\0" in text:
-            raise UnicodeError("UTF-16 without its mark, or no text")
+            raise UnicodeError
     except FileNotFoundError:
         raise UserError(f"list file {path} does not exist, expected lines of {SPLIT_FORM}") from None
     except (OSError, UnicodeError) as error:
