@@ -184,24 +184,32 @@ def evaluate_by_arguments(args: argparse.Namespace) -> list[Evaluation]:
 def evaluate_zero_shot(args: argparse.Namespace) -> list[Evaluation]:
     """Evaluate on every data set that is recognised in some folders, and return the results of all.
 
-    Without an alignment named, affine protocols score models that give metres and relative ones alike.
+    Without an alignment named, affine protocols score models that give metres and relative ones alike. A set that
+    cannot be evaluated takes nothing from the others: theirs are shown and written before its error ends the command.
     """
     alone = [name for name in ("data", "root", "split", "protocol", "report", "save_predictions") if vars(args)[name]]
     if alone:
         raise UserError(f"--zero-shot goes without --{alone[0].replace('_', '-')}: leave one of them out")
     check_outputs(args, json=json_with("model", "per_image"))
     sets = [(name, root) for root in args.zero_shot for name in recognise(root)]
-    results, content = [], []
+    results, content, failures = [], [], []
+    affine = not (args.alignment or args.median_scaling)
     for name, root in sets:
-        options = {"data": name, "root": root, "zero_shot": None, "json": None}
-        affine = not (args.alignment or args.median_scaling)
-        for one in evaluate_by_arguments(argparse.Namespace(**vars(args) | options | {"affine": affine})):
-            results.append(one)
-            content.append({"model": args.model, "data": name, "root": str(root), **one.as_dict()})
-    if PartialState().is_main_process:
+        options = {"data": name, "root": root, "zero_shot": None, "json": None, "affine": affine}
+        try:
+            for one in evaluate_by_arguments(argparse.Namespace(**vars(args) | options)):
+                results.append(one)
+                content.append({"model": args.model, "data": name, "root": str(root), **one.as_dict()})
+        except UserError as error:
+            if PartialState().num_processes > 1:
+                raise  # the other processes may be waiting for this one
+            failures.append(f"{name} of {root}: {error}")
+    if results and PartialState().is_main_process:
         if args.json:
             write_json(args.json, content)
         display(side_by_side(results, args.model))
+    if failures:
+        raise UserError(f"{len(failures)} of {len(sets)} data sets could not be evaluated. " + "; ".join(failures))
     return results
 
 

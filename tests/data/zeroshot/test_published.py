@@ -293,6 +293,15 @@ def test_every_set_of_some_folders_is_recognised_and_stands_in_one_table(tmp_pat
     assert "holds no known data set" in refused("evaluate", predictions, "--zero-shot", predictions)
     assert "leave one of them out" in refused("evaluate", predictions, "--zero-shot", roots[0], "--data", "nyu")
 
+    for path in predictions.glob("**/indoors/**/*.npy"):
+        path.unlink()
+    assert main(["evaluate", str(predictions), "--zero-shot", *roots, "--json", str(tmp_path / "rest.json")]) == 2
+    message = capsys.readouterr().err
+    assert "1 of 3 data sets" in message
+    assert "diode_indoor" in message
+    rest = json.loads((tmp_path / "rest.json").read_text())
+    assert [(one["data"], one["metrics"]) for one in rest] == [(one["data"], one["metrics"]) for one in results[1:]]
+
 
 @pytest.mark.parametrize("name", sorted({WRITERS.get(name, name) for name in PUBLISHED}))
 def test_no_layout_is_taken_for_another(name, tmp_path):
