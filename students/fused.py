@@ -48,6 +48,16 @@ class FusedConv2d(nn.Conv2d):
         return out if name != "none" else self.activation(out)
 
 
+class Nothing(nn.Identity):
+    """What is left of a module that another has taken in. It has no hooks, so a call costs next to nothing.
+
+    A small backbone has 130 of them; as `nn.Identity` they took a seventh of a small image's time.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
 @dataclass
 class Chain:
     """A convolution and the modules that take its output, one after the other."""
@@ -121,5 +131,6 @@ def optimise(model: DepthModel) -> DepthModel:
     for chain in chains_of(plain) if isinstance(plain, CNNStudent) else ():
         replaced |= {chain.conv: chain.fused(), **{part: nn.Identity() for part in chain.parts[1:]}}
     replace_modules(plain, replaced.get)
+    replace_modules(plain, lambda module: Nothing() if isinstance(module, nn.Identity) else None)
     use_fast_layers(plain)
     return plain.to(memory_format=torch.channels_last)
