@@ -6,8 +6,9 @@
     distill train configs/scenes_segmentation.yaml data.name=folder data.root=data/classes
 
 The same settings always give the same files, and a frame does not depend on how many there are. One camera takes all
-of a set, as in the real ones. Pixels are square, so that the vertical focal length of rooms is 0.1 % off NYU's. NYU's
-reader knows its one camera alone: at another size than 480x640 the intrinsics that it gives are not the pictures'.
+of a set, as in the real ones. `--zoom 1.5` makes its focal length half as long again; folders have it in
+`intrinsics.json`. Pixels are square, so that the vertical focal length of rooms is 0.1 % off NYU's. NYU's reader knows
+its one camera alone: at another size than 480x640 the intrinsics that it gives are not the pictures'.
 """
 
 from __future__ import annotations
@@ -91,9 +92,12 @@ class SceneRecipe:
     files: Callable[[Part, int], Files]
     listed: bool = True  # by lists of its frames; else its halves are folders
 
-    def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
-        """The camera matrix (3, 3) in pixels of a frame of `size`; the focal length goes with the width."""
-        focal, u, v = self.camera
+    def intrinsics(self, size: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
+        """The camera matrix (3, 3) in pixels of a frame of `size`; the focal length goes with the width.
+
+        `zoom` is in focal lengths of the recipe's own camera.
+        """
+        focal, u, v = zoom * self.camera[0], *self.camera[1:]
         down, across = size[0] / self.size[0], size[1] / self.size[1]
         centre = (u + 0.5) * across - 0.5, (v + 0.5) * down - 0.5
         return np.array([[focal * across, 0, centre[0]], [0, focal * across, centre[1]], [0, 0, 1]])
@@ -133,6 +137,7 @@ class WrittenFrame(NamedTuple):
     number: int
     seed: int
     size: tuple[int, int]
+    zoom: float = 1.0
 
 
 def take(frame: WrittenFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,7 +148,7 @@ def take(frame: WrittenFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     recipe = RECIPES[frame.layout]
     entropy = np.random.SeedSequence([frame.seed, PARTS.index(frame.part), frame.number])
     seed = int(entropy.generate_state(1, np.uint64)[0])
-    scene = render(recipe.kind, seed, frame.size, intrinsics=recipe.intrinsics(frame.size))
+    scene = render(recipe.kind, seed, frame.size, intrinsics=recipe.intrinsics(frame.size, frame.zoom))
     image = scene.image.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
     return image, recipe.sense(scene, seed).numpy(), scene.surface.byte().numpy()
 
@@ -170,7 +175,7 @@ def make_frame(output: Path, frame: WrittenFrame) -> str:
     save(output / files.depth_folder / files.depth, quantise(depth, recipe.depth_scale, recipe.max_depth))
     if files.surface:
         save(output / files.surface, surface)
-    return f"{files.image} {files.depth} {recipe.intrinsics(frame.size)[0, 0]:.4f}\n"
+    return f"{files.image} {files.depth} {recipe.intrinsics(frame.size, frame.zoom)[0, 0]:.4f}\n"
 
 
 def start_worker() -> None:
@@ -180,15 +185,32 @@ def start_worker() -> None:
 
 
 def write_set(
-    layout: str, output: Path, train: int, test: int, seed: int, size: tuple[int, int] | None, workers: int | None
+    layout: str,
+    output: Path,
+    train: int,
+    test: int,
+    seed: int,
+    size: tuple[int, int] | None,
+    workers: int | None,
+    zoom: float = 1.0,
 ) -> None:
     """All frames, and behind them the lists: a set that was interrupted has none, and is finished by a repetition."""
     size = size or RECIPES[layout].size
-    claim(output, {"layout": layout, "train": train, "test": test, "seed": seed, "size": f"{size[0]}x{size[1]}"})
+    settings: dict[str, str | int | float] = {
+        "layout": layout,
+        "train": train,
+        "test": test,
+        "seed": seed,
+        "size": f"{size[0]}x{size[1]}",
+    }
+    claim(output, settings | ({"zoom": zoom} if zoom != 1 else {}))
+    camera = RECIPES[layout].intrinsics(size, zoom)
     if layout == "kitti":
-        write_calibration(output / DATE / "calib_cam_to_cam.txt", size)
+        write_calibration(output / DATE / "calib_cam_to_cam.txt", size, camera)
+    elif not RECIPES[layout].listed:
+        write_atomically(output / "intrinsics.json", json.dumps(camera.tolist()) + "\n")
     counts: dict[Part, int] = {"train": train, "test": test}
-    frames = [WrittenFrame(layout, part, number, seed, size) for part in PARTS for number in range(counts[part])]
+    frames = [WrittenFrame(layout, part, number, seed, size, zoom) for part in PARTS for number in range(counts[part])]
     with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         lines = pool.map(make_frame, [output] * len(frames), frames)
         done = list(track(lines, "rendering", total=len(frames), console=Console(stderr=True)))
@@ -197,7 +219,7 @@ def write_set(
         write_atomically(default_split(output, part), "".join(listed))
 
 
-def claim(output: Path, settings: dict[str, str | int]) -> None:
+def claim(output: Path, settings: dict[str, str | int | float]) -> None:
     """Make the folder and record what it is for.
 
     Raises:
@@ -218,9 +240,9 @@ def claim(output: Path, settings: dict[str, str | int]) -> None:
     write_atomically(record, content + "\n")
 
 
-def write_calibration(path: Path, size: tuple[int, int]) -> None:
+def write_calibration(path: Path, size: tuple[int, int], camera: np.ndarray) -> None:
     """KITTI's file, as far as it concerns the left colour camera."""
-    projection = np.hstack([RECIPES["kitti"].intrinsics(size), np.zeros((3, 1))])
+    projection = np.hstack([camera, np.zeros((3, 1))])
     numbers = " ".join(repr(float(number)) for number in projection.flat)  # repr keeps every bit
     write_atomically(path, f"S_rect_02: {size[1]:.6e} {size[0]:.6e}\nP_rect_02: {numbers}\n")
 
@@ -230,6 +252,14 @@ def count(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text) or int(text) > MOST:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST}, got {text!r}")
     return int(text)
+
+
+def factor(text: str) -> float:
+    """A focal length in those of the layout's own camera."""
+    value = float(text)
+    if not 0.1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"expected a factor from 0.1 to 10, got {text!r}")
+    return value
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -250,6 +280,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--test", type=count, default=10, metavar="N", help="test frames (default: %(default)s)")
     parser.add_argument("--seed", type=count, default=0, metavar="S", help="decides every scene (default: %(default)s)")
     parser.add_argument("--size", type=frame_size, metavar="HxW", help="default: the data set's, 375x1242 or 480x640")
+    parser.add_argument(
+        "--zoom", type=factor, default=1.0, metavar="K", help="of the camera's focal length (default: 1)"
+    )
     parser.add_argument("--workers", type=count, default=0, metavar="N", help="processes (default: one for each core)")
     return parser.parse_args(arguments)
 
@@ -258,7 +291,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 a mistake, with one line that explains it, 130 after Ctrl-C."""
     args = parse(arguments)
     try:
-        write_set(args.layout, args.output, args.train, args.test, args.seed, args.size, args.workers or None)
+        if args.layout == "nyu" and args.zoom != 1:
+            raise UserError("NYU's reader knows its one camera: leave --zoom out, or take --layout rooms")
+        write_set(
+            args.layout, args.output, args.train, args.test, args.seed, args.size, args.workers or None, args.zoom
+        )
     except UserError as error:
         print(f"make_scenes: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from distill.assembly.datasets import open_dataset
+from distill.config import DataConfig
 from distill.data import SURFACES, KittiDataset, NyuDataset, Source, default_split, kb_crop, mask_nyu_border
 from distill.data.nyu.labelled import INTRINSICS
 from distill.data.scenes.scene_dataset import render
@@ -195,3 +197,17 @@ def test_a_folder_has_the_class_of_every_pixel_beside_its_depth(tool, tmp_path, 
     assert len(depth.pairs) == 2
     _, _, surface = tool.take(tool.WrittenFrame(layout, "train", 1, 3, (32, 64)))
     assert (classes.read(classes.pairs[1])[1] == surface).all()
+
+
+def test_a_longer_focal_length_shows_less_and_is_beside_the_images(tool, tmp_path):
+    tool.write_set("streets", tmp_path, train=1, test=1, seed=3, size=(32, 64), workers=1, zoom=2.0)
+    wide = tool.RECIPES["streets"].intrinsics((32, 64))
+    (sample,) = open_dataset(DataConfig(name="folder", root=str(tmp_path), depth_scale=256, max_depth=80), "test")
+    assert sample.intrinsics[0, 0] == sample.intrinsics[1, 1] == 2 * wide[0, 0]
+    assert (sample.intrinsics[:, 2] == wide[:, 2]).all()
+
+
+def test_nyu_s_one_camera_is_not_zoomed(run, tmp_path):
+    code, (line,) = run("--layout", "nyu", "--output", tmp_path, "--zoom", 2)
+    assert code == 2
+    assert "--layout rooms" in line
