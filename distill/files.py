@@ -133,8 +133,11 @@ class HashingWriter:
         self.file.flush()
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    check_file(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checksum(*paths: Path) -> str:
+    """SHA-256 of a file, or of some behind each other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        check_file(path)
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

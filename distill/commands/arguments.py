@@ -15,7 +15,7 @@ from distill.errors import UserError
 from distill.files import descriptor_of, is_special
 
 MODEL = "a run folder, a student/ folder, or teacher-name:checkpoint.pt"
-FILE = "an exported FILE.onnx or FILE.pt2"
+FILE = "an exported FILE (.onnx .pt2 .xml .pte .tflite)"
 ZERO_SHOT = (
     "ibims1",
     "diode_indoor",

@@ -16,9 +16,8 @@ from torch._C import Value
 from torch.onnx import register_custom_op_symbolic, symbolic_helper
 
 from distill.deploy.file_outputs import file_output
-from distill.deploy.runtime import quiet
 from distill.files import write_atomically
-from distill.inference.exported import UNCERTAINTY, need, open_session
+from distill.inference.exported import UNCERTAINTY, need, open_session, quiet
 from students.cnn import CNNStudent
 from students.decoders import AdaptiveBins, Decoder
 from students.forms import prepare

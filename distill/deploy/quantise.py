@@ -13,8 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from distill.deploy.graph import INPUT
-from distill.deploy.runtime import quiet
-from distill.inference.exported import need
+from distill.inference.exported import need, quiet
 
 # What is worth 8 bits. Softmax, norms and products of two activations stay in float.
 KINDS = [

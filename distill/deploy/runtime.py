@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,19 +12,6 @@ from torch import Tensor
 TOLERANCE = 1e-3  # of the largest relative error of a pixel
 HALF_TOLERANCE = 1e-2  # of a file in 16 bits
 FLOOR = 1e-3  # of an image's largest value: a raw output may be 0, where a relative error means nothing
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings of what is meant: shapes taken for constant, unprepared files, remarks on constant 0."""
-    former = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(former)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def in_runtime(model: nn.Module, image: Tensor, *, target: str, eight_bits: bool
 
 def as_it_is(model: ExportedModel, image: Tensor) -> Prepared:
     """An exported file in its runtime, on the CPU."""
-    return weighed(model, model.path.stat().st_size, image.cpu())
+    return weighed(model, sum(file.stat().st_size for file in model.files), image.cpu())
 
 
 def weighed(run: Callable[[Tensor], object], size: int, image: Tensor) -> Prepared:

@@ -1,10 +1,13 @@
-"""Exported files in the place of a model: `.onnx` by ONNX Runtime, `.pt2` by PyTorch, on the CPU."""
+"""Exported files in the place of a model, on the CPU; `.onnx` by ONNX Runtime and `.pt2` by PyTorch."""
 
 from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +22,22 @@ from distill.evaluation.scores import Size
 from distill.inference.program_check import check_program
 from teachers.model import DepthModel, Output
 
-SUFFIXES = (".onnx", ".pt2")
 UNCERTAINTY = "uncertainty"  # what a file's second output is called
 LOGITS = "none: logits of classes"
-MEANINGS: dict[str | None, Output] = {"metres": "metric", LOGITS: "classes"}  # by the units; all others are relative
+MEANINGS: dict[str | None, Output] = {"metres": "metric", LOGITS: "classes"}  # by the units; others are relative
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings of what is meant: shapes taken for constant, unprepared files, remarks on constant 0."""
+    former = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(former)
 
 
 def need(name: str, extra: str = "export") -> ModuleType:
@@ -32,7 +47,8 @@ def need(name: str, extra: str = "export") -> ModuleType:
         UserError: If it is not installed.
     """
     try:
-        return importlib.import_module(name)
+        with quiet():
+            return importlib.import_module(name)
     except ImportError as error:
         raise UserError(f"this needs {name.split('.')[0]}: install it with pip install '.[{extra}]'") from error
 
@@ -85,6 +101,7 @@ class ExportedModel(DepthModel):
 
     Attributes:
         facts: The file's metadata.
+        files: All that belongs to it, itself first.
         has_uncertainty: Whether its second output is that.
         known: What is read of it.
         shape: (B, 3, H, W) of the image; None where any will do.
@@ -92,7 +109,7 @@ class ExportedModel(DepthModel):
 
     def __init__(self, path: Path, facts: Mapping[str, str], shape: Sequence[object]) -> None:
         super().__init__()
-        self.path, self.facts = path, facts
+        self.path, self.facts, self.files = path, facts, [path]
         self.shape = tuple(side if isinstance(side, int) else None for side in shape)
         if len(self.shape) != 4 or self.shape[0] not in (None, 1) or self.shape[1] not in (None, 3):
             raise ValueError(f"its image is {tuple(shape)}, expected (batch or 1, 3, height, width)")
@@ -190,29 +207,6 @@ class ProgramModel(ExportedModel):
         """All that the file gives of as many images as it takes at once, (B, maps, H, W)."""
         maps = self.run(image)
         return maps if isinstance(maps, Tensor) else torch.cat(maps, dim=1)
-
-
-def open_exported(path: Path) -> ExportedModel:
-    """A file that `distill export` wrote, or one that states its units as it does.
-
-    Raises:
-        UserError: If there is no such file, it is damaged, or it holds something else.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; expected FILE.onnx or FILE.pt2, as distill export writes them")
-    try:
-        if path.suffix == ".onnx":
-            need("onnx").checker.check_model(str(path))  # among others that weights outside lie in its own folder
-            model: ExportedModel = OnnxModel(path)
-        else:
-            model = ProgramModel(path)
-    except UserError:
-        raise
-    except Exception as error:  # those of the runtimes have no class in common
-        raise UserError(f"{path} is no exported model ({first_line(error)}); export it again") from error
-    if model.known.units is None:
-        raise UserError(f"{path} does not state its units; expected a file of distill export, which does")
-    return model
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,8 @@ from distill.console import inform
 from distill.errors import UserError, did_you_mean
 from distill.evaluation.scores import Size
 from distill.files import checksum
-from distill.inference.exported import SUFFIXES, ExportedModel, open_exported
+from distill.inference.exported import ExportedModel
+from distill.inference.file_kinds import KINDS, open_exported
 from students import load_student, read_config
 from students.fused import optimise
 from teachers import DPT_CONFIGS, SHIPPED, DepthModel, FrozenTeacher, create_teacher, is_elsewhere, list_teachers
@@ -80,7 +81,7 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
     if not classes:
         refuse_classes(name)
     path = Path(name)
-    if path.suffix in SUFFIXES and not path.is_dir() and (path.exists() or ":" not in name):
+    if path.suffix in KINDS and not path.is_dir() and (path.exists() or ":" not in name):
         return allowing(open_exported(path), name, classes)
     if name in list_teachers():
         if name not in SHIPPED:
@@ -89,7 +90,7 @@ def open_model(name: str, *, classes: bool = False) -> DepthModel:
     if os.path.isfile(name):
         raise UserError(
             f"{name} is a file, expected a run's folder, a student/ folder, or a file of the kinds "
-            f"{' '.join(SUFFIXES)}; of a DPT's weights name the network too, such as dpt_hybrid:{name}"
+            f"{' '.join(KINDS)}; of a DPT's weights name the network too, such as dpt_hybrid:{name}"
         )
     if os.path.exists(name) or ":" not in name:
         try:
@@ -163,9 +164,9 @@ def published_conversion(name: str, checkpoint: str | Path | None) -> dict[str, 
 
 
 def fingerprint_of(model: DepthModel) -> str:
-    """A short digest of a model's weights; of an exported file it is that of its bytes."""
+    """A short digest of a model's weights; of an exported file it is that of all its bytes."""
     if isinstance(model, ExportedModel):
-        return checksum(model.path)[:16]
+        return checksum(*model.files)[:16]
     return model.fingerprint if isinstance(model, FrozenTeacher) else fingerprint(model)
 
 

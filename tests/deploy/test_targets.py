@@ -8,6 +8,7 @@ import torch
 from distill.deploy.runtime import HALF_TOLERANCE, deviation
 from distill.deploy.targets import TARGETS, Cargo
 from distill.errors import UserError
+from distill.inference.models import open_model
 from students import create_student
 
 SIZE = (45, 70)
@@ -36,7 +37,7 @@ def pruned():
 
 
 @pytest.mark.parametrize("make", [light, pruned])
-def test_the_file_gives_the_models_depth_and_holds_its_facts(target, make, tmp_path):
+def test_the_file_is_a_model_with_its_depth_and_facts_and_no_damaged_one(target, make, tmp_path):
     torch.manual_seed(0)
     student, path = make().eval(), tmp_path / f"x{target.suffix}"
     target.write(Cargo(student, SIZE, FACTS), path)
@@ -45,8 +46,15 @@ def test_the_file_gives_the_models_depth_and_holds_its_facts(target, make, tmp_p
     names = {path.name, *(f"x{end}" for end in target.beside)}
     assert {one.name for one in tmp_path.iterdir()} == names
     if target.open is not None:
-        exact = student.double()
-        assert deviation(target.open(path), lambda image: exact(image.double()), [IMAGE]).acceptable
+        model, exact = open_model(str(path)), student.double()
+        assert model.size == SIZE
+        assert FACTS.items() <= model.facts.items()
+        assert deviation(model, lambda image: exact(image.double()), [IMAGE]).acceptable
+        content = path.read_bytes()
+        path.unlink()  # what a runtime has mapped stays as it was
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(UserError, match="is no exported model"):
+            open_model(str(path))
 
 
 def test_16_bits_make_the_file_smaller_and_hardly_move_the_depth(target, tmp_path):
@@ -74,7 +82,7 @@ def test_8_bits_are_computed_in_the_targets_own_runtime(target, tmp_path):
     student, path = create_student("test_efficientnet", pretrained=False, bins=8, width=8).eval(), tmp_path / "float"
     cargo, rounded = Cargo(student, SIZE, FACTS), tmp_path / f"x{target.suffix}"
     quantiser = target.quantiser(cargo, path, [IMAGE])
-    quantiser.write(rounded, facts={"accuracy": "my own"})
+    quantiser.write(rounded, facts={"remark": "my own"})
     assert quantiser.share > 0.9
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"my own" in written

@@ -3,14 +3,16 @@
 import io
 import json
 import os
+import sys
 import zipfile
 
 import pytest
 import torch
 
 from distill.errors import UserError
-from distill.inference.exported import LOGITS, open_exported
-from distill.inference.models import input_size, open_model
+from distill.inference.exported import LOGITS
+from distill.inference.file_kinds import open_exported
+from distill.inference.models import fingerprint_of, input_size, open_model
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -92,6 +94,11 @@ def test_a_file_that_does_not_state_its_units_or_states_nonsense_is_refused(fact
         open_exported(write_graph(tmp_path / "m.onnx", facts))
 
 
+def test_units_that_nobody_knows_are_refused_with_those_that_are_known(tmp_path):
+    with pytest.raises(UserError, match=r"m\.onnx .*'furlongs'.*metres, none"):
+        open_exported(write_graph(tmp_path / "m.onnx", FACTS | {"units": "furlongs"}))
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x08\x09" * 99, None])
 def test_a_damaged_or_absent_file_is_refused_in_words(suffix, content, program, tmp_path):
@@ -116,6 +123,31 @@ def test_weights_in_another_file_are_read_from_the_same_folder_only(tmp_path):
     for location in ("../one.bin", str(tmp_path / "one.bin"), "link.bin", "/dev/zero"):
         with pytest.raises(UserError, match="is no exported model"):
             open_exported(write_graph(inner / "m.onnx", location=location))
+
+
+@pytest.mark.parametrize("suffix", ["xml", "pte", "tflite"])
+def test_a_file_of_a_runtime_that_is_not_installed_names_the_extra(suffix, tmp_path, monkeypatch):
+    extra, module = {
+        "xml": ("openvino", "openvino"),
+        "pte": ("executorch", "executorch.runtime"),
+        "tflite": ("litert", "ai_edge_litert.interpreter"),
+    }[suffix]
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / f"x.{suffix}").write_bytes(b"x")
+    with pytest.raises(UserError, match=rf"'\.\[{extra}\]'"):
+        open_model(str(tmp_path / f"x.{suffix}"))
+
+
+def test_the_digest_of_a_model_is_of_all_its_files(tmp_path):
+    model = open_exported(write_graph(tmp_path / "m.onnx"))
+    alone = fingerprint_of(model)
+    model.files.append(tmp_path / "m.bin")
+    digests = set()
+    for content in (b"", b"1", b"2"):
+        model.files[1].write_bytes(content)
+        digests.add(fingerprint_of(model))
+    assert alone in digests
+    assert len(digests) == 3
 
 
 class Touch:

@@ -11,9 +11,8 @@ import torch
 
 from distill.deploy.file_outputs import file_output
 from distill.deploy.graph import INPUT
-from distill.deploy.runtime import quiet
 from distill.deploy.targets.target import Cargo, Target
-from distill.inference.exported import need
+from distill.inference.exported import need, quiet
 from students.forms import prepare
 
 # What a map cannot do without, as PyTorch's traces and Core ML call it.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor
-
 from distill.deploy.graph import exported_program
-from distill.deploy.runtime import quiet
 from distill.deploy.targets.target import Cargo, Target
-from distill.inference.exported import need
+from distill.inference.exported import need, quiet
+from distill.inference.file_kinds import ExecuTorchModel
 
 EXTRA = "executorch"
 
@@ -26,11 +23,4 @@ def write(cargo: Cargo, path: Path) -> None:
         path.write_bytes(edge.to_executorch().buffer)
 
 
-def opened(path: Path) -> Callable[[Tensor], Tensor]:
-    """The file in ExecuTorch's Python runtime."""
-    program = need("executorch.runtime", EXTRA).Runtime.get().load_program(str(path))
-    method = program.load_method("forward")
-    return lambda image: method.execute([image.contiguous()])[0].clone()
-
-
-EXECUTORCH = Target(".pte", EXTRA, ("executorch.exir", "executorch.runtime"), "ExecuTorch", write, opened)
+EXECUTORCH = Target(".pte", EXTRA, ("executorch.exir", "executorch.runtime"), "ExecuTorch", write, ExecuTorchModel)

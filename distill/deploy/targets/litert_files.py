@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from distill.deploy.runtime import quiet
 from distill.deploy.targets.target import Cargo, Target
-from distill.inference.exported import need
+from distill.inference.exported import need, quiet
+from distill.inference.file_kinds import LiteRtModel
 from students.forms import prepare
 
 EXTRA = "litert"
@@ -41,20 +39,4 @@ def halve(path: Path) -> None:
     path.write_bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
 
 
-def opened(path: Path) -> Callable[[Tensor], Tensor]:
-    """The file in LiteRT's interpreter."""
-    interpreter = need("ai_edge_litert.interpreter", EXTRA).Interpreter(
-        model_path=str(path), num_threads=torch.get_num_threads()
-    )
-    interpreter.allocate_tensors()
-    (taken,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def run(image: Tensor) -> Tensor:
-        interpreter.set_tensor(taken["index"], image.contiguous().numpy())
-        interpreter.invoke()
-        return torch.from_numpy(interpreter.get_tensor(made["index"]).copy())
-
-    return run
-
-
-LITERT = Target(".tflite", EXTRA, ("litert_torch", "ai_edge_litert"), "LiteRT", write, opened, half=True)
+LITERT = Target(".tflite", EXTRA, ("litert_torch", "ai_edge_litert"), "LiteRT", write, LiteRtModel, half=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from distill.deploy.graph import OPSETS
@@ -16,9 +15,7 @@ from distill.deploy.quantise import Quantiser
 from distill.deploy.targets.onnx_files import write_plain
 from distill.deploy.targets.target import Cargo, Target
 from distill.inference.exported import need
-
-# Without the first it computes in bfloat16 or float16 where the processor can: 0.1 to 2 % of the depth.
-EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+from distill.inference.file_kinds import OpenVinoModel
 
 
 def write(cargo: Cargo, path: Path) -> None:
@@ -61,20 +58,13 @@ class OpenVinoQuantiser(Quantiser):
             convert(plain, target, {**self.all_facts, **(facts or {})})
 
 
-def opened(path: Path) -> Callable[[Tensor], Tensor]:
-    """The file on the CPU, in float32."""
-    options = EXACT | {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    network = need("openvino", "openvino").Core().compile_model(str(path), "CPU", options)
-    return lambda image: torch.from_numpy(network(image.contiguous().numpy())[0])
-
-
 OPENVINO = Target(
     ".xml",
     "openvino",
     ("openvino", "onnx", "onnxruntime"),
     "OpenVINO",
     write,
-    opened,
+    OpenVinoModel,
     quantiser=lambda cargo, path, images: OpenVinoQuantiser(cargo, images),
     half=True,
     beside=(".bin",),
