@@ -10,7 +10,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -127,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
                     display(f"that is more: {args.output} was not written; leave --fp16 out")
                     return FAILURE
                 if stated:
-                    write(kind, replace(cargo, facts={**facts, "accuracy": stated}), part, subject.name)
+                    assert kind.state is not None
+                    kind.state(part, {"accuracy": stated})
         if args.int8:
             calibrating, _ = images_of(subject, size, args.images, CALIBRATED)
             rounded = Path(folder) / "int8" / target.name

@@ -97,8 +97,8 @@ def write_int8(
         display("that is more, whatever is kept in float")
         return False
     if stated := cost.stated(after, "int8"):
-        parts = quantiser.parts()
-        quantiser.write(target, [name for part in kept for name in parts[part]], {"accuracy": stated})
+        assert kind.state is not None
+        kind.state(target, {"accuracy": stated})
     share = quantiser.share
     display(f"{100 * share:.0f} % of the weights have 8 bits" if share else "no weight could stay in 8 bits")
     return share > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -65,7 +64,7 @@ def write_onnx(
     output = file_output(model).name
     outputs = SCORES if logits else (output, UNCERTAINTY) if uncertainty else (output,)
     free = dict.fromkeys((INPUT, *outputs), DYNAMIC_AXES) if size is None else None
-    with torch.no_grad(), quiet(), redirect_stdout(io.StringIO()):  # on which it prints a graph that it cannot write
+    with torch.no_grad(), quiet():
         export = partial(torch.onnx.export, dynamo=False, opset_version=opset, dynamic_axes=free)
         image = torch.rand(1, 3, *(size or ODD))
         network = EndingAtLogits(prepare(model)) if logits else graph_of(model, uncertainty)
@@ -102,6 +101,14 @@ def finish(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(facts))
     model.producer_name = "distill"
     onnx.save(model, str(target))
+
+
+def state(path: Path, facts: Mapping[str, str]) -> None:
+    """Add facts to those of a file."""
+    onnx = need("onnx")
+    model = onnx.load(str(path))
+    model.metadata_props.extend(onnx.StringStringEntryProto(key=key, value=text) for key, text in facts.items())
+    onnx.save(model, str(path))
 
 
 def halve(path: Path) -> None:

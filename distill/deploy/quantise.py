@@ -62,10 +62,8 @@ class Quantiser:
                 parts.setdefault(part_of(node.name), []).append(node.name)
         return parts
 
-    def write(self, target: Path, kept: Sequence[str] = (), facts: Mapping[str, str] | None = None) -> None:
+    def write(self, target: Path, kept: Sequence[str] = ()) -> None:
         """Write the file with 8-bit activations and weights, a scale for each channel; `kept` nodes stay in float.
-
-        `facts` are added to those of the float file.
 
         Weights take 7 of their 8 bits, -64 to 64. Processors with AVX2 and without VNNI add two products of an
         activation and a weight in 16 bits and cut the sum: 2 * 255 * 64 is below 2^15, 2 * 255 * 127 is not.
@@ -84,8 +82,7 @@ class Quantiser:
             )
             quantizer.quantize_model()
             quantizer.model.topological_sort()  # which it is not where an activation went into its convolution
-        model, entry = quantizer.model.model, need("onnx").StringStringEntryProto
-        model.metadata_props.extend(entry(key=key, value=text) for key, text in (facts or {}).items())
+        model = quantizer.model.model
         self.share = share_of_eight_bits(model.graph.initializer)
         need("onnx").save(model, str(target))
 

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,11 +29,12 @@ MEANINGS: dict[str | None, Output] = {"metres": "metric", LOGITS: "classes"}  # 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings of what is meant: shapes taken for constant, unprepared files, remarks on constant 0."""
+    """Without warnings of what is meant (shapes taken for constant, remarks on constant 0), and bars of progress."""
     former = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    nowhere = io.StringIO()
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with redirect_stdout(nowhere), redirect_stderr(nowhere), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -11,7 +11,7 @@ import torch
 from distill import load_model
 from distill.cli import main
 from distill.data import to_tensor
-from distill.inference.exported import open_exported
+from distill.inference.file_kinds import open_exported
 from students import create_student, save_student
 
 SIZE = (32, 64)

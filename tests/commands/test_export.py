@@ -22,7 +22,8 @@ from distill.deploy.subject import Subject, facts_of
 from distill.deploy.targets import TARGETS, Cargo
 from distill.deploy.targets.onnx_files import SOURCE
 from distill.errors import UserError
-from distill.inference.exported import OnnxModel, open_exported
+from distill.inference.exported import OnnxModel
+from distill.inference.file_kinds import open_exported
 from teachers import create_dpt
 
 IMAGE = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -66,13 +67,16 @@ def test_the_run_s_own_images_check_it_and_the_error_is_reported(finished, tmp_p
     assert ours(torch.rand(2, 3, 45, 70)).shape == (2, 1, 45, 70)
 
 
-def test_16_bits_halve_the_file_which_states_its_own_metrics(exported, finished, tmp_path, capsys):
-    path = tmp_path / "half.onnx"
+def test_16_bits_halve_the_file_which_states_its_own_metrics(exported, finished, tmp_path, monkeypatch, capsys):
+    path, written = tmp_path / "half.onnx", []
+    onnx = TARGETS["onnx"]
+    monkeypatch.setitem(TARGETS, "onnx", replace(onnx, write=lambda *both: written.append(onnx.write(*both))))
     assert main(["export", str(finished), "--output", str(path), "--size", "32x64", "--fp16"]) == 0
     message = capsys.readouterr().out
     (names,) = [line for line in message.splitlines() if "float" in line and "fp16" in line]
     (values,) = [line.split() for line in message.splitlines() if "abs_rel ↓" in line]
     assert names.index("float") < names.index("fp16")
+    assert len(written) == 1
     assert "16 bits change most:" in message
     ours = OnnxModel(path)
     assert ours.known.accuracy.metrics["abs_rel"] == pytest.approx(float(values[6]), rel=0.01)

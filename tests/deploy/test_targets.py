@@ -82,8 +82,9 @@ def test_8_bits_are_computed_in_the_targets_own_runtime(target, tmp_path):
     student, path = create_student("test_efficientnet", pretrained=False, bins=8, width=8).eval(), tmp_path / "float"
     cargo, rounded = Cargo(student, SIZE, FACTS), tmp_path / f"x{target.suffix}"
     quantiser = target.quantiser(cargo, path, [IMAGE])
-    quantiser.write(rounded, facts={"remark": "my own"})
+    quantiser.write(rounded)
     assert quantiser.share > 0.9
+    target.state(rounded, {"remark": "my own"})
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"my own" in written
     assert b"distill 0" in written

@@ -16,7 +16,7 @@ from distill.cli import main
 from distill.data import SURFACES, SceneDataset
 from distill.deploy.rounding import Limits
 from distill.engine.checkpoint import Checkpoints
-from distill.inference.exported import open_exported
+from distill.inference.file_kinds import open_exported
 from distill.report.pictures import palette
 
 NAMES = SURFACES["road"]

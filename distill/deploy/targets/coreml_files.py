@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import torch
@@ -32,7 +30,7 @@ def write(cargo: Cargo, path: Path) -> None:
     Raises:
         ValueError: If the converter left something out.
     """
-    with torch.no_grad(), quiet(), redirect_stderr(io.StringIO()):  # on which it draws bars
+    with torch.no_grad(), quiet():
         tools = need("coremltools", "coreml")
         traced = torch.jit.trace(prepare(cargo.model), torch.rand(1, 3, *cargo.one_size))
         package = tools.convert(

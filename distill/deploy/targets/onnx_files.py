@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.console import display
 from distill.deploy import decode_bins
-from distill.deploy.graph import OPSETS, finish, halve, simplify, write_onnx
+from distill.deploy.graph import OPSETS, finish, halve, simplify, state, write_onnx
 from distill.deploy.quantise import Quantiser
 from distill.deploy.targets.operators import LISTS
 from distill.deploy.targets.target import Cargo, Target
@@ -84,6 +84,7 @@ ONNX = Target(
     any_size=True,
     quantiser=lambda cargo, path, images: Quantiser(path, images),
     half=True,
+    state=state,
     two_outputs=True,
 )
 PORTABLE = Target(

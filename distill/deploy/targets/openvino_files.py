@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 from torch import Tensor
 
@@ -48,14 +49,24 @@ class OpenVinoQuantiser(Quantiser):
     def __init__(self, cargo: Cargo, images: Sequence[Tensor]) -> None:
         with plain_file(cargo) as plain:
             super().__init__(plain, images)
-        self.all_facts = cargo.facts
+        self.facts = cargo.facts
 
-    def write(self, target: Path, kept: Sequence[str] = (), facts: Mapping[str, str] | None = None) -> None:
+    def write(self, target: Path, kept: Sequence[str] = ()) -> None:
         """Write the file and its weights beside it."""
         with tempfile.TemporaryDirectory(prefix="distill-") as folder:
             plain = Path(folder) / "plain.onnx"
             super().write(plain, kept)
-            convert(plain, target, {**self.all_facts, **(facts or {})})
+            convert(plain, target, self.facts)
+
+
+def state(path: Path, facts: Mapping[str, str]) -> None:
+    """Add facts to those of a file."""
+    tree = ElementTree.parse(path)
+    stated = tree.find("./rt_info/distill")
+    assert stated is not None
+    for key, text in facts.items():
+        ElementTree.SubElement(stated, key, value=text)
+    tree.write(path)
 
 
 OPENVINO = Target(
@@ -65,6 +76,7 @@ OPENVINO = Target(
     "OpenVINO",
     write,
     OpenVinoModel,
+    state=state,
     quantiser=lambda cargo, path, images: OpenVinoQuantiser(cargo, images),
     half=True,
     beside=(".bin",),

@@ -58,6 +58,7 @@ class Target:
         any_size: Whether it may leave sizes free.
         quantiser: Makes what writes it in 8 bits, of its float file and images; None where --int8 is not for it.
         half: Whether --fp16 is for it.
+        state: Adds metadata to a file that was written, where any are known only then.
         beside: Ends of the names of further files that belong to it.
         two_outputs: Whether --confidence is for it; of what it opens then the outputs are `maps`, or a tuple.
     """
@@ -72,6 +73,7 @@ class Target:
     any_size: bool = False
     quantiser: Callable[[Cargo, Path, Sequence[Tensor]], Quantiser] | None = None
     half: bool = False
+    state: Callable[[Path, Mapping[str, str]], None] | None = None
     beside: tuple[str, ...] = ()
     two_outputs: bool = False
 
