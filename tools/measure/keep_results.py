@@ -23,7 +23,8 @@ from distill.report.charts import Marks, dot_chart
 
 RUNS = Path("runs/ablations")
 LEFT = ("config.yaml", "results.json", "metrics.jsonl", "done.json")
-COMPARED, ALSO = ("rmse", "abs_rel"), ("d1", "silog")
+DEPTH = ("rmse", "abs_rel"), ("d1", "silog")  # metrics compared with other rows, and others
+CLASSES = ("miou", "pixel_accuracy"), ()
 
 Lines = Mapping[str, Mapping[str, Mapping[str, str]]]  # by row and metric, as results.csv has them
 
@@ -52,6 +53,11 @@ def read(path: Path) -> Lines:
     return lines
 
 
+def metrics_of(lines: Lines) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The metrics that are compared with other rows, and others that are shown."""
+    return CLASSES if CLASSES[0][0] in next(iter(lines.values())) else DEPTH
+
+
 def mean(line: Mapping[str, str]) -> str:
     """Mean and deviation over seeds, where there are several."""
     spread = f" ± {float(line['deviation']):.3f}" if line["deviation"] else ""
@@ -77,11 +83,12 @@ def change_text(line: Mapping[str, str], to: str) -> str:
 
 def as_table(lines: Lines, to: Sequence[str]) -> str:
     others = {"first": next(iter(lines)), "above": "the row above"}
-    head = ["", "seeds", *COMPARED, *ALSO, *(f"{metric}, to {others[one]}" for metric in COMPARED for one in to)]
+    compared, also = metrics_of(lines)
+    head = ["", "seeds", *compared, *also, *(f"{metric}, to {others[one]}" for metric in compared for one in to)]
     rows = []
     for row, by_metric in lines.items():
-        cells = [row, by_metric[COMPARED[0]]["seeds"], *(mean(by_metric[metric]) for metric in (*COMPARED, *ALSO))]
-        cells += [change_text(by_metric[metric], one) for metric in COMPARED for one in to]
+        cells = [row, by_metric[compared[0]]["seeds"], *(mean(by_metric[metric]) for metric in (*compared, *also))]
+        cells += [change_text(by_metric[metric], one) for metric in compared for one in to]
         rows.append(cells)
     return table(head, rows)
 
@@ -90,7 +97,8 @@ def plot(lines: Lines, metric: str) -> str:
     """Every row's difference to the first, with its interval."""
     changes = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
     marks = {row: Marks(*one) if one else Marks(0.0) for row, one in changes.items()}
-    return dot_chart(marks, title=f"{metric}, difference to {next(iter(lines))} in % (lower is better)", zero=True)
+    better = "higher" if metric in CLASSES[0] else "lower"
+    return dot_chart(marks, title=f"{metric}, difference to {next(iter(lines))} in % ({better} is better)", zero=True)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -102,7 +110,7 @@ def main(words: Sequence[str] | None = None) -> None:
     lines = read(RUNS / args.name / "results.csv")
     keep(RUNS / args.name, RESULTS / f"{args.name}.tar.gz")
     pictures = []
-    for metric in COMPARED:
+    for metric in metrics_of(lines)[0]:
         picture = RESULTS / f"{args.name}-{metric}.svg"
         picture.write_text(standing_alone(plot(lines, metric)))
         pictures.append(f"![{metric} of every row]({os.path.relpath(picture, args.page.parent)})")

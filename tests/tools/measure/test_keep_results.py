@@ -75,3 +75,10 @@ def test_every_metric_has_a_plot_that_the_page_shows(tool, project):
     for metric in ("rmse", "abs_rel"):
         assert f"(../results/tiny-{metric}.svg)" in page
         assert "difference to plain in %" in (project / "docs" / "results" / f"tiny-{metric}.svg").read_text()
+
+
+def test_students_of_classes_are_compared_by_their_own_metrics(tool):
+    line = {"seeds": "3", "mean": "0.6", "deviation": ""} | dict.fromkeys(COLUMNS[5:], "")
+    lines = {"supervised": {"miou": line, "pixel_accuracy": line}}
+    assert tool.as_table(lines, ["first"]).splitlines()[0].split(" | ")[1:4] == ["seeds", "miou", "pixel_accuracy"]
+    assert "higher is better" in tool.plot(lines, "miou")
