@@ -59,6 +59,14 @@ def brief_costs():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """A file's bytes may lie in memory: a test kills processes, and no machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def micro_weights(tmp_path_factory):
     """A checkpoint of dpt_micro that has learnt nothing."""
