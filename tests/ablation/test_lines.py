@@ -21,6 +21,7 @@ def tables(stage, results):
         for row, change in changes.items():
             student = {name: value + change for name, value in plain.items()}
             stage.models[row, seed] = [results("teacher", plain), results("student", student), results("ghost", plain)]
+    stage.finish(rows=ROWS, seeds=[0, 1])
     assert stage.ablate(rows=ROWS, seeds=[0, 1]) == 0
     preset, runs = plan(stage.write(rows=ROWS, seeds=[0, 1]), [], stage.output)
     return make_tables(preset, gather(preset, runs), 0)

@@ -70,8 +70,9 @@ def test_classes_and_depth_share_no_folder_and_classes_are_no_depth_to_evaluate(
     image, output = streets / "image" / "test0.png", tmp_path / "out"
     assert main(["predict", small, str(image), "--output", str(output)]) == 0
     assert "holds classes of an earlier call" in refused("predict", finished, image, "--output", output)
-    assert "holds classes" in refused("evaluate", output, "--data", "folder", "--root", streets)
-    assert "gives classes, and depth is wanted" in refused("evaluate", small, "--data", "scenes")
+    data = ["--data", "folder", "--root", streets]
+    assert "holds classes" in refused("evaluate", output, *data)
+    assert "gives classes, and depth is wanted" in refused("evaluate", small, *data, "--depth-scale", 256)
     assert main(["predict", str(finished), str(image), "--output", str(tmp_path / "metres")]) == 0
     assert "holds depth in metres" in refused("predict", small, image, "--output", tmp_path / "metres")
 

@@ -9,8 +9,16 @@ from distill.data.nyu.labelled import INTRINSICS
 from distill.data.scenes.scene_dataset import render
 
 READERS = {"kitti": KittiDataset, "nyu": NyuDataset}
-SIZE, TRAIN, TEST = (64, 96), 22, 2  # 22 frames lie in two drives or rooms
+SIZE, TRAIN, TEST = (64, 96), 4, 2  # four frames lie in two drives or rooms
 layouts = pytest.mark.parametrize("layout", list(READERS))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_drives(tool):
+    """Of two frames each, and so are visits to a room."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool, "FRAMES", 2)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,11 +48,21 @@ def names_sources(processor: Any) -> bool:
     return "ZoeDepth" in type(processor).__name__
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_picture_gets_the_depth_that_its_class_and_processor_give(name: str, tmp_path: Path) -> None:
-    network = save(tmp_path, name)
-    teacher = create_teacher(f"hf:{tmp_path}")
-    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+Saved = tuple[str, Any, Path]
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A network's name, itself, and the folder that it was saved in, with its processor."""
+    folder = tmp_path_factory.mktemp("saved")
+    return request.param, save(folder, request.param), folder
+
+
+def test_a_picture_gets_the_depth_that_its_class_and_processor_give_in_the_unit_of_its_weights(saved: Saved) -> None:
+    name, network, folder = saved
+    teacher = create_teacher(f"hf:{folder}")
+    assert teacher.output == ("relative" if name in RELATIVE else "metric")
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
     if not hasattr(processor, "post_process_depth_estimation"):
         pytest.skip(f"transformers {transformers.__version__} does not resize depth itself")
     for size in SIZES:
@@ -61,9 +72,9 @@ def test_a_picture_gets_the_depth_that_its_class_and_processor_give(name: str, t
         torch.testing.assert_close(teacher(as_images(batch)), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_without_a_processor_the_network_sees_the_tensor_itself(name: str, tmp_path: Path) -> None:
-    network = save(tmp_path, name, processor=False)
+def test_without_a_processor_the_network_sees_the_tensor_itself(saved: Saved, tmp_path: Path) -> None:
+    name, network, folder = saved
+    shutil.copytree(folder, tmp_path, ignore=shutil.ignore_patterns("preprocessor_config.json"), dirs_exist_ok=True)
     teacher = create_teacher(f"hf:{tmp_path}")
     seen: list[torch.Tensor] = []
     teacher.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -81,12 +92,6 @@ def test_without_a_processor_the_network_sees_the_tensor_itself(name: str, tmp_p
         strides = [size[0] / x.shape[-2] for x in maps]
         assert all(0.6 * s < stride < 1.5 * s for s, stride in zip((4, 8, 16, 32), strides, strict=True)), strides
         assert tuple(x.shape[1] for x in maps) == teacher.feature_channels
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_what_depth_means_belongs_to_the_weights(name: str, tmp_path: Path) -> None:
-    save(tmp_path, name)
-    assert create_teacher(f"hf:{tmp_path}").output == ("relative" if name in RELATIVE else "metric")
 
 
 def test_the_depth_of_an_image_does_not_hang_on_its_neighbours(tmp_path: Path) -> None:

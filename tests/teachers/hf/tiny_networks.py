@@ -143,14 +143,13 @@ def lively(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
-def save(folder: Path, name: str, processor: bool = True) -> torch.nn.Module:
-    """A network of `CONFIGS` in a folder, with the processor of its class unless that is not wanted."""
+def save(folder: Path, name: str) -> torch.nn.Module:
+    """A network of `CONFIGS` in a folder, with the processor of its class."""
     config = CONFIGS[name]()
     network = lively(transformers.AutoModelForDepthEstimation.from_config(config))
     network.save_pretrained(folder)
-    if processor:
-        name, options = PROCESSORS[config.model_type]
-        getattr(transformers, f"{name}ImageProcessor")(**options).save_pretrained(folder)
+    name, options = PROCESSORS[config.model_type]
+    getattr(transformers, f"{name}ImageProcessor")(**options).save_pretrained(folder)
     return network
 
 
