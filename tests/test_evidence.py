@@ -31,16 +31,17 @@ MADE_BY = {  # words of `distill ablate`
         *("student.backbone=mnasnet_small", "student.checkpoint=null", "optim.lr=2e-3"),
         *("train.steps=250", "train.validate_every=250"),
     ],
+    "segmentation": [PRESETS / "segmentation.yaml"],
     "warmup": [PRESETS / "warmup.yaml"],
     "weight": [PRESETS / "weight.yaml"],
 }
 RESULTS = ("components", "components_3000", "components_fresh", "few_labels", "few_labels_fresh", "nyu")
-RESULTS += ("output_filling", "relative_teacher", "relative_teacher_nyu")
+RESULTS += ("output_filling", "relative_teacher", "relative_teacher_nyu", "segmentation")
 PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
     **dict.fromkeys(("method_choices", "warmup", "weight"), "method-choices.md"),
 }
-SHOWN = ("abs_rel", "rmse")
+SHOWN = ("abs_rel", "rmse", "miou", "pixel_accuracy")
 
 
 def name_of(path):

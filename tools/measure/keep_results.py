@@ -65,19 +65,27 @@ def mean(line: Mapping[str, str]) -> str:
 
 
 def change(line: Mapping[str, str], to: str) -> tuple[float, float, float] | None:
-    """The difference to the first row or the one above, and its interval, in percent of that row's mean."""
+    """The difference to the first row or the one above, and its interval, in percent of that row's mean.
+
+    Shares of pixels and classes differ in points, hundredths.
+    """
     if not line[f"{to}_change"]:
         return None
     middle, low, high = (float(line[f"{to}_{name}"]) for name in ("change", "low", "high"))
-    percent = 100 / (float(line["mean"]) - middle)
-    return percent * middle, percent * low, percent * high
+    factor = 100 / (1 if line["metric"] in CLASSES[0] else float(line["mean"]) - middle)
+    return factor * middle, factor * low, factor * high
+
+
+def unit_of(metric: str) -> str:
+    """In what differences of a metric are."""
+    return "points" if metric in CLASSES[0] else "%"
 
 
 def change_text(line: Mapping[str, str], to: str) -> str:
-    percent = change(line, to)
-    if percent is None:
+    difference = change(line, to)
+    if difference is None:
         return ""
-    text = "{:+.1f} % [{:+.1f}, {:+.1f}]".format(*percent)
+    text = "{:+.1f} {unit} [{:+.1f}, {:+.1f}]".format(*difference, unit=unit_of(line["metric"]))
     return f"{text}, {line[f'{to}_agreeing']}/{line[f'{to}_seeds']}".replace("-", "−")
 
 
@@ -98,7 +106,8 @@ def plot(lines: Lines, metric: str) -> str:
     changes = {row: change(by_metric[metric], "first") for row, by_metric in lines.items()}
     marks = {row: Marks(*one) if one else Marks(0.0) for row, one in changes.items()}
     better = "higher" if metric in CLASSES[0] else "lower"
-    return dot_chart(marks, title=f"{metric}, difference to {next(iter(lines))} in % ({better} is better)", zero=True)
+    title = f"{metric}, difference to {next(iter(lines))} in {unit_of(metric)} ({better} is better)"
+    return dot_chart(marks, title=title, zero=True)
 
 
 def main(words: Sequence[str] | None = None) -> None:

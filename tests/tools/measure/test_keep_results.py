@@ -81,4 +81,6 @@ def test_students_of_classes_are_compared_by_their_own_metrics(tool):
     line = {"seeds": "3", "mean": "0.6", "deviation": ""} | dict.fromkeys(COLUMNS[5:], "")
     lines = {"supervised": {"miou": line, "pixel_accuracy": line}}
     assert tool.as_table(lines, ["first"]).splitlines()[0].split(" | ")[1:4] == ["seeds", "miou", "pixel_accuracy"]
-    assert "higher is better" in tool.plot(lines, "miou")
+    assert "in points (higher is better)" in tool.plot(lines, "miou")
+    better = {"metric": "miou", "mean": "0.7", **{f"first_{key}": "0.04" for key in ("change", "low", "high")}}
+    assert tool.change(better, "first") == (4, 4, 4)
