@@ -20,6 +20,7 @@ MADE_BY = {  # words of `distill ablate`
     "components": [COMPONENTS],
     "components_3000": [COMPONENTS, "data.scenes.train=3000", "--output", "runs/ablations/components_3000"],
     "components_fresh": [COMPONENTS, "--output", "runs/ablations/components_fresh"],
+    "decoders": [PRESETS / "decoders.yaml", "train.steps=500", "train.validate_every=500"],
     "few_labels": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels"],
     "few_labels_fresh": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels_fresh"],
     "method_choices": [ROOT / "tools" / "measure" / "method_choices.yaml"],
@@ -37,8 +38,10 @@ MADE_BY = {  # words of `distill ablate`
 }
 RESULTS = ("components", "components_3000", "components_fresh", "few_labels", "few_labels_fresh", "nyu")
 RESULTS += ("output_filling", "relative_teacher", "relative_teacher_nyu", "segmentation")
+STUDENTS = ("decoders",)
 PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
+    **dict.fromkeys(STUDENTS, "students.md"),
     **dict.fromkeys(("method_choices", "warmup", "weight"), "method-choices.md"),
 }
 SHOWN = ("abs_rel", "rmse", "miou", "pixel_accuracy")
