@@ -47,7 +47,7 @@ def test_the_shipped_ablations_of_depth_also_run_on_kitti_as_they_are(path, tmp_
 def test_most_shipped_ablations_change_one_setting():
     setting = load_config(KITTI.parents[1] / "scenes.yaml")
     bases = {path.stem: parse_config(dict(load_preset(path).base), str(path)) for path in SHIPPED}
-    others = ["lg_conv_cost", "methods", "pruned_dpt", "relative_teacher_nyu", "segmentation"]
+    others = ["focal", "lg_conv_cost", "methods", "pruned_dpt", "relative_teacher_nyu", "segmentation"]
     assert [name for name, base in bases.items() if base != setting] == others
 
 
