@@ -17,10 +17,16 @@ NYU = ROOT / "configs" / "nyu" / "small.yaml"
 FEW_LABELS = NYU.with_name("few_labels.yaml")
 COMPONENTS, METHODS = PRESETS / "components.yaml", PRESETS / "methods.yaml"
 MADE_BY = {  # words of `distill ablate`
+    "backbones": [PRESETS / "backbones.yaml", "seeds=[0]", "train.steps=500", "train.validate_every=500"],
     "components": [COMPONENTS],
     "components_3000": [COMPONENTS, "data.scenes.train=3000", "--output", "runs/ablations/components_3000"],
     "components_fresh": [COMPONENTS, "--output", "runs/ablations/components_fresh"],
     "decoders": [PRESETS / "decoders.yaml", "train.steps=500", "train.validate_every=500"],
+    "decoders_nyu": [
+        *(PRESETS / "decoders.yaml", f"base={NYU.with_name('imagenet.yaml')}"),
+        *("student.backbone=mnasnet_small", "student.checkpoint=null", "optim.lr=2e-3"),
+        *("train.steps=250", "train.validate_every=250", "--output", "runs/ablations/decoders_nyu"),
+    ],
     "few_labels": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels"],
     "few_labels_fresh": [METHODS, f"base={FEW_LABELS}", "--output", "runs/ablations/few_labels_fresh"],
     "method_choices": [ROOT / "tools" / "measure" / "method_choices.yaml"],
@@ -38,7 +44,7 @@ MADE_BY = {  # words of `distill ablate`
 }
 RESULTS = ("components", "components_3000", "components_fresh", "few_labels", "few_labels_fresh", "nyu")
 RESULTS += ("output_filling", "relative_teacher", "relative_teacher_nyu", "segmentation")
-STUDENTS = ("decoders",)
+STUDENTS = ("backbones", "decoders", "decoders_nyu")
 PAGES = {
     **dict.fromkeys(RESULTS, "results.md"),
     **dict.fromkeys(STUDENTS, "students.md"),
