@@ -13,6 +13,8 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.inference.exported import LOGITS, MEANINGS, ExportedModel, OnnxModel, ProgramModel, first_line, need
 
+MOST_FACTS = 2**20  # bytes
+
 
 class OpenVinoModel(ExportedModel):
     """A `.xml` of OpenVINO, whose weights lie beside it."""
@@ -70,6 +72,8 @@ def facts_behind(path: Path) -> dict[str, str]:
     if not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as archive:
+        if archive.getinfo("distill.json").file_size > MOST_FACTS:  # of which no more is unpacked than is stated
+            raise ValueError("its metadata are of more than 1 MiB")
         return json.loads(archive.read("distill.json"))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from distill.errors import UserError
 from distill.inference.exported import LOGITS
-from distill.inference.file_kinds import open_exported
+from distill.inference.file_kinds import facts_behind, open_exported
 from distill.inference.models import fingerprint_of, input_size, open_model
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -224,3 +224,11 @@ def test_a_program_that_is_packed_again_opens_and_a_compressed_one_is_refused(pr
     assert open_exported(tmp_path / f"x{zipfile.ZIP_STORED}.pt2").size == (32, 64)
     with pytest.raises(UserError, match="compressed"):
         open_exported(tmp_path / f"x{zipfile.ZIP_DEFLATED}.pt2")
+
+
+def test_metadata_that_unpack_to_fill_the_memory_are_refused(tmp_path):
+    path = tmp_path / "bomb.tflite"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("distill.json", json.dumps({"units": "m" * 2**21}))
+    with pytest.raises(ValueError, match="more than 1 MiB"):
+        facts_behind(path)
